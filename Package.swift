@@ -1,0 +1,128 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let package = Package(
+    name: "cloacina",
+    products: [
+        .library(name: "Cloacina", targets: ["Cloacina"]),
+        .library(name: "CloacinaWorkflow", targets: ["CloacinaWorkflow"]),
+        .library(name: "CloacinaPostgres", targets: ["CloacinaPostgres"]),
+        .library(name: "CloacinaSchema", targets: ["CloacinaSchema"]),
+        .library(name: "CloacinaTenancy", targets: ["CloacinaTenancy"]),
+        .executable(name: "cloacina-admin", targets: ["cloacina-admin"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .target(name: "CloacinaWorkflow"),
+        .target(
+            name: "CloacinaPostgres",
+            dependencies: [
+                "CLibPQ", "COpenSSL",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "OrderedCollections", package: "swift-collections"),
+                .product(name: "HeapModule", package: "swift-collections"),
+            ]
+        ),
+        .target(
+            name: "CloacinaMigrations",
+            path: "migrations",
+            resources: [.embedInCode("control"), .embedInCode("tenant"), .embedInCode("sqlite")]
+        ),
+        .target(
+            name: "CloacinaSchema",
+            dependencies: [
+                "CloacinaMigrations", "CloacinaPostgres", .product(name: "Logging", package: "swift-log"),
+            ]
+        ),
+        .target(
+            name: "CloacinaTenancy",
+            dependencies: ["CloacinaPostgres", "CloacinaSchema", .product(name: "Logging", package: "swift-log")]
+        ),
+        .target(
+            name: "Cloacina",
+            dependencies: [
+                "CloacinaPostgres", "CloacinaWorkflow",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ]
+        ),
+        .executableTarget(
+            name: "cloacina-admin",
+            dependencies: [
+                "CloacinaPostgres", "CloacinaSchema", "CloacinaTenancy",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "admin",
+            exclude: ["quickstart", "test", "prerequisites"]
+        ),
+        .executableTarget(
+            name: "timezones-example",
+            dependencies: [
+                "Cloacina", "CloacinaPostgres", "CloacinaTenancy", "CloacinaSchema",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            path: "Examples/TimeZones",
+            exclude: ["migrations", "README.md"]
+        ),
+        .testTarget(name: "CloacinaWorkflowTests", dependencies: ["CloacinaWorkflow"]),
+        .testTarget(
+            name: "CloacinaPostgresTests",
+            dependencies: ["CloacinaPostgres", .product(name: "Logging", package: "swift-log")]
+        ),
+        .testTarget(name: "CloacinaSchemaTests", dependencies: ["CloacinaSchema", "CloacinaMigrations"]),
+        .testTarget(name: "CloacinaTenancyTests", dependencies: ["CloacinaTenancy", "CloacinaPostgres"]),
+        .testTarget(
+            name: "CloacinaTests",
+            dependencies: ["Cloacina", "CloacinaPostgres", .product(name: "Logging", package: "swift-log")]
+        ),
+        .testTarget(
+            name: "AdminTests",
+            dependencies: [
+                "cloacina-admin", "CloacinaTenancy", "CloacinaSchema", "CloacinaPostgres",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]
+        ),
+        .testTarget(name: "ExampleTests", dependencies: ["timezones-example"]),
+        .testTarget(
+            name: "IntegrationTests",
+            dependencies: [
+                "Cloacina", "CloacinaPostgres", "CloacinaSchema", "CloacinaTenancy", "cloacina-admin",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ]
+        ),
+    ],
+    swiftLanguageModes: [.v6]
+)
+
+/// Our CI sets this; whoever builds the package as a dependency sees warnings as warnings.
+let isContinuousIntegration = Context.environment["CLOACINA_WARNINGS_AS_ERRORS"] == "1"
+
+for target in package.targets where target.type != .system {
+    var settings: [SwiftSetting] = [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+        .strictMemorySafety(),
+    ]
+    if isContinuousIntegration {
+        settings.append(.treatAllWarnings(as: .error))
+    }
+    target.swiftSettings = (target.swiftSettings ?? []) + settings
+}

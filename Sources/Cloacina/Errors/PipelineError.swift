@@ -1,0 +1,62 @@
+/// Why a pipeline could not be run to an end, or a task not be given what it asked for.
+///
+/// A task that fails is no error of this kind: the pipeline ends as ``PipelineStatus/failed`` and its result says why.
+/// `description` is safe to log.
+public struct PipelineError: Error, Sendable {
+    /// What went wrong.
+    public struct Code: Sendable, Hashable, CustomStringConvertible {
+        enum Base: String {
+            case workflowNotFound, duplicateWorkflow, cancelled, storageFailed, pipelineVanished, takenOver
+            case noDatabase
+        }
+        let base: Base
+
+        /// The runner has no workflow of that name.
+        public static let workflowNotFound = Self(base: .workflowNotFound)
+        /// The runner has a workflow of that name already.
+        public static let duplicateWorkflow = Self(base: .duplicateWorkflow)
+        /// The caller was cancelled before anything was recorded.
+        public static let cancelled = Self(base: .cancelled)
+        /// The database could not be read or written, for longer than the runner's patience; see
+        /// ``PipelineError/underlying``. The rows say how far the pipeline got.
+        public static let storageFailed = Self(base: .storageFailed)
+        /// Somebody deleted the pipeline's rows while it ran.
+        public static let pipelineVanished = Self(base: .pipelineVanished)
+        /// Somebody else has claimed what remains of the pipeline and will end it.
+        public static let takenOver = Self(base: .takenOver)
+        /// The task runs without a tenant's database.
+        public static let noDatabase = Self(base: .noDatabase)
+
+        /// The code's name.
+        public var description: String { self.base.rawValue }
+    }
+
+    /// What went wrong.
+    public let code: Code
+    /// What it was about, in words.
+    public let message: String
+    /// The error that caused this one, such as a `PostgresError`.
+    public let underlying: (any Error)?
+    /// Where the call stands that failed.
+    public let fileID: String
+    /// The line of the call that failed.
+    public let line: Int
+
+    package init(
+        _ code: Code, _ message: String, underlying: (any Error)? = nil, fileID: String = #fileID, line: Int = #line
+    ) {
+        self.code = code
+        self.message = message
+        self.underlying = underlying
+        self.fileID = fileID
+        self.line = line
+    }
+}
+
+extension PipelineError: CustomStringConvertible {
+    /// The code, what it was about, and the cause.
+    public var description: String {
+        let cause = self.underlying.map { " (\($0))" } ?? ""
+        return "\(self.code): \(self.message)\(cause)"
+    }
+}

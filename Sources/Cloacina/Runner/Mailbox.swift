@@ -1,0 +1,53 @@
+import Synchronization
+
+/// Where the tasks of one pipeline leave what came of them, for the one loop that acts on it.
+///
+/// What comes in while the loop writes to the database is taken out together, and so becomes one commit.
+final class Mailbox: Sendable {
+    enum Mail: Sendable {
+        /// A task's code has returned or thrown.
+        case finished(Attempt)
+        /// A slot was handed over.
+        case slot
+        /// The caller was cancelled.
+        case cancel
+    }
+
+    private struct State {
+        var mail: [Mail] = []
+        var reader: CheckedContinuation<[Mail], Never>?
+    }
+    private let state = Mutex(State())
+
+    func post(_ mail: Mail) {
+        self.state.withLock { state in
+            guard let reader = state.reader.take() else {
+                state.mail.append(mail)
+                return
+            }
+            reader.resume(returning: [mail])
+        }
+    }
+
+    /// Waits until there is something and takes it all. One reader at a time.
+    func take() async -> [Mail] {
+        await withCheckedContinuation { continuation in
+            self.state.withLock { state in
+                if state.mail.isEmpty {
+                    state.reader = continuation
+                } else {
+                    continuation.resume(returning: state.mail)
+                    state.mail = []
+                }
+            }
+        }
+    }
+
+    /// Takes what there is.
+    func takeNow() -> [Mail] {
+        self.state.withLock { state in
+            defer { state.mail = [] }
+            return state.mail
+        }
+    }
+}

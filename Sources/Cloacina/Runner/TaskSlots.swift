@@ -1,0 +1,64 @@
+import Synchronization
+
+/// How many tasks of a runner may run at the same time, shared by its pipelines in the order in which they asked.
+final class TaskSlots: Sendable {
+    private struct State {
+        var free: Int
+        var waiting: [Mailbox] = []
+    }
+    private let state: Mutex<State>
+
+    init(_ count: Int) {
+        self.state = Mutex(State(free: count))
+    }
+
+    /// Takes as many slots as there are, up to a number; none while another pipeline waits.
+    func take(upTo count: Int) -> Int {
+        self.state.withLock { state in
+            guard state.waiting.isEmpty else { return 0 }
+            let taken = max(0, min(count, state.free))
+            state.free -= taken
+            return taken
+        }
+    }
+
+    /// Gives slots back; the pipelines that wait get them first, one each, as ``Mailbox/Mail/slot``.
+    func give(_ count: Int) {
+        guard count > 0 else { return }
+        self.state.withLock { state in
+            for _ in 0..<count {
+                if state.waiting.isEmpty {
+                    state.free += 1
+                } else {
+                    state.waiting.removeFirst().post(.slot)
+                }
+            }
+        }
+    }
+
+    /// Asks for one slot, which may come at once.
+    func wait(_ mailbox: Mailbox) {
+        self.state.withLock { state in
+            if state.free > 0 && state.waiting.isEmpty {
+                state.free -= 1
+                mailbox.post(.slot)
+            } else {
+                state.waiting.append(mailbox)
+            }
+        }
+    }
+
+    /// Gives back what was reserved too much, or takes what is missing even when none is free.
+    func settle(_ surplus: Int) {
+        if surplus < 0 {
+            self.state.withLock { $0.free += surplus }
+        } else {
+            self.give(surplus)
+        }
+    }
+
+    /// Asks no longer. A slot that came before is in the mailbox.
+    func withdraw(_ mailbox: Mailbox) {
+        self.state.withLock { $0.waiting.removeAll { $0 === mailbox } }
+    }
+}

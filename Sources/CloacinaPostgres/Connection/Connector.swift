@@ -1,0 +1,154 @@
+import CLibPQ
+import Glibc
+
+/// Opens connections on the thread that they will keep.
+actor Connector {
+    private let thread: ConnectionThread
+    private let interrupt: ConnectionInterrupt
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe self.thread.asUnownedSerialExecutor() }
+
+    init(thread: ConnectionThread, interrupt: ConnectionInterrupt) {
+        self.thread = thread
+        self.interrupt = interrupt
+    }
+
+    func open(_ configuration: PostgresConfiguration) throws(PostgresError) -> sending ConnectionHandle {
+        try Self.check(configuration.connectionString)
+        let parameters = Self.parameters(configuration)
+        guard !parameters.contains(where: { $0.1.utf8.contains(0) }) else {
+            throw PostgresError(.invalidConnectionString, advice: "a parameter holds a NUL character")
+        }
+        // Without a connection string, a database's name must not be taken for one.
+        let handle = ConnectionHandle(starting: parameters, expandsFirst: !configuration.connectionString.isEmpty)
+        guard handle.isOpen else { throw PostgresError(.connectionFailed, advice: "out of memory") }
+        guard !handle.isBad else { throw Self.failure(handle) }
+        let deadline = ContinuousClock.now.advanced(by: configuration.connectTimeout)
+        try Self.finishConnecting(handle, deadline, self.thread.wakeUp, self.interrupt)
+        guard handle.setNonblocking(), handle.enterPipelineMode() else { throw Self.failure(handle) }
+        return handle
+    }
+
+    private static func finishConnecting(
+        _ handle: ConnectionHandle, _ deadline: ContinuousClock.Instant, _ wakeUp: WakeUp,
+        _ interrupt: ConnectionInterrupt
+    ) throws(PostgresError) {
+        var polling = PGRES_POLLING_WRITING
+        while true {
+            switch polling {
+            case PGRES_POLLING_OK: return
+            case PGRES_POLLING_READING: try Self.wait(handle, Int16(POLLIN), deadline, wakeUp, interrupt)
+            case PGRES_POLLING_WRITING: try Self.wait(handle, Int16(POLLOUT), deadline, wakeUp, interrupt)
+            default: throw Self.failure(handle)
+            }
+            polling = handle.poll()
+        }
+    }
+
+    private static func wait(
+        _ handle: ConnectionHandle, _ events: Int16, _ deadline: ContinuousClock.Instant, _ wakeUp: WakeUp,
+        _ interrupt: ConnectionInterrupt
+    ) throws(PostgresError) {
+        switch SocketWait.wait(handle.socket, events, wakeUp: wakeUp, deadline: deadline) {
+        case .ready: return
+        case .interrupted:
+            if !interrupt.pending.isEmpty { throw PostgresError(.cancelled, advice: "cancelled while connecting") }
+        case .timedOut:
+            throw PostgresError(
+                .connectionFailed, advice: "no answer within the connect timeout; check host, port and firewall")
+        }
+    }
+
+    /// Refuses what libpq cannot parse without repeating it: the text may hold a password.
+    private static func check(_ connectionString: String) throws(PostgresError) {
+        guard !connectionString.utf8.contains(0) else {
+            throw PostgresError(.invalidConnectionString, advice: "it holds a NUL character")
+        }
+        guard !connectionString.isEmpty else { return }
+        var message: UnsafeMutablePointer<CChar>?
+        let options = unsafe PQconninfoParse(connectionString, &message)
+        defer {
+            unsafe PQconninfoFree(options)
+            unsafe PQfreemem(message)
+        }
+        if unsafe options == nil {
+            throw PostgresError(
+                .invalidConnectionString,
+                advice: "expected postgresql://user@host:port/database or keyword=value pairs; "
+                    + "percent-encode special characters of a URL's parts")
+        }
+    }
+
+    private static func parameters(_ configuration: PostgresConfiguration) -> [(String, String)] {
+        var parameters: [(String, String)] = []
+        if !configuration.connectionString.isEmpty { parameters.append(("dbname", configuration.connectionString)) }
+        if let database = configuration.database { parameters.append(("dbname", database)) }
+        if let user = configuration.user { parameters.append(("user", user)) }
+        if let password = configuration.password { parameters.append(("password", password)) }
+        parameters.append(("fallback_application_name", configuration.applicationName))
+        parameters.append(("client_encoding", "UTF8"))
+        return parameters
+    }
+
+    /// The SQLSTATE in a verbose message, such as `FATAL:  28P01: password authentication failed`; the severity's word is
+    /// in the server's language.
+    static func sqlState(in message: String) -> String? {
+        for part in message.split(separator: ":") {
+            let word = part.drop { $0 == " " }
+            guard part.hasPrefix("  "), word.count == 5 else { continue }
+            if word.utf8.allSatisfy({ (48...57).contains($0) || (65...90).contains($0) }) { return String(word) }
+        }
+        return nil
+    }
+
+    private static func failure(_ handle: ConnectionHandle) -> PostgresError {
+        PostgresError(
+            .connectionFailed, sqlState: self.sqlState(in: handle.errorMessage),
+            advice: "the server could not be reached or refused the login; check the host, port, user and password, "
+                + "and that it accepts connections",
+            serverMessage: handle.errorMessage)
+    }
+}
+
+/// Waiting for a socket or a wake-up, whichever comes first.
+enum SocketWait {
+    case ready, interrupted, timedOut
+
+    static func wait(
+        _ socket: Int32, _ events: Int16, wakeUp: WakeUp, deadline: ContinuousClock.Instant?
+    ) -> SocketWait {
+        while true {
+            let timeout: Int32
+            if let deadline {
+                let left = ContinuousClock.now.duration(to: deadline)
+                if left <= .zero { return .timedOut }
+                // Rounded up, or the last millisecond would be spent spinning.
+                let milliseconds = left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000
+                timeout = Int32(clamping: milliseconds + 1)
+            } else {
+                timeout = -1
+            }
+            var first = pollfd(fd: socket, events: events, revents: 0)
+            var second = pollfd(fd: wakeUp.descriptor, events: Int16(POLLIN), revents: 0)
+            let ready = Self.poll(&first, &second, timeout)
+            if ready == 0 { return .timedOut }
+            guard ready > 0 else { continue }  // EINTR
+            if second.revents != 0 {
+                wakeUp.clear()
+                return .interrupted
+            }
+            return .ready
+        }
+    }
+
+    private static func poll(_ first: inout pollfd, _ second: inout pollfd, _ timeout: Int32) -> Int32 {
+        unsafe withUnsafeTemporaryAllocation(of: pollfd.self, capacity: 2) { descriptors in
+            unsafe descriptors.initializeElement(at: 0, to: first)
+            unsafe descriptors.initializeElement(at: 1, to: second)
+            let ready = unsafe Glibc.poll(descriptors.baseAddress, 2, timeout)
+            first = unsafe descriptors[0]
+            second = unsafe descriptors[1]
+            return ready
+        }
+    }
+}

@@ -1,0 +1,189 @@
+import CloacinaPostgres
+
+/// The runner's own SQL.
+enum MigrationQueries {
+    static let historyTable = "cloacina_migrations"
+
+    // MARK: Inside a transaction
+
+    /// Takes on the owner's role, the target's path and a lock timeout until the transaction ends.
+    static func enter(_ target: MigrationTarget, lockTimeout: Duration) -> PostgresStatement {
+        self.settings(target, lockTimeout: lockTimeout, isLocal: true)
+    }
+
+    static func settings(_ target: MigrationTarget, lockTimeout: Duration, isLocal: Bool) -> PostgresStatement {
+        var sql = """
+            SELECT set_config('search_path', $1, \(isLocal)), set_config('lock_timeout', $2, \(isLocal)), \
+            set_config('standard_conforming_strings', 'on', \(isLocal))
+            """
+        var binds: [PostgresValue] = [.text(target.searchPath), .text("\(lockTimeout.milliseconds)ms")]
+        if let owner = target.owner {
+            sql += ", set_config('role', $3, \(isLocal))"
+            binds.append(.text(owner))
+        }
+        return PostgresStatement(sql, binds)
+    }
+
+    static func takeRole(of target: MigrationTarget) -> [PostgresStatement] {
+        guard let owner = target.owner else { return [] }
+        return [PostgresStatement("SELECT set_config('role', $1, true)", [.text(owner)])]
+    }
+
+    static let currentSchema = PostgresStatement("SELECT current_schema()::text AS schema")
+
+    static func text(of statement: SQLStatement) -> PostgresStatement {
+        PostgresStatement(statement.text, prepared: false)
+    }
+
+    // MARK: The schema and its history
+
+    static func schema(named name: String) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT n.oid, EXISTS (
+                SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relname = $2
+            ) AS has_history
+            FROM pg_catalog.pg_namespace n WHERE n.nspname = $1
+            """, [.text(name), .text(self.historyTable)])
+    }
+
+    /// The history table, and who may read it. Bounded columns keep it without a TOAST table, which would cost every
+    /// new tenant two more relations.
+    static func createHistory(_ target: MigrationTarget) -> [PostgresStatement] {
+        let readers = target.readers.map(PostgresIdentifier.quote)
+        var statements = [
+            """
+            CREATE TABLE \(target.history) (
+                source varchar(48) NOT NULL, version integer NOT NULL, title varchar(64) NOT NULL,
+                canonical_checksum varchar(64) NOT NULL, raw_checksum varchar(64) NOT NULL, duration_ms bigint,
+                applied_by name NOT NULL, applied_at timestamptz NOT NULL, state varchar(16) NOT NULL, error varchar(160),
+                PRIMARY KEY (source, version))
+            """,
+            "REVOKE ALL ON \(target.history) FROM \((["PUBLIC"] + readers).joined(separator: ", "))",
+        ]
+        if !readers.isEmpty {
+            statements.append("GRANT SELECT ON \(target.history) TO \(readers.joined(separator: ", "))")
+        }
+        return statements.map { PostgresStatement($0, prepared: false) }
+    }
+
+    static func history(_ target: MigrationTarget) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT source, version, title, canonical_checksum, raw_checksum, duration_ms, applied_by, applied_at, state, error
+            FROM \(target.history) ORDER BY source, version
+            """, prepared: false)
+    }
+
+    /// Writes what became of a migration; the time it took is that of the transaction, or given.
+    static func record(
+        _ migration: Migration, of source: String, in target: MigrationTarget, as state: MigrationRecord.State,
+        duration: Duration? = nil, error: String? = nil
+    ) -> PostgresStatement {
+        PostgresStatement(
+            """
+            INSERT INTO \(target.history) AS h
+                (source, version, title, canonical_checksum, raw_checksum, duration_ms, applied_by, applied_at, state, error)
+            VALUES ($1, $2, $3, $4, $5,
+                coalesce($6, (extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000)::bigint),
+                session_user, clock_timestamp(), $7, left($8, 160))
+            ON CONFLICT (source, version) DO UPDATE SET
+                title = EXCLUDED.title, canonical_checksum = EXCLUDED.canonical_checksum,
+                raw_checksum = EXCLUDED.raw_checksum, duration_ms = EXCLUDED.duration_ms,
+                applied_by = EXCLUDED.applied_by, applied_at = EXCLUDED.applied_at, state = EXCLUDED.state,
+                error = EXCLUDED.error
+            WHERE h.state <> 'applied'
+            """,
+            [
+                .text(source), .int32(Int32(migration.version)), .text(migration.title),
+                .text(migration.canonicalChecksum), .text(migration.rawChecksum),
+                (duration?.milliseconds).postgresValue, .text(state.rawValue), error.postgresValue,
+            ], prepared: false)
+    }
+
+    /// One row for each of several migrations that were applied together.
+    static func recordTogether(
+        _ migrations: [(source: String, migration: Migration)], in target: MigrationTarget
+    ) -> PostgresStatement {
+        PostgresStatement(
+            """
+            INSERT INTO \(target.history)
+                (source, version, title, canonical_checksum, raw_checksum, applied_by, applied_at, state)
+            SELECT source, version, title, canonical, raw, session_user, clock_timestamp(), 'applied'
+            FROM unnest($1::text[], $2::int4[], $3::text[], $4::text[], $5::text[])
+                AS m (source, version, title, canonical, raw)
+            """,
+            [
+                .textArray(migrations.map(\.source)), .int32Array(migrations.map { Int32($0.migration.version) }),
+                .textArray(migrations.map(\.migration.title)),
+                .textArray(migrations.map(\.migration.canonicalChecksum)),
+                .textArray(migrations.map(\.migration.rawChecksum)),
+            ], prepared: false)
+    }
+
+    static func settle(_ version: Int, of source: String, in target: MigrationTarget) -> PostgresStatement {
+        PostgresStatement(
+            """
+            UPDATE \(target.history) SET state = 'applied', error = NULL, applied_by = session_user,
+                applied_at = clock_timestamp()
+            WHERE source = $1 AND version = $2 AND state IN ('running', 'failed_unknown')
+            """, [.text(source), .int32(Int32(version))], prepared: false)
+    }
+
+    static func forget(_ version: Int, of source: String, in target: MigrationTarget) -> PostgresStatement {
+        PostgresStatement(
+            """
+            DELETE FROM \(target.history)
+            WHERE source = $1 AND version = $2 AND state IN ('running', 'failed_unknown')
+            """, [.text(source), .int32(Int32(version))], prepared: false)
+    }
+
+    // MARK: What a statement on its own left behind
+
+    static func index(named name: String, in schemaOID: UInt32) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT i.indisvalid AS valid FROM pg_catalog.pg_index i
+            JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+            WHERE c.relnamespace = $1 AND c.relname = $2
+            """, [.oid(schemaOID), .text(name)])
+    }
+
+    static let sessionSettings = PostgresStatement(
+        """
+        SELECT current_setting('role') AS role, current_setting('search_path') AS path,
+               current_setting('lock_timeout') AS lock_timeout,
+               current_setting('standard_conforming_strings') AS strings
+        """)
+
+    static func restore(role: String, path: String, lockTimeout: String, strings: String) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT set_config('role', $1, false), set_config('search_path', $2, false),
+                   set_config('lock_timeout', $3, false), set_config('standard_conforming_strings', $4, false)
+            """, [.text(role), .text(path), .text(lockTimeout), .text(strings)])
+    }
+
+    // MARK: Who is in the way
+
+    /// Sessions that hold a lock on a relation of the schema, those named in the statement first.
+    static func lockHolders(in schemaOID: UInt32, names: [String]) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT a.pid, coalesce(a.application_name, '') AS application_name, a.state,
+                   coalesce(a.xact_start, a.backend_start) AS since, bool_or(c.relname::text = ANY ($2)) AS is_named
+            FROM pg_catalog.pg_locks l
+            JOIN pg_catalog.pg_class c ON c.oid = l.relation
+            JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+            WHERE l.locktype = 'relation' AND l.granted AND c.relnamespace = $1 AND a.pid <> pg_backend_pid()
+              AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+            GROUP BY 1, 2, 3, 4 ORDER BY is_named DESC, since LIMIT 20
+            """, [.oid(schemaOID), .textArray(names)])
+    }
+}
+
+extension Duration {
+    var milliseconds: Int64 {
+        self.components.seconds * 1000 + self.components.attoseconds / 1_000_000_000_000_000
+    }
+}

@@ -1,0 +1,166 @@
+public import CloacinaPostgres
+public import Logging
+
+/// Applies migrations to one schema at a time, over a connection that nothing else uses meanwhile.
+///
+/// ```swift
+/// let runner = MigrationRunner(connection: connection)
+/// try await runner.apply([.embedded(.tenant)], to: MigrationTarget(schema: "acme", owner: "acme_owner"))
+/// ```
+///
+/// Give it a direct connection: its locks belong to the session, which a transaction pooler would share out.
+public struct MigrationRunner: Sendable {
+    /// How patient a runner is.
+    public struct Configuration: Sendable, Hashable {
+        /// How long one statement waits for a table's lock; 1 s. Whoever queues behind it waits as long.
+        public var lockTimeout: Duration = .seconds(1)
+        /// The same for a no-transaction statement, behind which nobody queues; 60 s.
+        public var concurrentLockTimeout: Duration = .seconds(60)
+        /// How often a migration is tried when others hold its locks or it deadlocks; 10.
+        public var maximumAttempts: Int = 10
+        /// The wait before the second attempt; it doubles from there, with jitter; 100 ms.
+        public var firstRetryDelay: Duration = .milliseconds(100)
+        /// The longest wait between attempts; 10 s.
+        public var longestRetryDelay: Duration = .seconds(10)
+        /// How long to wait for another process that migrates; 30 s.
+        public var lockWait: Duration = .seconds(30)
+        /// How often to look whether it is done; about every 100 ms.
+        public var lockPollInterval: Duration = .milliseconds(100)
+        /// Whether a pending migration may be older than an applied one; false.
+        public var allowsOutOfOrder = false
+
+        /// The defaults.
+        public init() {}
+    }
+
+    let connection: PostgresConnection
+    let configuration: Configuration
+    let logger: Logger?
+    let pace: MigrationPace
+
+    /// A runner on a connection; the connection is idle and holds no lock after every call.
+    public init(connection: PostgresConnection, configuration: Configuration = .init(), logger: Logger? = nil) {
+        self.init(connection: connection, configuration: configuration, logger: logger, pace: MigrationPace())
+    }
+
+    package init(
+        connection: PostgresConnection, configuration: Configuration = .init(), logger: Logger? = nil,
+        pace: MigrationPace
+    ) {
+        self.connection = connection
+        self.configuration = configuration
+        self.logger = logger
+        self.pace = pace
+    }
+
+    /// Brings a schema up to the newest version of each set, in the order of the sets.
+    ///
+    /// Takes no lock when nothing is pending. Each migration commits on its own, so that a failure keeps those before it.
+    /// - Parameter version: Stop after this version; nil for all. Only with a single set.
+    /// - Throws: ``MigrationError``: a problem of the plan (nothing was changed),
+    ///   ``MigrationError/Code/lockBusy``, or what became of the migration that failed.
+    @discardableResult
+    public func apply(
+        _ sets: [MigrationSet], to target: MigrationTarget, through version: Int? = nil
+    ) async throws(MigrationError) -> MigrationReport {
+        precondition(version == nil || sets.count == 1, "a version to stop at needs exactly one set")
+        if let stray = sets.first(where: { $0.lane == .sqlite }) {
+            throw MigrationError(
+                .invalidSet, source: stray.source, reason: "migrations for SQLite don't apply to PostgreSQL")
+        }
+        let before = try await self.state(of: target)
+        let plans = self.plans(for: sets, state: before, through: version)
+        try Self.refuse(plans.filter { !$0.needsResolution }, in: target)
+        if plans.allSatisfy({ $0.steps.isEmpty && $0.problems.isEmpty }) {
+            return MigrationReport(schema: target.schema, plans: plans)
+        }
+        let fleet: MigrationLock = sets.contains { $0.lane == .control } ? .control : .tenants
+        return try await self.holding([fleet, .schema(before.oid)], schema: target.schema) {
+            () throws(MigrationError) in
+            try await self.applyLocked(sets, to: target, through: version)
+        }
+    }
+
+    /// Where a schema stands with regard to each set. Takes no lock and changes nothing.
+    public func status(
+        of sets: [MigrationSet], in target: MigrationTarget
+    ) async throws(MigrationError) -> [MigrationStatus] {
+        let state = try await self.state(of: target)
+        return self.plans(for: sets, state: state, through: nil).map {
+            MigrationStatus(schema: target.schema, plan: $0, history: state.history)
+        }
+    }
+
+    /// What an operator found out about a migration that broke off.
+    public enum Resolution: Sendable, Hashable {
+        /// It took effect in full.
+        case applied
+        /// Nothing of it is left; apply it again.
+        case pending
+    }
+
+    /// Settles a migration whose state is `running` or `failedUnknown`, after a look at the schema.
+    ///
+    /// Throws ``MigrationError/Code/unknownTarget`` when it is in neither state.
+    public func resolve(
+        _ version: Int, of source: String, in target: MigrationTarget, as resolution: Resolution
+    ) async throws(MigrationError) {
+        let oid = try await self.state(of: target).oid
+        try await self.holding([.tenants, .schema(oid)], schema: target.schema) { () throws(MigrationError) in
+            let change =
+                switch resolution {
+                case .applied: MigrationQueries.settle(version, of: source, in: target)
+                case .pending: MigrationQueries.forget(version, of: source, in: target)
+                }
+            let changed = try await self.asking(target.schema) { () throws(PostgresError) in
+                try await self.connection.pipeline(MigrationQueries.takeRole(of: target) + [change]).last?.affectedRows
+            }
+            guard changed == 1 else {
+                throw MigrationError(
+                    .unknownTarget, schema: target.schema, source: source, version: version,
+                    reason: "it isn't recorded as broken off")
+            }
+        }
+    }
+
+    private func applyLocked(
+        _ sets: [MigrationSet], to target: MigrationTarget, through version: Int?
+    ) async throws(MigrationError) -> MigrationReport {
+        let state = try await self.state(of: target)
+        let plans = self.plans(for: sets, state: state, through: version)
+        try Self.refuse(plans, in: target)
+        var report = MigrationReport(schema: target.schema, plans: plans)
+        if !state.hasHistory, plans.contains(where: { !$0.steps.isEmpty }) { try await self.createHistory(target) }
+        for plan in plans {
+            for step in plan.steps {
+                let job = MigrationJob(step: step, source: plan.source, target: target, schemaOID: state.oid)
+                let attempts =
+                    step.migration.isTransactional
+                    ? try await self.applyInTransaction(job) : try await self.applyAlone(job)
+                report.append(step.migration, of: plan.source, attempts: attempts)
+                self.logger?.debug("migration applied", metadata: job.metadata)
+            }
+        }
+        return report
+    }
+
+    private func plans(
+        for sets: [MigrationSet], state: SchemaState, through version: Int?
+    ) -> [MigrationPlan] {
+        let planner = MigrationPlanner(allowsOutOfOrder: self.configuration.allowsOutOfOrder)
+        return sets.map { planner.plan($0, history: state.history, through: version) }
+    }
+
+    private static func refuse(_ plans: [MigrationPlan], in target: MigrationTarget) throws(MigrationError) {
+        for plan in plans {
+            if let problem = plan.problems.first { throw problem.error(source: plan.source, schema: target.schema) }
+        }
+    }
+}
+
+extension MigrationPlan {
+    /// Whether a step may be another process's, under way this very moment.
+    fileprivate var needsResolution: Bool {
+        self.problems.contains { if case .needsResolution = $0 { true } else { false } }
+    }
+}

@@ -1,0 +1,49 @@
+/// Where a test can make an operation fail, or kill what it depends on.
+///
+/// Production code has none, so each point costs the look at a `nil`.
+package struct FaultPoints: Sendable {
+    /// On which side of a step.
+    package enum Moment: String, Sendable, CaseIterable {
+        case before, after
+    }
+
+    private let reach: (@Sendable (OperationStep, Moment) async throws -> Void)?
+
+    /// No faults.
+    package static let none = FaultPoints(reach: nil)
+
+    private init(reach: (@Sendable (OperationStep, Moment) async throws -> Void)?) {
+        self.reach = reach
+    }
+
+    /// Calls a closure before and after each step; what it throws, the step throws.
+    package init(_ reach: @escaping @Sendable (OperationStep, Moment) async throws -> Void) {
+        self.reach = reach
+    }
+
+    /// Runs a step between its two points.
+    func around<R>(_ step: OperationStep, _ body: () async throws -> R) async throws -> R {
+        guard let reach else { return try await body() }
+        try await reach(step, .before)
+        let result = try await body()
+        try await reach(step, .after)
+        return result
+    }
+}
+
+/// The steps of creating and removing a tenant, by the names that the ledger uses.
+package enum OperationStep: String, Sendable, CaseIterable {
+    // Creating. The five of the middle are one transaction, which the ledger calls `provision`.
+    case lock, reserve, provision, roles, schema, migrate, register, deliver
+    // Removing; each is a transaction of its own.
+    case disable, sessions, dropSchema = "drop_schema", dropOwned = "drop_owned", dropRoles = "drop_roles", prove
+
+    /// The steps of creating a tenant, in order.
+    package static let creation: [OperationStep] = [
+        .lock, .reserve, .provision, .roles, .schema, .migrate, .register, .deliver,
+    ]
+    /// The steps of removing a tenant, in order.
+    package static let removal: [OperationStep] = [
+        .lock, .disable, .sessions, .dropSchema, .dropOwned, .dropRoles, .prove,
+    ]
+}

@@ -1,0 +1,55 @@
+import CloacinaPostgres
+import FoundationEssentials
+
+/// One operation's rows in the ledger. Each method returns a statement for the step's own flush or transaction.
+struct OperationLedger: Sendable {
+    /// What is being done.
+    enum Kind: String, Sendable { case bootstrap, create, remove, migrate }
+
+    let id = UUID()
+    let kind: Kind
+    let tenant: String
+
+    /// Records that a step is under way.
+    func start(_ step: OperationStep, at position: Int, state: String = "started") -> PostgresStatement {
+        """
+        INSERT INTO cloacina.operations (operation_id, position, tenant_name, kind, step, state, finished_at)
+        VALUES (\(self.id), \(Int32(position)), \(self.tenant), \(self.kind.rawValue), \(step.rawValue), \(state),
+                CASE WHEN \(state == "started") THEN NULL ELSE clock_timestamp() END)
+        """
+    }
+
+    /// Records that the step under way is done.
+    func finish(_ step: OperationStep) -> PostgresStatement {
+        """
+        UPDATE cloacina.operations SET state = 'done', finished_at = clock_timestamp()
+        WHERE operation_id = \(self.id) AND step = \(step.rawValue)
+        """
+    }
+
+    /// Records that the step under way failed; `detail` holds no secrets.
+    func fail(sqlState: String?, detail: String) -> PostgresStatement {
+        """
+        UPDATE cloacina.operations
+        SET state = 'failed', sqlstate = \(sqlState.postgresValue), detail = \(detail), finished_at = clock_timestamp()
+        WHERE operation_id = \(self.id) AND state = 'started'
+        """
+    }
+
+    /// Closes what an earlier, interrupted operation on the tenant left open.
+    func supersedeEarlier() -> PostgresStatement {
+        """
+        UPDATE cloacina.operations
+        SET state = 'failed', detail = \("interrupted; continued by \(self.id)"), finished_at = clock_timestamp()
+        WHERE tenant_name = \(self.tenant) AND state = 'started' AND operation_id <> \(self.id)
+        """
+    }
+
+    /// Leaves a line in the audit trail.
+    func audit(_ action: String, detail: String? = nil) -> PostgresStatement {
+        """
+        INSERT INTO cloacina.audit (action, tenant_name, operation_id, detail)
+        VALUES (\(action), \(self.tenant), \(self.id), \(detail.postgresValue))
+        """
+    }
+}

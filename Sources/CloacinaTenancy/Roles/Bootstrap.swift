@@ -1,0 +1,209 @@
+import CloacinaPostgres
+import CloacinaSchema
+import Logging
+
+/// One run of preparing a database.
+struct Bootstrap {
+    private let options: BootstrapOptions
+    private let connection: PostgresConnection
+    private let logger: Logger
+    private let verifier: String?
+
+    init(_ options: BootstrapOptions, on connection: PostgresConnection, logger: Logger) throws {
+        self.options = options
+        self.connection = connection
+        self.logger = logger
+        self.verifier = try options.servicePassword.map { try SCRAM.verifier(password: $0) }
+        for role in [options.serviceRole, options.tenantsRole].compactMap({ $0 }) {
+            _ = try TenantName(role, subject: "role name")
+        }
+    }
+
+    func run(patience: Duration) async throws -> BootstrapReport {
+        guard self.connection.serverVersion >= 140_000 else {
+            throw AdminError(.unsupportedServer, "PostgreSQL 14 or later is needed")
+        }
+        try await self.check()
+        try await self.lock(patience: patience)
+        do {
+            let report = try await self.runLocked()
+            try await self.connection.query(Self.unlock)
+            return report
+        } catch {
+            let connection = self.connection
+            // Must happen in a cancelled task too, so it runs in one of its own, awaited at once.
+            await Task { _ = try? await connection.query(Self.unlock) }.value
+            throw error
+        }
+    }
+
+    private func runLocked() async throws -> BootstrapReport {
+        try await self.createControlSchema()
+        let control = MigrationTarget(schema: BootstrapQueries.controlSchema)
+        let migrations = try await MigrationRunner(connection: self.connection, logger: self.logger)
+            .apply([.embedded(.control)], to: control)
+        let (service, tenants) = try await self.roleNames()
+        let created = try await self.prepare(service: service, tenants: tenants)
+        let warnings = try await self.verify(service: service, tenants: tenants)
+        return BootstrapReport(
+            database: self.connection.endpoint.database, serverVersion: self.connection.serverVersion,
+            serviceRole: service, tenantsRole: tenants,
+            controlVersion: migrations.versions[MigrationSet.embeddedSource] ?? 0,
+            appliedMigrations: migrations.applied.map(\.version), createdRoles: created, warnings: warnings)
+    }
+
+    // MARK: Before anything is changed
+
+    private func check() async throws {
+        let row = try await self.connection.query(BootstrapQueries.survey)[0]
+        let administrator = PostgresIdentifier.quote(try row.value("administrator"))
+        let database = PostgresIdentifier.quote(self.connection.endpoint.database)
+        if try row.value("is_standby") {
+            throw AdminError(.unsupportedServer, "this server is a standby; connect to the primary")
+        }
+        var missing: [String] = []
+        if try !row.value("may_create_roles") { missing.append("ALTER ROLE \(administrator) CREATEROLE") }
+        if try !row.value("may_create_schemas") {
+            missing.append("GRANT CREATE ON DATABASE \(database) TO \(administrator)")
+        }
+        guard missing.isEmpty else {
+            throw AdminError(
+                .insufficientPrivilege,
+                "the administrator lacks privileges; a superuser can grant them: \(missing.joined(separator: "; "))")
+        }
+        if try row.value("has_schema"), try !row.value("owns_schema") {
+            let owner: String = try row.value("schema_owner")
+            throw AdminError(
+                .schemaExists, "the schema cloacina belongs to \(owner); log in as that role, or use another database")
+        }
+    }
+
+    /// Only one bootstrap at a time. The lock is tried, never waited for: see the migrations' locks.
+    private func lock(patience: Duration) async throws {
+        let clock = ContinuousClock()
+        let limit = clock.now.advanced(by: patience)
+        while true {
+            if try await self.connection.query(RegistryQueries.tryLock("")).single(as: Bool.self) { return }
+            guard clock.now < limit else {
+                throw AdminError(.busy, "another process is preparing this database; try again")
+            }
+            try await clock.sleep(for: .milliseconds(50))
+        }
+    }
+
+    private static let unlock = RegistryQueries.unlock("")
+
+    // MARK: The steps
+
+    private func createControlSchema() async throws {
+        // Not IF NOT EXISTS alone: an existing one was found to be ours by now, or is refused by its owner.
+        try await self.connection.query(PostgresStatement(ddl: "CREATE SCHEMA IF NOT EXISTS cloacina"))
+        try await self.check()
+    }
+
+    /// The names that were recorded, those asked for, or the defaults.
+    private func roleNames() async throws -> (service: String, tenants: String) {
+        guard let row = try await self.connection.query(BootstrapQueries.installation).first else {
+            return (self.options.serviceRole ?? "cloacina_service", self.options.tenantsRole ?? "cloacina_tenants")
+        }
+        let recorded = (
+            service: try row.value("service_role", as: String.self),
+            tenants: try row.value("tenants_role", as: String.self)
+        )
+        guard self.options.serviceRole ?? recorded.service == recorded.service,
+            self.options.tenantsRole ?? recorded.tenants == recorded.tenants
+        else {
+            throw AdminError(
+                .invalidConfiguration,
+                "this database was prepared with the roles \(recorded.service) and \(recorded.tenants); name those, or none"
+            )
+        }
+        return recorded
+    }
+
+    /// Roles and privileges in one transaction. Roles belong to the server: another database's bootstrap may make one
+    /// at the same moment, so it is tried again.
+    private func prepare(service: String, tenants: String) async throws -> [String] {
+        for _ in 0..<3 {
+            do {
+                return try await self.prepareOnce(service: service, tenants: tenants)
+            } catch let error as PostgresError where ["42710", "23505", "XX000"].contains(error.sqlState) {
+                continue
+            }
+        }
+        return try await self.prepareOnce(service: service, tenants: tenants)
+    }
+
+    private func prepareOnce(service: String, tenants: String) async throws -> [String] {
+        let found = try await self.connection.pipeline([
+            BootstrapQueries.role(service), BootstrapQueries.role(tenants),
+            BootstrapQueries.access(serviceRole: service, tenantsRole: tenants),
+        ])
+        var statements: [PostgresStatement] = []
+        var created: [String] = []
+        if try self.isMissing(tenants, found[1], mayLogIn: false) {
+            created.append(tenants)
+            statements.append(PostgresStatement(ddl: "CREATE ROLE \(PostgresIdentifier.quote(tenants)) NOLOGIN"))
+        }
+        if try self.isMissing(service, found[0], mayLogIn: true) {
+            created.append(service)
+            statements.append(
+                PostgresStatement(ddl: "CREATE ROLE \(PostgresIdentifier.quote(service)) LOGIN NOINHERIT"))
+        }
+        if let verifier {
+            let sql = "ALTER ROLE \(PostgresIdentifier.quote(service)) PASSWORD \(PostgresIdentifier.literal(verifier))"
+            statements += [
+                ProvisioningSQL.quietLog(serverVersion: self.connection.serverVersion), PostgresStatement(ddl: sql),
+            ]
+        }
+        let changes = try self.changes(DatabaseAccess(found[2][0]), service, tenants).filter(\.isAllowed).map(\.sql)
+        statements += (changes + BootstrapQueries.privacy).map(PostgresStatement.init(ddl:))
+        statements.append(BootstrapQueries.record(serviceRole: service, tenantsRole: tenants))
+        try await self.connection.pipeline(statements)
+        return created
+    }
+
+    /// Whether a role has to be created; one that exists must be just what would be created.
+    private func isMissing(_ role: String, _ rows: PostgresRows, mayLogIn: Bool) throws -> Bool {
+        guard let row = rows.first else { return true }
+        let (canLogin, inherits): (Bool, Bool) = (try row.value("rolcanlogin"), try row.value("rolinherit"))
+        guard try !row.value("is_privileged"), canLogin == mayLogIn, !mayLogIn || !inherits else {
+            let attributes = mayLogIn ? "LOGIN NOINHERIT" : "NOLOGIN"
+            throw AdminError(
+                .roleExists,
+                "the role \(role) exists and is not \(attributes) without further rights; choose another name")
+        }
+        let needsAdmin = self.connection.serverVersion >= 160_000
+        guard try !needsAdmin || row.value("may_grant") else {
+            throw AdminError(
+                .insufficientPrivilege,
+                "the role \(role) exists and is another's; a superuser can share it: GRANT "
+                    + "\(PostgresIdentifier.quote(role)) TO \(PostgresIdentifier.quote(self.connection.endpoint.user)) "
+                    + "WITH ADMIN OPTION")
+        }
+        return false
+    }
+
+    private func changes(
+        _ access: DatabaseAccess, _ service: String, _ tenants: String
+    ) -> [(sql: String, isAllowed: Bool)] {
+        access.changes(
+            database: self.connection.endpoint.database, serviceRole: service, tenantsRole: tenants,
+            restrictsPublic: self.options.restrictsPublic)
+    }
+
+    /// What is still open now is for someone else to do.
+    private func verify(service: String, tenants: String) async throws -> [String] {
+        let row = try await self.connection.query(
+            BootstrapQueries.access(serviceRole: service, tenantsRole: tenants))[0]
+        let access = try DatabaseAccess(row)
+        let missing = self.changes(access, service, tenants).map(\.sql)
+        guard missing.isEmpty else {
+            throw AdminError(
+                .insufficientPrivilege,
+                "the administrator doesn't own the database; its owner or a superuser must run this once, then bootstrap "
+                    + "again: \(missing.joined(separator: "; "))")
+        }
+        return access.warnings
+    }
+}

@@ -1,0 +1,51 @@
+/// How a database is prepared for tenants.
+public struct BootstrapOptions: Sendable {
+    /// The login of pools that serve all tenants; `cloacina_service` by default. It is LOGIN NOINHERIT.
+    public var serviceRole: String?
+    /// The group of all tenants' logins, which may connect to the database; `cloacina_tenants` by default.
+    ///
+    /// Roles belong to the whole server: two databases that must not share who may connect need a group each.
+    public var tenantsRole: String?
+    /// The service login's password, printable ASCII; by default it has none and can't log in by password.
+    public var servicePassword: String?
+    /// Whether `PUBLIC` loses CONNECT and TEMPORARY on the database and everything on the schema `public`; true.
+    ///
+    /// Without it the server lets any login of the same server connect, and tenants share what `public` allows.
+    public var restrictsPublic = true
+
+    /// Everything as by default.
+    public init() {}
+}
+
+extension BootstrapOptions: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+    /// The roles; never the password.
+    public var description: String {
+        "BootstrapOptions(serviceRole: \(self.serviceRole ?? "default"), tenantsRole: \(self.tenantsRole ?? "default"))"
+    }
+    /// The roles; never the password.
+    public var debugDescription: String { self.description }
+    /// The roles; never the password.
+    public var customMirror: Mirror {
+        Mirror(self, children: ["serviceRole": self.serviceRole as Any, "tenantsRole": self.tenantsRole as Any])
+    }
+}
+
+/// What bootstrap found and did.
+public struct BootstrapReport: Sendable, Hashable, Encodable {
+    /// The database.
+    public let database: String
+    /// The server's version as a number, such as 150018.
+    public let serverVersion: Int
+    /// The login of pools that serve all tenants.
+    public let serviceRole: String
+    /// The group of all tenants' logins.
+    public let tenantsRole: String
+    /// The newest migration of the control schema.
+    public let controlVersion: Int
+    /// The migrations of the control schema that were applied now; empty when it was up to date.
+    public let appliedMigrations: [Int]
+    /// The roles that were created now.
+    public let createdRoles: [String]
+    /// What weakens isolation and was not asked to be changed.
+    public let warnings: [String]
+}

@@ -1,0 +1,102 @@
+import CloacinaPostgres
+
+/// Statements that prepare a database.
+enum BootstrapQueries {
+    static let controlSchema = "cloacina"
+
+    /// What the administrator may do here, and what is here already.
+    static let survey: PostgresStatement = """
+        SELECT r.rolname::text AS administrator, r.rolcreaterole OR r.rolsuper AS may_create_roles,
+               has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
+               pg_is_in_recovery() AS is_standby,
+               to_regclass('cloacina.installation') IS NOT NULL AS is_installed,
+               n.oid IS NOT NULL AS has_schema, coalesce(pg_has_role(n.nspowner, 'USAGE'), false) AS owns_schema,
+               coalesce(pg_get_userbyid(n.nspowner)::text, '') AS schema_owner
+        FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = 'cloacina'
+        WHERE r.rolname = current_user
+        """
+
+    static let installation: PostgresStatement = "SELECT service_role, tenants_role FROM cloacina.installation"
+
+    static func role(_ name: String) -> PostgresStatement {
+        """
+        SELECT rolcanlogin, rolinherit,
+               rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls AS is_privileged,
+               pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') AS may_grant
+        FROM pg_roles WHERE rolname = \(name)
+        """
+    }
+
+    static func record(serviceRole: String, tenantsRole: String) -> PostgresStatement {
+        """
+        INSERT INTO cloacina.installation (service_role, tenants_role) VALUES (\(serviceRole), \(tenantsRole))
+        ON CONFLICT (singleton) DO NOTHING
+        """
+    }
+
+    /// Keeps the control schema to its owner.
+    static let privacy = [
+        "REVOKE ALL ON SCHEMA cloacina FROM PUBLIC", "REVOKE ALL ON ALL TABLES IN SCHEMA cloacina FROM PUBLIC",
+    ]
+
+    /// Who may do what, and whether the administrator could change it: PostgreSQL only warns when a GRANT or REVOKE has no
+    /// effect, or fails when the grantor has no privilege at all.
+    static func access(serviceRole: String, tenantsRole: String) -> PostgresStatement {
+        """
+        SELECT EXISTS (
+                   SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0
+               ) AS public_on_database,
+               pg_has_role(d.datdba, 'USAGE') AS owns_database,
+               EXISTS (
+                   SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a WHERE a.grantee = 0
+               ) AND n.oid IS NOT NULL AS public_on_schema,
+               coalesce(pg_has_role(n.nspowner, 'USAGE'), false) AS owns_public,
+               (SELECT count(*) = 2 FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+                WHERE a.privilege_type = 'CONNECT' AND a.grantee IN (
+                    to_regrole(quote_ident(\(tenantsRole)))::oid, to_regrole(quote_ident(\(serviceRole)))::oid
+                )) AS may_connect
+        FROM pg_database d LEFT JOIN pg_namespace n ON n.nspname = 'public'
+        WHERE d.datname = current_database()
+        """
+    }
+}
+
+/// Who may reach the database, as found.
+struct DatabaseAccess: Sendable {
+    let publicOnDatabase: Bool
+    let ownsDatabase: Bool
+    let publicOnSchema: Bool
+    let ownsPublic: Bool
+    let mayConnect: Bool
+
+    init(_ row: PostgresRow) throws {
+        self.publicOnDatabase = try row.value("public_on_database")
+        self.ownsDatabase = try row.value("owns_database")
+        self.publicOnSchema = try row.value("public_on_schema")
+        self.ownsPublic = try row.value("owns_public")
+        self.mayConnect = try row.value("may_connect")
+    }
+
+    /// What is still to be granted and revoked, each with whether the administrator can.
+    func changes(
+        database: String, serviceRole: String, tenantsRole: String, restrictsPublic: Bool
+    ) -> [(sql: String, isAllowed: Bool)] {
+        let database = PostgresIdentifier.quote(database)
+        var changes: [(sql: String, isAllowed: Bool)] = []
+        if !self.mayConnect {
+            let roles = [tenantsRole, serviceRole].map(PostgresIdentifier.quote).joined(separator: ", ")
+            changes.append(("GRANT CONNECT ON DATABASE \(database) TO \(roles)", self.ownsDatabase))
+        }
+        guard restrictsPublic else { return changes }
+        if self.publicOnDatabase {
+            changes.append(("REVOKE CONNECT, TEMPORARY ON DATABASE \(database) FROM PUBLIC", self.ownsDatabase))
+        }
+        if self.publicOnSchema { changes.append(("REVOKE ALL ON SCHEMA public FROM PUBLIC", self.ownsPublic)) }
+        return changes
+    }
+
+    var warnings: [String] {
+        (self.publicOnDatabase ? ["PUBLIC may connect to the database or make temporary tables"] : [])
+            + (self.publicOnSchema ? ["PUBLIC has privileges on the schema public"] : [])
+    }
+}

@@ -1,0 +1,59 @@
+import CloacinaPostgres
+import CloacinaSchema
+
+extension DatabaseAdmin {
+    /// Creates a tenant: roles, schema, privileges, migrations and registry in one transaction.
+    ///
+    /// The credentials are handed over once; only a verifier of the password is stored. An existing schema or role is
+    /// never adopted. A creation that was cut off stays in the registry as `creating`, and the same call finishes it:
+    /// when only the hand-over was missing, with a new password.
+    ///
+    /// - Throws: ``AdminError``; nothing is left of the tenant unless the connection broke.
+    public func createTenant(_ config: TenantConfig) async throws -> TenantCredentials {
+        let blueprint: TenantBlueprint
+        do { blueprint = try TenantBlueprint(config) } catch { throw AdminError(error, tenant: config.name) }
+        return try await self.withConnection(tenant: config.name) { connection in
+            let creation = TenantCreation(blueprint, on: connection, faults: self.faults, logger: self.logger)
+            do {
+                try await creation.run()
+                return blueprint.credentials(at: connection.endpoint)
+            } catch {
+                let reported = creation.report(error)
+                if await !creation.abandon(after: reported) { await self.close() }
+                throw reported
+            }
+        }
+    }
+
+    /// The statements that ``createTenant(_:)`` would run, with secrets masked. Nothing is changed.
+    ///
+    /// - Throws: ``AdminError``, as creating would, when a name, password or schema does not do.
+    public func plannedSQL(creating config: TenantConfig) async throws -> [String] {
+        let blueprint: TenantBlueprint
+        do { blueprint = try TenantBlueprint(config) } catch { throw AdminError(error, tenant: config.name) }
+        return try await self.withConnection(tenant: config.name) { connection in
+            let survey = try TenantSurvey(
+                try await connection.query(
+                    RegistryQueries.survey(
+                        name: blueprint.name.rawValue, schema: blueprint.schema.rawValue, roles: blueprint.roles.all))[
+                        0])
+            _ = try survey.beginning(name: blueprint.name.rawValue, schema: blueprint.schema.rawValue)
+            let sql = try ProvisioningSQL(blueprint, survey, connection)
+            return ["BEGIN"] + sql.roleStatements(passwordLiteral: "'\(SecretMask.mask)'") + sql.schemaStatements
+                + blueprint.freshSchema.statements.map(PlannedSQL.text)
+                + ProvisioningSQL.actAsAdministrator + ["COMMIT"]
+        }
+    }
+}
+
+extension ProvisioningSQL {
+    init(_ blueprint: TenantBlueprint, _ survey: TenantSurvey, _ connection: PostgresConnection) throws {
+        guard let serviceRole = survey.serviceRole, let tenantsRole = survey.tenantsRole else {
+            throw TenantSurvey.notBootstrapped
+        }
+        self.init(
+            roles: blueprint.roles, schema: blueprint.schema.rawValue, serviceRole: serviceRole,
+            tenantsRole: tenantsRole,
+            serverVersion: connection.serverVersion)
+    }
+}

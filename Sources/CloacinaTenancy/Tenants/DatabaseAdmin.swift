@@ -1,0 +1,115 @@
+public import CloacinaPostgres
+public import Logging
+
+/// Administers the tenants of one database: each with a schema, roles and credentials of its own.
+///
+/// ```swift
+/// let admin = DatabaseAdmin(PostgresConfiguration("postgresql://admin@db.internal/app"))
+/// try await admin.bootstrap()
+/// let credentials = try await admin.createTenant(TenantConfig(name: "acme"))
+/// await admin.close()
+/// ```
+///
+/// The login needs CREATEROLE and CREATE on the database, and is no superuser. One connection, opened when first
+/// needed, serves every call; calls take turns. Every operation writes its steps to the ledger,
+/// `cloacina.operations`; what broke off is finished or undone by the same call made again.
+public actor DatabaseAdmin {
+    nonisolated let configuration: PostgresConfiguration
+    nonisolated let logger: Logger
+    nonisolated let patience: Duration
+    nonisolated let faults: FaultPoints
+    private nonisolated let gate = SerialGate()
+    private var connection: PostgresConnection?
+
+    /// An administrator; nothing is opened yet.
+    ///
+    /// - Parameters:
+    ///   - configuration: How to reach the database, as its administrator.
+    ///   - logger: Where debug messages go; nowhere by default.
+    ///   - patience: How long a removal waits for sessions to end, and again for locks; 10 seconds by default.
+    public init(_ configuration: PostgresConfiguration, logger: Logger? = nil, patience: Duration = .seconds(10)) {
+        self.init(configuration, logger: logger, patience: patience, faults: .none)
+    }
+
+    package init(
+        _ configuration: PostgresConfiguration, logger: Logger? = nil, patience: Duration = .seconds(10),
+        faults: FaultPoints
+    ) {
+        self.configuration = configuration
+        self.logger = logger ?? Logger(label: "cloacina.admin", factory: { _ in SwiftLogNoOpLogHandler() })
+        self.patience = patience
+        self.faults = faults
+    }
+
+    /// Closes the connection, if there is one. A later call opens another.
+    public func close() async {
+        await self.connection?.close()
+        self.connection = nil
+    }
+
+    /// Where the administrator's connection leads; opens it if need be.
+    public func endpoint() async throws -> PostgresEndpoint {
+        try await self.withConnection { $0.endpoint }
+    }
+
+    /// All tenants, by name, whatever their state.
+    public func tenants() async throws -> [Tenant] {
+        try await self.withConnection { connection in
+            try await connection.query(RegistryQueries.tenants).map(Tenant.init)
+        }
+    }
+
+    /// One tenant.
+    ///
+    /// - Throws: ``AdminError`` with ``AdminError/Code/tenantNotFound``.
+    public func tenant(named name: String) async throws -> Tenant {
+        try await self.withConnection(tenant: name) { connection in
+            guard let row = try await connection.query(RegistryQueries.tenant(named: name)).first else {
+                throw AdminError.noTenant(name)
+            }
+            return try Tenant(row)
+        }
+    }
+
+    /// Lends the administrator's own connection, for tests.
+    package func withBackend<R>(_ body: (PostgresConnection) async throws -> R) async throws -> R {
+        try await self.withConnection { try await body($0) }
+    }
+
+    /// Lends the connection to one operation at a time and puts its errors into our terms.
+    func withConnection<R>(tenant: String? = nil, _ body: (PostgresConnection) async throws -> R) async throws -> R {
+        do {
+            return try await self.gate.withTurn {
+                let connection = try await self.openConnection()
+                do {
+                    return try await body(connection)
+                } catch {
+                    if AdminError.isConnectionLoss(error) { await self.close() }
+                    throw error
+                }
+            }
+        } catch {
+            throw AdminError(error, tenant: tenant)
+        }
+    }
+
+    private func openConnection() async throws -> PostgresConnection {
+        if let connection { return connection }
+        let opened = try await PostgresConnection.connect(self.configuration, logger: self.logger)
+        do {
+            // Nothing that a tenant could create may ever stand in for what we name.
+            try await opened.query("SELECT set_config('search_path', 'pg_catalog, pg_temp', false)")
+        } catch {
+            await opened.close()
+            throw error
+        }
+        self.connection = opened
+        return opened
+    }
+}
+
+extension AdminError {
+    static func noTenant(_ name: String) -> AdminError {
+        AdminError(.tenantNotFound, "there is no such tenant; `tenant list` shows them", tenant: name)
+    }
+}

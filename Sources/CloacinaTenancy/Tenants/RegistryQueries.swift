@@ -1,0 +1,129 @@
+import CloacinaPostgres
+import FoundationEssentials
+
+/// Statements on the control schema.
+enum RegistryQueries {
+    /// The first half of the advisory locks' keys: `CLOA`. Migrations use the other, 64-bit key space.
+    private static let lockClass: Int32 = 0x434C_4F41
+
+    static let tenantColumns = """
+        t.id, t.name, t.schema_name, t.state, t.version, t.owner_role, t.runtime_role, t.login_a, t.login_b, t.created_at,
+        (SELECT c.login FROM cloacina.credentials c WHERE c.tenant_id = t.id AND c.state = 'active') AS login
+        """
+
+    static let tenants = PostgresStatement("SELECT \(Self.tenantColumns) FROM cloacina.tenants t ORDER BY t.name", [])
+
+    static func tenant(named name: String) -> PostgresStatement {
+        PostgresStatement("SELECT \(Self.tenantColumns) FROM cloacina.tenants t WHERE t.name = $1", [.text(name)])
+    }
+
+    /// Takes the lock on a tenant's name, for this session, if it is free.
+    static func tryLock(_ name: String) -> PostgresStatement {
+        "SELECT pg_try_advisory_lock(\(Self.lockClass), hashtext(\(name)))"
+    }
+
+    static func unlock(_ name: String) -> PostgresStatement {
+        "SELECT pg_advisory_unlock(\(Self.lockClass), hashtext(\(name)))"
+    }
+
+    /// What stands where a tenant is to be: the installation, the registry's row, and the catalogs.
+    static func survey(name: String, schema: String, roles: [String]) -> PostgresStatement {
+        """
+        SELECT i.service_role, i.tenants_role, t.id, t.state, t.schema_name, t.schema_oid::oid AS schema_oid,
+               coalesce(t.role_oids, '{}')::bigint[] AS role_oids,
+               t.owner_role, t.runtime_role, t.login_a, t.login_b, t.version,
+               to_regnamespace(\(schema))::oid AS found_schema,
+               ARRAY(SELECT to_regrole(n)::oid::bigint FROM unnest(\(roles)::text[]) n
+                     WHERE to_regrole(n) IS NOT NULL) AS found_roles,
+               ARRAY(SELECT n FROM unnest(\(roles)::text[]) n WHERE to_regrole(n) IS NOT NULL) AS found_role_names,
+               EXISTS (SELECT FROM cloacina.tenants o WHERE o.schema_name = \(schema) AND o.name <> \(name)) AS is_taken
+        FROM (VALUES (1)) one (one)
+        LEFT JOIN cloacina.installation i ON true
+        LEFT JOIN cloacina.tenants t ON t.name = \(name)
+        """
+    }
+
+    static func reserve(
+        id: UUID, name: String, schema: String, roles: TenantRoles
+    ) -> PostgresStatement {
+        """
+        INSERT INTO cloacina.tenants
+            (id, name, schema_name, owner_role, runtime_role, login_a, login_b, state)
+        VALUES (\(id), \(name), \(schema), \(roles.owner), \(roles.runtime), \(roles.loginA), \(roles.loginB), 'creating')
+        """
+    }
+
+    /// Takes over a reservation that an interrupted operation left, with nothing behind it.
+    static func takeOver(id: UUID, schema: String) -> PostgresStatement {
+        "UPDATE cloacina.tenants SET schema_name = \(schema) WHERE id = \(id) AND schema_oid IS NULL"
+    }
+
+    /// Gives up a reservation with nothing behind it.
+    static func abandon(id: UUID) -> PostgresStatement {
+        "DELETE FROM cloacina.tenants WHERE id = \(id) AND state = 'creating' AND schema_oid IS NULL"
+    }
+
+    static func register(id: UUID) -> PostgresStatement {
+        """
+        UPDATE cloacina.tenants
+        SET schema_oid = to_regnamespace(schema_name)::oid,
+            role_oids = ARRAY[to_regrole(owner_role)::oid, to_regrole(runtime_role)::oid,
+                              to_regrole(login_a)::oid, to_regrole(login_b)::oid]
+        WHERE id = \(id)
+        """
+    }
+
+    static func insertCredentials(id: UUID, roles: TenantRoles) -> PostgresStatement {
+        """
+        INSERT INTO cloacina.credentials (tenant_id, kind, login, state, issued_at, issued_by)
+        VALUES (\(id), 'a', \(roles.loginA), 'active', now(), session_user), (\(id), 'b', \(roles.loginB), 'standby', NULL, NULL)
+        """
+    }
+
+    static func reissue(id: UUID) -> PostgresStatement {
+        """
+        UPDATE cloacina.credentials SET issued_at = now(), issued_by = session_user
+        WHERE tenant_id = \(id) AND state = 'active'
+        """
+    }
+
+    /// Notes the newest versions in a tenant's schema.
+    static func record(id: UUID, _ versions: TenantMigrations.Versions) -> [PostgresStatement] {
+        let own: PostgresStatement = "UPDATE cloacina.tenants SET version = \(Int32(versions.own)) WHERE id = \(id)"
+        guard !versions.others.isEmpty else { return [own] }
+        let sources = versions.others.map(\.source)
+        let numbers = versions.others.map { Int32($0.version) }
+        return [
+            own,
+            """
+            INSERT INTO cloacina.tenant_versions (tenant_id, source, version)
+            SELECT \(id), v.source, v.version FROM unnest(\(sources)::text[], \(numbers)::int[]) v (source, version)
+            ON CONFLICT (tenant_id, source) DO UPDATE SET version = excluded.version
+            """,
+        ]
+    }
+
+    static func setState(id: UUID, _ state: Tenant.State) -> PostgresStatement {
+        "UPDATE cloacina.tenants SET state = \(state.rawValue) WHERE id = \(id)"
+    }
+
+    static func forget(id: UUID) -> PostgresStatement {
+        "DELETE FROM cloacina.tenants WHERE id = \(id)"
+    }
+
+    /// A commit that need not wait for the disk: what it says is found out again if a crash of the server loses it.
+    static let commitWithoutWaiting = PostgresStatement("SELECT set_config('synchronous_commit', 'off', true)")
+}
+
+extension Tenant {
+    /// Reads a row of ``RegistryQueries/tenantColumns``.
+    init(_ row: PostgresRow) throws {
+        let loginA: String = try row.value("login_a")
+        self.init(
+            id: try row.value("id"), name: try row.value("name"), schema: try row.value("schema_name"),
+            state: try State(registry: row.value("state")),
+            version: Int(try row.value("version", as: Int32.self)), ownerRole: try row.value("owner_role"),
+            runtimeRole: try row.value("runtime_role"),
+            login: try row.value("login", as: String?.self) ?? loginA, createdAt: try row.value("created_at"))
+    }
+}

@@ -1,0 +1,51 @@
+public import CloacinaPostgres
+public import FoundationEssentials
+
+/// A tenant as the registry knows it.
+public struct Tenant: Sendable, Hashable, Encodable {
+    /// How far a tenant's life has got.
+    public enum State: String, Sendable, Hashable, Codable, CaseIterable {
+        /// Being created; its credentials have not been handed over.
+        case creating
+        /// In use.
+        case active
+        /// Being removed; its logins are shut.
+        case removing
+    }
+
+    /// The tenant's identity; a later tenant of the same name has another.
+    public let id: UUID
+    /// Its name.
+    public let name: String
+    /// Its schema.
+    public let schema: String
+    /// How far its life has got.
+    public let state: State
+    /// The newest migration of this library's in its schema, 0 for none.
+    public let version: Int
+    /// The role that owns the schema and runs its migrations; nobody logs in as it.
+    public let ownerRole: String
+    /// The role that may read and write; nobody logs in as it.
+    public let runtimeRole: String
+    /// The login that is in use.
+    public let login: String
+    /// When it was created, by the server's clock.
+    public let createdAt: Date
+
+    /// What a pooled connection is set to for this tenant.
+    public func label(_ isolation: TenantIsolation) -> PostgresLabel {
+        switch isolation {
+        case .role: PostgresLabel(schema: self.schema, role: self.runtimeRole)
+        case .login: PostgresLabel(schema: self.schema, login: self.login)
+        }
+    }
+}
+
+/// How far apart a pool keeps its tenants.
+public enum TenantIsolation: String, Sendable, Hashable, Codable, CaseIterable {
+    /// The pool's service login takes on the tenant's runtime role: defence in depth, for SQL of your own. `RESET ROLE`
+    /// undoes it.
+    case role
+    /// The connection is authenticated as the tenant's own login: the server enforces it against any SQL.
+    case login
+}

@@ -1,0 +1,34 @@
+public import CloacinaSchema
+
+/// What a new tenant is to be.
+public struct TenantConfig: Sendable {
+    /// The tenant's name; see ``TenantName`` for what is allowed.
+    public var name: String
+    /// The schema's name, by the same rules; the tenant's name by default.
+    public var schemaName: String?
+    /// The login's password, printable ASCII; by default one of 256 bits is made.
+    ///
+    /// Only its SCRAM-SHA-256 verifier goes to the server.
+    public var password: String?
+    /// The application's own migrations, applied to the tenant's schema after this library's; none by default.
+    ///
+    /// They must be transactional: a tenant is created whole or not at all.
+    public var migrationSets: [MigrationSet]
+
+    /// A tenant of that name, with everything else as by default.
+    public init(name: String) {
+        self.name = name
+        self.migrationSets = []
+    }
+}
+
+extension TenantConfig: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+    /// The names; never the password.
+    public var description: String { "TenantConfig(name: \(self.name), schema: \(self.schemaName ?? self.name))" }
+    /// The names; never the password.
+    public var debugDescription: String { self.description }
+    /// The names; never the password.
+    public var customMirror: Mirror {
+        Mirror(self, children: ["name": self.name, "schemaName": self.schemaName ?? self.name])
+    }
+}

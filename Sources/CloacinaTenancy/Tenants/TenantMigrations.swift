@@ -1,0 +1,62 @@
+import CloacinaPostgres
+import CloacinaSchema
+
+/// The migrations of tenants' schemas: this library's first, then the application's.
+enum TenantMigrations {
+    /// The newest version of every source in one schema.
+    struct Versions: Sendable, Hashable {
+        var own: Int
+        var others: [(source: String, version: Int)]
+
+        init(_ versions: [String: Int]) {
+            self.own = versions[MigrationSet.embeddedSource] ?? 0
+            self.others =
+                versions.filter { $0.key != MigrationSet.embeddedSource }.sorted { $0.key < $1.key }
+                .map { (source: $0.key, version: $0.value) }
+        }
+
+        static func == (left: Self, right: Self) -> Bool {
+            left.own == right.own && left.others.elementsEqual(right.others, by: ==)
+        }
+
+        func hash(into hasher: inout Hasher) {
+            hasher.combine(self.own)
+            for other in self.others { hasher.combine(other.source) }
+        }
+    }
+
+    /// This library's set and then the given ones.
+    ///
+    /// - Throws: ``AdminError`` when one is of another lane or a source occurs twice, or ``MigrationError``.
+    static func ownFirst(_ sets: [MigrationSet]) throws -> [MigrationSet] {
+        let all = [try MigrationSet.embedded(.tenant)] + sets.filter { $0.source != MigrationSet.embeddedSource }
+        if let stray = all.first(where: { $0.lane != .tenant }) {
+            throw AdminError(
+                .invalidConfiguration,
+                "the migrations of \(stray.source) are of the lane \(stray.lane.rawValue); tenants need the lane tenant"
+            )
+        }
+        let sources = all.map(\.source)
+        if let twice = sources.first(where: { source in sources.filter { $0 == source }.count > 1 }) {
+            throw AdminError(.invalidConfiguration, "the migrations of \(twice) are given twice")
+        }
+        return all
+    }
+
+    /// A tenant's schema: its owner makes what is made, its runtime role may read the history.
+    static func target(schema: String, owner: String, runtime: String) -> MigrationTarget {
+        MigrationTarget(schema: schema, owner: owner, readers: [runtime])
+    }
+
+    /// Runs the migrations of a schema that was created in this transaction.
+    static func apply(_ fresh: FreshSchema, in transaction: borrowing PostgresTransaction) async throws {
+        let results: [PostgresRows]
+        do {
+            results = try await transaction.pipeline(fresh.statements)
+        } catch {
+            if AdminError.isConnectionLoss(error) || error.code == .cancelled { throw error }
+            throw fresh.error(error, at: error.statementIndex)
+        }
+        try fresh.check(results)
+    }
+}

@@ -1,0 +1,97 @@
+/// One JSON value, as a ``Context`` holds it and the database stores it.
+///
+/// Whole numbers are exact over the range of `Int64` and stay apart from fractions: `1` and `1.0` are different values.
+/// Its text is the same bytes for the same value every time, with keys sorted by their UTF-8.
+public enum JSONValue: Sendable, Hashable {
+    /// The absence of a value, written down.
+    case null
+    /// True or false.
+    case bool(Bool)
+    /// A whole number.
+    case integer(Int64)
+    /// A fraction; it comes back bit for bit. NaN and the infinities are refused when the value is stored or printed.
+    case double(Double)
+    /// A text.
+    case string(String)
+    /// A list.
+    case array([JSONValue])
+    /// Values by name.
+    case object([String: JSONValue])
+
+    /// How deep arrays and objects may be nested in what is parsed, printed or stored.
+    public static let maximumDepth = 200
+}
+
+extension JSONValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral,
+    ExpressibleByFloatLiteral, ExpressibleByStringInterpolation, ExpressibleByArrayLiteral,
+    ExpressibleByDictionaryLiteral
+{
+    /// Makes ``null``.
+    public init(nilLiteral: ()) { self = .null }
+
+    /// Makes a ``bool(_:)``.
+    public init(booleanLiteral value: Bool) { self = .bool(value) }
+
+    /// Makes an ``integer(_:)``.
+    public init(integerLiteral value: Int64) { self = .integer(value) }
+
+    /// Makes a ``double(_:)``.
+    public init(floatLiteral value: Double) { self = .double(value) }
+
+    /// Makes a ``string(_:)``.
+    public init(stringLiteral value: String) { self = .string(value) }
+
+    /// Makes an ``array(_:)``.
+    public init(arrayLiteral elements: JSONValue...) { self = .array(elements) }
+
+    /// Makes an ``object(_:)``; of two equal keys the later one wins.
+    public init(dictionaryLiteral elements: (String, JSONValue)...) {
+        self = .object(Dictionary(elements) { _, later in later })
+    }
+}
+
+extension JSONValue: CustomStringConvertible {
+    /// The JSON text, or the reason why the value has none.
+    public var description: String {
+        do { return try self.jsonText() } catch { return "\(error)" }
+    }
+}
+
+extension JSONValue: Codable {
+    /// Reads a value from any decoder.
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        if container.decodeNil() {
+            self = .null
+        } else if let value = try? container.decode(Bool.self) {
+            self = .bool(value)
+        } else if let value = try? container.decode(Int64.self) {
+            self = .integer(value)
+        } else if (try? container.decode(UInt64.self)) != nil {
+            throw DecodingError.dataCorruptedError(
+                in: container, debugDescription: "The number is beyond the range of Int64.")
+        } else if let value = try? container.decode(Double.self) {
+            self = .double(value)
+        } else if let value = try? container.decode(String.self) {
+            self = .string(value)
+        } else if let value = try? container.decode([JSONValue].self) {
+            self = .array(value)
+        } else {
+            self = .object(try container.decode([String: JSONValue].self))
+        }
+    }
+
+    /// Writes the value to any encoder.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        switch self {
+        case .null: try container.encodeNil()
+        case .bool(let value): try container.encode(value)
+        case .integer(let value): try container.encode(value)
+        case .double(let value): try container.encode(value)
+        case .string(let value): try container.encode(value)
+        case .array(let value): try container.encode(value)
+        case .object(let value): try container.encode(value)
+        }
+    }
+}

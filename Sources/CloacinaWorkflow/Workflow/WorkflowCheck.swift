@@ -1,0 +1,68 @@
+/// Refuses what can't run, with the name of what is wrong.
+struct WorkflowCheck {
+    let workflow: String
+    let tasks: [WorkflowTask]
+    let fileID: String
+    let line: Int
+
+    /// The position of every task id.
+    func positions() throws(WorkflowError) -> [String: Int] {
+        guard Self.isName(self.workflow) else { throw self.error(.invalidName, "\"\(self.workflow)\" is no name") }
+        guard !self.tasks.isEmpty else {
+            throw self.error(.emptyWorkflow, "workflow \"\(self.workflow)\" has no tasks")
+        }
+        var positions: [String: Int] = [:]
+        for (position, task) in self.tasks.enumerated() {
+            guard Self.isName(task.id) else { throw self.error(.invalidName, "\"\(task.id)\" is no task id") }
+            guard positions.updateValue(position, forKey: task.id) == nil else {
+                throw self.error(.duplicateTask, "two tasks are called \"\(task.id)\"")
+            }
+        }
+        return positions
+    }
+
+    /// Who waits for whom.
+    func graph(positions: [String: Int]) throws(WorkflowError) -> TaskGraph {
+        var dependencies: [[Int]] = []
+        for task in self.tasks {
+            var found: [Int] = []
+            for id in task.dependencies {
+                guard id != task.id else { throw self.error(.selfDependency, "\"\(id)\" comes after itself") }
+                guard let position = positions[id] else { throw self.missing(id, of: task) }
+                if !found.contains(position) { found.append(position) }
+            }
+            dependencies.append(found)
+        }
+        let graph = TaskGraph(dependencies: dependencies)
+        if let circle = graph.circle {
+            let path = circle.map { self.tasks[$0].id }
+            throw WorkflowError(
+                .cyclicDependency, "\(path.joined(separator: " after ")): a circle", path: path, fileID: self.fileID,
+                line: self.line)
+        }
+        return graph
+    }
+
+    private static func isName(_ text: String) -> Bool {
+        guard TaskNamespace.canBePart(text), text.utf8.count <= Workflow.maximumNameBytes else { return false }
+        guard text.first?.isWhitespace == false, text.last?.isWhitespace == false else { return false }
+        return text.unicodeScalars.allSatisfy { scalar in
+            switch scalar.properties.generalCategory {
+            case .control, .lineSeparator, .paragraphSeparator: false
+            default: true
+            }
+        }
+    }
+
+    private func missing(_ id: String, of task: WorkflowTask) -> WorkflowError {
+        WorkflowError(
+            .missingDependency,
+            "\"\(task.id)\" comes after \"\(id)\", which workflow \"\(self.workflow)\" doesn't have",
+            suggestion: NameSuggestion.nearest(to: id, in: self.tasks.map(\.id).filter { $0 != task.id }),
+            fileID: self.fileID, line: self.line)
+    }
+
+    private func error(_ code: WorkflowError.Code, _ message: String) -> WorkflowError {
+        WorkflowError(code, message, fileID: self.fileID, line: self.line)
+    }
+}

@@ -1,0 +1,139 @@
+import ArgumentParser
+import Testing
+
+@testable import cloacina_admin
+
+@Suite struct CommandTests {
+    @Test(arguments: [
+        ["bootstrap"], ["bootstrap", "--service-credentials-file", "s.json", "--yes"],
+        ["tenant", "create", "acme"], ["tenant", "create", "acme", "--credentials-file", "a.json", "--if-not-exists"],
+        ["tenant", "create", "acme", "--schema", "data", "--migrations", "m=app", "--dry-run", "--output", "json"],
+        ["tenant", "create", "acme", "--password-stdin", "--database-url", "postgresql://h/d"],
+        ["tenant", "list", "--output", "ndjson"], ["tenant", "show", "acme", "--output", "json"],
+        ["tenant", "drop", "acme", "--confirm", "acme"], ["tenant", "drop", "acme", "--dry-run"],
+        ["migrate", "apply"], ["migrate", "apply", "--tenant", "acme", "--migrations", "a", "--migrations", "b=x"],
+        ["migrate", "status", "--tenant", "acme", "--output", "json"],
+        ["dev", "start", "--output", "json"], ["dev", "stop", "--directory", "d"], ["dev", "status"],
+    ])
+    func commandLinesOfTheDocumentationAreUnderstood(_ arguments: [String]) throws {
+        #expect(throws: Never.self) { _ = try CloacinaAdmin.parseAsRoot(arguments) }
+    }
+
+    @Test(arguments: [
+        ["tenant", "create"], ["tenant", "create", "Acme"], ["tenant", "create", "pg_x"], ["tenant", "create", "a;b"],
+        ["tenant", "create", ""], ["tenant", "create", "acme", "--password", "x"],
+        ["tenant", "create", "acme", "--password-stdin", "--password-file", "p"],
+        ["tenant", "create", "acme", "--migrations", "a/m", "--migrations", "b/m"],
+        ["tenant", "drop", "acme", "--confirm", "acm"], ["tenant", "drop"], ["tenant", "show"],
+        ["migrate", "apply", "--migrations", "="], ["migrate", "apply", "--output", "yaml"], ["migrate", "down"],
+    ])
+    func contradictionsAndNonsenseEndWithTwoBeforeAnythingIsTried(_ arguments: [String]) async {
+        let collector = Collector()
+        let outcome = await CommandRunner(console: collector.console(terminal: false)).run(arguments)
+        #expect(outcome == CommandRunner.Outcome(status: 2))
+        #expect(collector.data.isEmpty)
+        #expect(collector.notes.contains("Usage:"))
+    }
+
+    @Test func theTargetNamesHostDatabaseRoleAndTenant() {
+        #expect(
+            Administration.line(host: "db", port: 5432, database: "app", role: "admin", tenant: "acme")
+                == "target: host db, port 5432, database app, role admin, tenant acme")
+        #expect(
+            Administration.line(host: "", port: 5432, database: "a\u{1b}b", role: "admin", tenant: nil)
+                == "target: host local socket, port 5432, database a\\u{1b}b, role admin")
+    }
+}
+
+@Suite struct MigrationAnswerTests {
+    static let shared = Self.line(nil, "cloacina", current: true)
+    static let acme = Self.line("acme", "acme", pending: ["cloacina/0002_more", "app/0001_zones"])
+
+    static func line(
+        _ tenant: String?, _ schema: String, state: String = "active", pending: [String] = [], newer: [String] = [],
+        current: Bool = false
+    ) -> MigrationStatusAnswer {
+        MigrationStatusAnswer(
+            tenant: tenant, schema: schema, state: state, version: 1, pending: pending, newerThanProgram: newer,
+            current: current)
+    }
+
+    @Test(arguments: [
+        ([Self.shared], CommandStatus.done), ([Self.shared, Self.acme], .pending),
+        ([Self.line(nil, "cloacina", pending: ["cloacina/0002_more"])], .pending),
+        ([Self.shared, Self.line("acme", "acme", newer: ["app"])], .pending),
+        ([Self.shared, Self.line("acme", "acme", state: "creating", pending: ["x"])], .done),
+        ([Self.shared, Self.line("acme", "acme", state: "removing", pending: ["x"])], .done),
+    ])
+    func statusIsThreeWhenAnActiveSchemaIsNotCurrent(_ lines: [MigrationStatusAnswer], _ status: CommandStatus) {
+        #expect(MigrationStatusAnswer.status(of: lines) == status)
+    }
+
+    @Test func statusIsAnArrayOfStableObjects() throws {
+        #expect(
+            try [Self.shared, Self.acme].map { try Renderer.json($0, indented: false) } == [
+                #"{"current":true,"newerThanProgram":[],"pending":[],"schema":"cloacina","state":"active","version":1}"#,
+                #"{"current":false,"newerThanProgram":[],"pending":["cloacina/0002_more","app/0001_zones"],"#
+                    + #""schema":"acme","state":"active","tenant":"acme","version":1}"#,
+            ])
+    }
+
+    @Test func statusAsATable() throws {
+        let collector = Collector()
+        try Renderer(collector.console(terminal: false), .table).show([Self.shared, Self.acme])
+        #expect(
+            collector.data == """
+                tenant    schema    state   version  pending                             newer than program
+                (shared)  cloacina  active  1        -                                   -
+                acme      acme      active  1        cloacina/0002_more, app/0001_zones  -
+
+                """)
+    }
+
+    static func result(_ outcome: String) -> MigrationResultAnswer {
+        MigrationResultAnswer(tenant: "acme", schema: "acme", outcome: outcome, version: 1, applied: [])
+    }
+
+    @Test(arguments: [
+        (["migrated", "current"], true, CommandStatus.done), (["migrated", "failed"], true, .someTenantsFailed),
+        (["busy"], true, .someTenantsFailed), (["busy"], false, .lockBusy), (["failed"], false, .failed),
+        ([], true, .done),
+    ])
+    func aFleetFailsInPartAndATenantForItsReason(_ outcomes: [String], _ isFleet: Bool, _ status: CommandStatus) {
+        #expect(MigrationResultAnswer.status(of: outcomes.map(Self.result), isFleet: isFleet) == status)
+    }
+}
+
+@Suite struct TenantAnswerTests {
+    static let acme = TenantAnswer(
+        name: "acme", schema: "acme", state: "active", version: 3, id: "0", login: "acme_a", ownerRole: "acme_owner",
+        runtimeRole: "acme_runtime", createdAt: "2026-01-02T03:04:05Z")
+
+    @Test func aTenantIsAnObjectWithNameSchemaStateAndVersion() throws {
+        #expect(
+            try Renderer.json(Self.acme, indented: false)
+                == #"{"createdAt":"2026-01-02T03:04:05Z","id":"0","login":"acme_a","name":"acme","#
+                + #""ownerRole":"acme_owner","runtimeRole":"acme_runtime","schema":"acme","state":"active","version":3}"#
+        )
+    }
+
+    @Test func tenantsAreATableOrAnArray() throws {
+        let collector = Collector()
+        try Renderer(collector.console(terminal: false), .table).show([Self.acme])
+        #expect(
+            collector.data == """
+                name  schema  state   version  login   created
+                acme  acme    active  3        acme_a  2026-01-02T03:04:05Z
+
+                """)
+    }
+
+    @Test func plannedStatementsAreAScriptOrAnArray() throws {
+        let script = Collector()
+        try Renderer(script.console(terminal: false), .table).show(statements: ["BEGIN", "COMMIT;"])
+        #expect(script.data == "BEGIN;\nCOMMIT;\n")
+        let lines = Collector()
+        try Renderer(lines.console(terminal: false), .ndjson).show(statements: ["SELECT 'a/b'", "COMMIT"])
+        #expect(lines.data == "\"SELECT 'a/b'\"\n\"COMMIT\"\n")
+    }
+}

@@ -1,0 +1,1 @@
+// Removed by the lead once the target has files of its own.

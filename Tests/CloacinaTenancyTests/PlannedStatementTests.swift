@@ -1,0 +1,64 @@
+import CloacinaPostgres
+import Testing
+
+@testable import CloacinaTenancy
+
+@Suite struct PlannedStatementTests {
+    private func sql(_ serverVersion: Int) throws -> ProvisioningSQL {
+        ProvisioningSQL(
+            roles: TenantRoles(try TenantName("acme")), schema: "acme", serviceRole: "svc", tenantsRole: "grp",
+            serverVersion: serverVersion)
+    }
+
+    @Test func rolesAreMadeWithQuotedNames() throws {
+        #expect(
+            try self.sql(150_000).roleStatements(passwordLiteral: "'x'") == [
+                #"CREATE ROLE "acme_owner" NOLOGIN"#,
+                #"CREATE ROLE "acme_runtime" NOLOGIN"#,
+                #"CREATE ROLE "acme_a" LOGIN PASSWORD 'x' IN ROLE "acme_runtime", "grp""#,
+                #"CREATE ROLE "acme_b" NOLOGIN IN ROLE "acme_runtime", "grp""#,
+                #"ALTER ROLE "acme_a" SET search_path TO "acme", pg_temp"#,
+                #"ALTER ROLE "acme_b" SET search_path TO "acme", pg_temp"#,
+                #"GRANT "acme_runtime" TO "svc""#,
+                #"GRANT "acme_owner" TO CURRENT_USER"#,
+            ])
+    }
+
+    @Test func fromPostgres16MembershipsSayThatTheyDoNotInherit() throws {
+        let statements = try self.sql(160_000).roleStatements(passwordLiteral: "'x'")
+        #expect(statements.contains(#"GRANT "acme_runtime" TO "svc" WITH INHERIT FALSE, SET TRUE"#))
+        #expect(statements.contains(#"GRANT "acme_owner" TO CURRENT_USER WITH INHERIT FALSE, SET TRUE"#))
+    }
+
+    @Test func removalNamesOnlyTheRolesThatAreLeft() {
+        let sql = RemovalSQL(
+            schema: "acme", owner: nil, runtime: nil, logins: ["acme_b"], serviceRole: "svc", serverVersion: 150_000)
+        #expect(sql.disableStatements == [#"ALTER ROLE "acme_b" NOLOGIN"#, #"GRANT "acme_b" TO CURRENT_USER"#])
+        #expect(sql.actAsOwner.isEmpty)
+        #expect(sql.dropRolesStatements == [#"DROP ROLE "acme_b""#])
+        let none = RemovalSQL(
+            schema: "acme", owner: nil, runtime: nil, logins: [], serviceRole: "svc", serverVersion: 150_000)
+        #expect(none.disableStatements.isEmpty && none.dropOwnedStatements.isEmpty && none.dropRolesStatements.isEmpty)
+    }
+
+    @Test func aSchemaIsDroppedInPartsThatFitTheLockTable() {
+        let relations = (1...10).map { SchemaRelation(name: "t\($0)", kind: $0 == 10 ? "VIEW" : "TABLE", locks: 4) }
+        let chunks = SchemaRelation.chunks(relations, budget: 12)
+        #expect(chunks.map(\.count) == [3, 3, 3, 1])
+        #expect(SchemaRelation.chunks(relations, budget: 1).count == 10)
+        #expect(SchemaRelation.chunks([], budget: 1).isEmpty)
+        let sql = RemovalSQL(
+            schema: "a", owner: "a_owner", runtime: nil, logins: [], serviceRole: "svc", serverVersion: 150_000)
+        #expect(
+            sql.drop(Array(relations[8...])) == [
+                #"DROP TABLE IF EXISTS "a"."t9" CASCADE"#, #"DROP VIEW IF EXISTS "a"."t10" CASCADE"#,
+            ])
+    }
+
+    @Test func bindsAreWrittenInPlace() {
+        let statement = PostgresStatement(
+            "SELECT $1, $2, $10, $11",
+            [.text("it's"), .int32(2)] + Array(repeating: .null, count: 7) + [.textArray(["a"]), .bool(true)])
+        #expect(PlannedSQL.text(of: statement) == "SELECT 'it''s', 2, ARRAY['a'], true")
+    }
+}

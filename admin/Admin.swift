@@ -1,0 +1,30 @@
+import ArgumentParser
+
+/// The operator's command line: `cloacina-admin NOUN VERB`.
+@main
+struct CloacinaAdmin: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cloacina-admin",
+        abstract: "Administer Cloacina's tenants and their schemas on PostgreSQL.",
+        discussion: """
+            Every command names its target on standard error and writes its answer to standard output.
+
+              cloacina-admin bootstrap
+              cloacina-admin tenant create acme --credentials-file acme.json
+              cloacina-admin migrate status --output json
+              cloacina-admin tenant drop acme --confirm acme
+
+            The administrator's connection is --database-url, else CLOACINA_DATABASE_URL, else libpq's own environment \
+            (PGHOST, PGSERVICE, ~/.pgpass, …).
+
+            \(CommandStatus.explanation)
+
+            Completion for your shell: cloacina-admin --generate-completion-script bash (or zsh, fish).
+            """,
+        subcommands: [Bootstrap.self, TenantCommand.self, Migrate.self, Dev.self])
+
+    /// Parses, runs, and ends the process with the status of ``CommandStatus``.
+    static func main() async {
+        await CommandRunner(console: .system).runAndExit(Array(CommandLine.arguments.dropFirst()))
+    }
+}

@@ -1,0 +1,49 @@
+import CloacinaPostgres
+import CloacinaTenancy
+import FoundationEssentials
+
+/// Lends an administrator to one command, after the operator was told where it leads.
+enum Administration {
+    static func with<R>(
+        _ options: ConnectionOptions, tenant: String? = nil, console: Console,
+        _ body: (DatabaseAdmin) async throws -> R
+    ) async throws -> R {
+        let environment = ProcessInfo.processInfo.environment
+        let admin = DatabaseAdmin(options.configuration(environment: environment))
+        do {
+            console.note(try await Self.target(of: admin, options.origin(environment: environment), tenant, console))
+            let result = try await body(admin)
+            await admin.close()
+            return result
+        } catch {
+            await admin.close()
+            throw error
+        }
+    }
+
+    private static func target(
+        of admin: DatabaseAdmin, _ origin: String, _ tenant: String?, _ console: Console
+    ) async throws -> String {
+        do {
+            return Self.line(try await admin.endpoint(), tenant: tenant)
+        } catch {
+            // Nobody but libpq can tell where it would have led.
+            console.note("target: not reached, as given by \(origin)" + (tenant.map { ", tenant \($0)" } ?? ""))
+            throw error
+        }
+    }
+
+    /// The first line of every command: where it works, and on whom.
+    static func line(_ endpoint: PostgresEndpoint, tenant: String?) -> String {
+        self.line(
+            host: endpoint.host, port: endpoint.port, database: endpoint.database, role: endpoint.user, tenant: tenant)
+    }
+
+    static func line(host: String, port: Int, database: String, role: String, tenant: String?) -> String {
+        let parts = [
+            "host \(host.isEmpty ? "local socket" : host)", "port \(port)", "database \(database)", "role \(role)",
+        ]
+        return TextTable.printable(
+            "target: " + (parts + [tenant.map { "tenant \($0)" }].compactMap { $0 }).joined(separator: ", "))
+    }
+}

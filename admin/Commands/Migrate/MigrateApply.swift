@@ -1,0 +1,60 @@
+import ArgumentParser
+import CloacinaPostgres
+import CloacinaSchema
+import CloacinaTenancy
+
+/// `cloacina-admin migrate apply`.
+struct MigrateApply: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "apply",
+        abstract: "Apply what is pending, to the shared catalog first and then tenant by tenant.",
+        discussion: """
+            A tenant that fails is reported and the others go on: exit code 4, or for a single tenant 1, or 5 when a \
+            lock stayed taken. Running it again goes on where it stopped.
+
+              cloacina-admin migrate apply
+              cloacina-admin migrate apply --dry-run
+              cloacina-admin migrate apply --tenant acme --migrations app/migrations=app
+            """)
+
+    @OptionGroup(title: "Migrations") var migrations: MigrationOptions
+    @OptionGroup(title: "Safety") var rehearsal: RehearsalOptions
+    @OptionGroup(title: "Safety") var assent: AssentOptions
+    @OptionGroup(title: "Connection") var connection: ConnectionOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
+
+    func run() async throws {
+        let console = Console.system
+        let renderer = Renderer(console, self.output.output)
+        let sets = try self.migrations.sets()
+        let tenant = self.migrations.tenant
+        try await Administration.with(self.connection, tenant: tenant, console: console) { admin in
+            if self.rehearsal.dryRun {
+                let status = try await admin.migrationStatus(tenant: tenant, sets: sets)
+                try renderer.show(statements: try Self.plan(MigrationStatusAnswer.lines(of: status), sets))
+                return
+            }
+            let report = try await admin.migrate(tenant: tenant, sets: sets) { result in
+                console.note("\(result.tenant): \(result.outcome.rawValue)")
+            }
+            console.note("up to date before: \(report.upToDate)")
+            let lines = MigrationResultAnswer.lines(of: report)
+            try renderer.show(lines)
+            try MigrationResultAnswer.status(of: lines, isFleet: tenant == nil).check()
+        }
+    }
+
+    /// The statements of what is pending, schema by schema.
+    static func plan(_ lines: [MigrationStatusAnswer], _ sets: [MigrationSet]) throws -> [String] {
+        let control = try MigrationSet.embedded(.control)
+        let all = [try MigrationSet.embedded(.tenant)] + sets
+        return lines.filter { $0.state == "active" && !$0.pending.isEmpty }.flatMap { line in
+            let pending = Set(line.pending)
+            let migrations = (line.tenant == nil ? [control] : all).flatMap { set in
+                set.migrations.filter { pending.contains("\(set.source)/\($0.name)") }
+            }
+            let path = "SET search_path TO \(PostgresIdentifier.quote(line.schema)), pg_temp"
+            return [path] + migrations.flatMap { $0.up.map(\.text) }
+        }
+    }
+}

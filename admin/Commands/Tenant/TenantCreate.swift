@@ -1,0 +1,137 @@
+import ArgumentParser
+import CloacinaTenancy
+
+/// `cloacina-admin tenant create`.
+struct TenantCreate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "create",
+        abstract: "Create a tenant: schema, roles, credentials, every migration.",
+        discussion: """
+            The password is made here and only its verifier goes to the server, so it is handed over once: into \
+            --credentials-file, or on the terminal. A creation that was cut off is finished by the same command.
+
+              cloacina-admin tenant create acme --credentials-file acme.json
+              cloacina-admin tenant create acme --if-not-exists --credentials-file acme.json
+              cloacina-admin tenant create acme --migrations app/migrations=app --dry-run
+            """)
+
+    @Argument(help: "The tenant's name: a to z, digits and underscores, beginning with a letter, at most 48 bytes.")
+    var name: String
+
+    @Option(name: .long, help: ArgumentHelp("The schema's name; the tenant's name by default.", valueName: "name"))
+    var schema: String?
+
+    @Option(
+        name: .customLong("migrations"),
+        parsing: .singleValue,
+        help: ArgumentHelp(
+            "A directory of your own migrations for its schema; may be repeated.", valueName: "directory[=source]"),
+        completion: .directory)
+    var migrations: [MigrationDirectory] = []
+
+    @Flag(name: .long, help: "Succeed, and change nothing, when the tenant exists; it gets no new secret.")
+    var ifNotExists = false
+
+    @OptionGroup(title: "Secret") var credentials: CredentialsOptions
+    @OptionGroup(title: "Secret") var password: PasswordOptions
+    @OptionGroup(title: "Connection") var connection: ConnectionOptions
+    @OptionGroup(title: "Safety") var rehearsal: RehearsalOptions
+    @OptionGroup(title: "Safety") var assent: AssentOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
+
+    func validate() throws {
+        do {
+            _ = try TenantName(self.name)
+        } catch {
+            throw ValidationError(error.message)
+        }
+        try MigrationDirectory.checkSources(self.migrations)
+    }
+
+    func run() async throws {
+        let console = Console.system
+        // What a script got wrong is said before anything is connected to, let alone changed.
+        if !self.ifNotExists && !self.rehearsal.dryRun { _ = try self.destination(console) }
+        var config = TenantConfig(name: self.name)
+        config.schemaName = self.schema
+        config.migrationSets = try self.migrations.map { try $0.set() }
+        config.password = try self.password.read()
+        let renderer = Renderer(console, self.output.output)
+        try await Administration.with(self.connection, tenant: self.name, console: console) { admin in
+            if self.rehearsal.dryRun {
+                try renderer.show(statements: try await admin.plannedSQL(creating: config))
+            } else if self.ifNotExists, let tenant = try await self.existing(admin) {
+                console.note("the tenant exists already; nothing was changed, and there is no new secret")
+                try renderer.show(TenantAnswer(tenant))
+            } else {
+                try await self.create(config, admin, renderer, console)
+            }
+        }
+    }
+
+    private func destination(_ console: Console) throws -> CredentialsOptions.Destination {
+        try self.credentials.destination(isSupplied: self.password.isSupplied, console: console)
+    }
+
+    /// The tenant, if it is whole.
+    private func existing(_ admin: DatabaseAdmin) async throws -> Tenant? {
+        do {
+            let tenant = try await admin.tenant(named: self.name)
+            return tenant.state == .active ? tenant : nil
+        } catch let error as AdminError where error.code == .tenantNotFound {
+            return nil
+        }
+    }
+
+    private func create(
+        _ config: TenantConfig, _ admin: DatabaseAdmin, _ renderer: Renderer, _ console: Console
+    ) async throws {
+        let destination = try self.destination(console)
+        do {
+            switch destination {
+            case .file(let path):
+                let file = try CredentialsFile(creating: path)
+                try await self.create(config, admin, into: file)
+                try renderer.show(TenantAnswer(try await admin.tenant(named: self.name), credentialsFile: path))
+            case .terminal:
+                let credentials = try await admin.createTenant(config)
+                try renderer.show(CredentialsDocument(credentials))
+                console.note("the password is shown this once and stored nowhere")
+            case .nowhere:
+                _ = try await admin.createTenant(config)
+                try renderer.show(TenantAnswer(try await admin.tenant(named: self.name)))
+            }
+        } catch let error as AdminError where error.code == .tenantExists && self.ifNotExists {
+            // Another command was faster between the look and the act.
+            console.note("the tenant exists already; nothing was changed, and there is no new secret")
+            try renderer.show(TenantAnswer(try await admin.tenant(named: self.name)))
+        }
+    }
+
+    private func create(
+        _ config: TenantConfig, _ admin: DatabaseAdmin, into file: consuming CredentialsFile
+    ) async throws {
+        let credentials: TenantCredentials
+        do {
+            credentials = try await admin.createTenant(config)
+        } catch {
+            file.discard()
+            throw error
+        }
+        do {
+            try file.write(CredentialsDocument(credentials))
+        } catch {
+            throw CommandError(
+                .failed, "the tenant was created, but its secret could not be kept: \(error)",
+                hint: "cloacina-admin tenant drop \(self.name) --confirm \(self.name), and create it again")
+        }
+    }
+}
+
+extension CredentialsDocument {
+    init(_ credentials: TenantCredentials) {
+        self.init(
+            tenant: credentials.tenant, schema: credentials.schema, username: credentials.username,
+            password: credentials.password, connectionString: credentials.connectionString)
+    }
+}

@@ -1,0 +1,40 @@
+import CloacinaTenancy
+import FoundationEssentials
+
+/// What `tenant show` and `tenant list` say of a tenant.
+struct TenantAnswer: Renderable {
+    let name: String
+    let schema: String
+    let state: String
+    let version: Int
+    let id: String
+    let login: String
+    let ownerRole: String
+    let runtimeRole: String
+    let createdAt: String
+    /// Where `tenant create` put the secret.
+    var credentialsFile: String?
+
+    static let headings = ["name", "schema", "state", "version", "login", "created"]
+
+    var cells: [String] {
+        [self.name, self.schema, self.state, String(self.version), self.login, self.createdAt]
+    }
+
+    /// Two columns where there is one tenant; a list has no room for these.
+    var details: [(String, String)] {
+        Array(zip(Self.headings, self.cells))
+            + [("owner role", self.ownerRole), ("runtime role", self.runtimeRole), ("id", self.id)]
+            + [self.credentialsFile.map { ("credentials", $0) }].compactMap { $0 }
+    }
+}
+
+extension TenantAnswer {
+    init(_ tenant: Tenant, credentialsFile: String? = nil) {
+        self.init(
+            name: tenant.name, schema: tenant.schema, state: tenant.state.rawValue, version: tenant.version,
+            id: tenant.id.uuidString.lowercased(), login: tenant.login, ownerRole: tenant.ownerRole,
+            runtimeRole: tenant.runtimeRole, createdAt: tenant.createdAt.formatted(.iso8601),
+            credentialsFile: credentialsFile)
+    }
+}

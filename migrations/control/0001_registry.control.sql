@@ -1,0 +1,77 @@
+-- The registry of tenants, their credentials' metadata, the ledger of operations and the audit trail: what the
+-- administrator decides on. The administrator owns it; nothing is granted to anyone else.
+-- migrate:up
+CREATE TABLE installation (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    tenants_role text NOT NULL,
+    service_role text NOT NULL,
+    bootstrapped_at timestamptz NOT NULL DEFAULT now(),
+    bootstrapped_by text NOT NULL DEFAULT session_user
+);
+
+-- schema_oid and role_oids (owner, runtime, a, b) are null until the tenant's objects are committed. Objects are
+-- compared by them, never by name: a name can be somebody else's by now.
+CREATE TABLE tenants (
+    id uuid PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    schema_name text NOT NULL UNIQUE,
+    schema_oid oid,
+    owner_role text NOT NULL,
+    runtime_role text NOT NULL,
+    login_a text NOT NULL,
+    login_b text NOT NULL,
+    role_oids oid[],
+    state text NOT NULL CHECK (state IN ('creating', 'active', 'removing')),
+    version integer NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    created_by text NOT NULL DEFAULT session_user
+);
+
+-- The newest version of each further set of migrations, by its source.
+CREATE TABLE tenant_versions (
+    tenant_id uuid NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    source text NOT NULL,
+    version integer NOT NULL,
+    PRIMARY KEY (tenant_id, source)
+);
+
+-- Who was given which login, and when. Never a secret.
+CREATE TABLE credentials (
+    tenant_id uuid NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    kind text NOT NULL CHECK (kind IN ('a', 'b')),
+    login text NOT NULL,
+    state text NOT NULL CHECK (state IN ('active', 'standby')),
+    issued_at timestamptz,
+    issued_by text,
+    PRIMARY KEY (tenant_id, kind)
+);
+
+-- One row per step of every operation; what is 'started' and has no session behind it was interrupted there.
+CREATE TABLE operations (
+    operation_id uuid NOT NULL,
+    position integer NOT NULL,
+    tenant_name text NOT NULL,
+    kind text NOT NULL,
+    step text NOT NULL,
+    state text NOT NULL CHECK (state IN ('started', 'done', 'failed')),
+    sqlstate text,
+    detail text,
+    actor text NOT NULL DEFAULT session_user,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    PRIMARY KEY (operation_id, position)
+);
+
+CREATE INDEX operations_open ON operations (tenant_name) WHERE state = 'started';
+
+CREATE TABLE audit (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor text NOT NULL DEFAULT session_user,
+    application text NOT NULL DEFAULT current_setting('application_name'),
+    client text DEFAULT host(inet_client_addr()),
+    action text NOT NULL,
+    tenant_name text,
+    operation_id uuid,
+    detail text
+);
