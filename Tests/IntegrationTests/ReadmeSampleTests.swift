@@ -10,12 +10,9 @@ import Testing
 func runPipeline(admin: DatabaseAdmin, pool: PostgresPool, tenant: String) async throws -> PipelineResult {
     let etl = try Workflow("etl") {
         WorkflowTask("extract") { context in try context.set("rows", to: [1, 2, 3]) }
-        WorkflowTask("transform", after: "extract") { context in
-            try context.set("squares", to: context.get("rows", as: [Int].self).map { $0 * $0 })
-        }
-        WorkflowTask("load", after: "transform") { context, scope in
-            let squares = try context.get("squares", as: [Int].self)
-            try await scope.withConnection { _ = try await $0.query("INSERT INTO squares SELECT unnest(\(squares))") }
+        WorkflowTask("load", after: "extract") { context, scope in
+            let rows = try context.get("rows", as: [Int].self)
+            try await scope.withConnection { _ = try await $0.query("INSERT INTO numbers SELECT unnest(\(rows))") }
         }
     }
     let label = try await admin.tenant(named: tenant).label(.role)
@@ -45,8 +42,8 @@ extension ServerTests {
                 options.serviceRole = TestDatabase.uniqueName("service")
                 options.servicePassword = TestDatabase.uniqueName("password")
                 _ = try await admin.bootstrap(options)
-                let text = "-- The sample's table.\n-- migrate:up\nCREATE TABLE squares (value bigint NOT NULL);\n"
-                let migration = try Migration(fileName: "0001_squares.tenant.sql", contents: Array(text.utf8))
+                let text = "-- The sample's table.\n-- migrate:up\nCREATE TABLE numbers (value bigint NOT NULL);\n"
+                let migration = try Migration(fileName: "0001_numbers.tenant.sql", contents: Array(text.utf8))
                 var config = TenantConfig(name: TenantFixture.name())
                 config.migrationSets = [try MigrationSet(source: "sample", lane: .tenant, migrations: [migration])]
                 _ = try await admin.createTenant(config)
@@ -57,10 +54,10 @@ extension ServerTests {
                     let result = try await runPipeline(admin: admin, pool: pool, tenant: config.name)
                     #expect(result.status == .completed)
                     let label = try await admin.tenant(named: config.name).label(.role)
-                    let squares: [Int] = try await pool.withConnection(label) { lease in
-                        try await lease.query("SELECT value FROM squares ORDER BY 1").column("value")
+                    let numbers: [Int] = try await pool.withConnection(label) { lease in
+                        try await lease.query("SELECT value FROM numbers ORDER BY 1").column("value")
                     }
-                    #expect(squares == [1, 4, 9])
+                    #expect(numbers == [1, 2, 3])
                 }
             }
         }

@@ -39,6 +39,7 @@ import Synchronization
     }
 
     private func sendAndFinish() {
+        cloacina_block_sigpipe()  // older libpq versions don't keep the signal away from a cancel request
         var message = [CChar](repeating: 0, count: 256)
         _ = unsafe PQcancel(self.pointer, &message, 256)
         self.finish()

@@ -13,7 +13,8 @@ import Synchronization
 ///
 /// It has a thread of its own, so nothing here holds up other tasks. Statements are sent in pipeline mode with binary
 /// binds and results, and stay prepared. Cancelling the calling task stops its statement on the server and leaves the
-/// connection usable. Two tasks may share a connection; their statements take turns.
+/// connection usable. Two tasks may share a connection; their statements take turns, so a transaction of one takes in what
+/// the other runs meanwhile. A pool's lease belongs to one task.
 public actor PostgresConnection: PostgresQuerying {
     /// The process id of the backend that serves this connection.
     public nonisolated let backendPID: Int32
