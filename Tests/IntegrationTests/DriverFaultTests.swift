@@ -642,17 +642,7 @@ final class FaultyProxy: @unchecked Sendable {
         }
         try #require(bound)
         self.port = UInt16(bigEndian: address.sin_port)
-        var thread = pthread_t()
-        let reference = unsafe Unmanaged.passRetained(self)
-        let failure = unsafe pthread_create(
-            &thread, nil,
-            { argument in
-                guard let argument = unsafe argument else { return nil }
-                unsafe Unmanaged<FaultyProxy>.fromOpaque(argument).takeRetainedValue().run()
-                return nil
-            }, reference.toOpaque())
-        try #require(failure == 0)
-        pthread_detach(thread)
+        try #require(DetachedThread.start { self.run() })
     }
 
     var accepted: Int { self.acceptedCount.load(ordering: .sequentiallyConsistent) }

@@ -21,21 +21,7 @@ import Synchronization
 
     /// Sends the request from a thread of its own.
     func send() {
-        var thread = pthread_t()
-        let reference = unsafe Unmanaged.passRetained(self)
-        let failure = unsafe pthread_create(
-            &thread, nil,
-            { argument in
-                guard let argument = unsafe argument else { return nil }
-                unsafe Unmanaged<CancelRequest>.fromOpaque(argument).takeRetainedValue().sendAndFinish()
-                return nil
-            }, reference.toOpaque())
-        if failure == 0 {
-            pthread_detach(thread)
-        } else {
-            unsafe reference.release()
-            self.finish()
-        }
+        if !DetachedThread.start({ self.sendAndFinish() }) { self.finish() }
     }
 
     private func sendAndFinish() {

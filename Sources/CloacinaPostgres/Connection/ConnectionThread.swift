@@ -81,21 +81,10 @@ import Synchronization
     }
 
     private func start() throws(PostgresError) {
-        var thread = pthread_t()
-        let reference = unsafe Unmanaged.passRetained(self)
-        let failure = unsafe pthread_create(
-            &thread, nil,
-            { argument in
-                guard let argument = unsafe argument else { return nil }
-                unsafe Unmanaged<ConnectionThread>.fromOpaque(argument).takeRetainedValue().run()
-                return nil
-            }, reference.toOpaque())
-        guard failure == 0 else {
-            unsafe reference.release()
+        guard DetachedThread.start({ self.run() }) else {
             throw PostgresError(
                 .connectionFailed, advice: "the system has no thread left for a connection; see ulimit -u")
         }
-        pthread_detach(thread)
     }
 
     private func run() {
