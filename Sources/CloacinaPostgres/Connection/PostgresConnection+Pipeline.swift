@@ -15,7 +15,8 @@ extension PostgresConnection {
     /// A batch on its way: what was sent, in order.
     private struct Batch {
         var expected: [Expected] = []
-        var usedKeys: [StatementCache.Key] = []
+        /// The statement sent last, which the next one often repeats.
+        var latest: (key: StatementCache.Key, name: String)?
         var preparedNames: [StatementCache.Key: String] = [:]
         var bindsLabel: PostgresLabel?
     }
@@ -135,12 +136,25 @@ extension PostgresConnection {
             batch.expected.append(expected)
             return
         }
-        let key = StatementCache.Key(
-            label: self.index(of: label), types: self.encoder.binds.map(\.type), sql: statement.sql)
-        let name = try self.preparedName(key, &batch)
-        batch.usedKeys.append(key)
+        let name = try self.preparedName(of: statement, label: label, &batch)
         guard self.handle.sendPrepared(name: name, self.encoder, &self.scratch) else { throw self.broken() }
         batch.expected.append(expected)
+    }
+
+    /// The name of a statement whose binds have just been encoded; sends its preparation first if there is none.
+    private func preparedName(
+        of statement: PostgresStatement, label: PostgresLabel?, _ batch: inout Batch
+    ) throws(PostgresError) -> String {
+        let label = self.index(of: label)
+        if let (key, name) = batch.latest, key.label == label, key.sql == statement.sql,
+            self.encoder.binds.elementsEqual(key.types, by: { $0.type == $1 })
+        {
+            return name
+        }
+        let key = StatementCache.Key(label: label, types: self.encoder.binds.map(\.type), sql: statement.sql)
+        let name = try self.preparedName(key, &batch)
+        batch.latest = (key, name)
+        return name
     }
 
     private func preparedName(_ key: StatementCache.Key, _ batch: inout Batch) throws(PostgresError) -> String {
@@ -187,7 +201,7 @@ extension PostgresConnection {
         try self.finishCancelling(wait)
         if let failure {
             self.didFail(batch, statements, lease: lease, wasInTransaction: wasInTransaction)
-            if failure.hasStalePlan { self.forgetPlans(of: batch, all: failure.sqlState == "26000") }
+            if failure.hasStalePlan { self.retired += self.cache.removeAll() }
             self.mayRepeat = !wasInTransaction && rows.allSatisfy(\.isUndoneWithItsTransaction)
             throw wait.translate(failure)
         }
@@ -266,7 +280,8 @@ extension PostgresConnection {
         let isInTransaction = self.handle.transactionStatus != PQTRANS_IDLE
         if let label = batch.bindsLabel { self.binding.didBind(label, inTransaction: isInTransaction) }
         self.noteTransaction(
-            wasInTransaction: wasInTransaction, committed: rows.contains { $0.commandTag == "COMMIT" })
+            wasInTransaction: wasInTransaction,
+            committed: wasInTransaction && rows.contains { $0.commandTag == "COMMIT" })
         guard statements.contains(where: { !$0.isTrusted }) else { return }
         self.binding.didRunForeignSQL(in: lease)
         if SessionState.isChanged(by: statements, rows) { self.report.insert(.tainted) }
@@ -282,15 +297,6 @@ extension PostgresConnection {
         let isInTransaction = self.handle.transactionStatus != PQTRANS_IDLE
         self.report.set(.inTransaction, isInTransaction)
         if wasInTransaction, !isInTransaction { self.binding.didEndTransaction(committed: committed) }
-    }
-
-    /// After an error about plans: they are made anew when next needed, even if this batch cannot be repeated.
-    private func forgetPlans(of batch: Batch, all: Bool) {
-        if all {
-            self.retired += self.cache.removeAll()
-        } else {
-            self.retired += batch.usedKeys.compactMap { self.cache.remove($0) }
-        }
     }
 
     /// Frees the server's copies of statements that gave way, several in one flush, outside any transaction.
@@ -436,7 +442,9 @@ enum SessionState {
     private static let tags: Set<String> = ["SET", "RESET", "LISTEN", "PREPARE", "DISCARD ALL", "LOAD", "DISCARD"]
 
     static func isChanged(by statements: [PostgresStatement], _ rows: [PostgresRows]) -> Bool {
-        zip(statements, rows).contains { self.isChanged(by: $0, tag: $1.commandTag) }
+        zip(statements, rows).contains { statement, rows in
+            !rows.result.isQueryOrChange && self.isChanged(by: statement, tag: rows.commandTag)
+        }
     }
 
     static func isChanged(by statement: PostgresStatement, tag: String) -> Bool {

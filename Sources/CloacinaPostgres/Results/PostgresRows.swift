@@ -52,10 +52,7 @@ public struct PostgresRows: Sendable, RandomAccessCollection {
 
 extension PostgresRows {
     /// Whether the command's effect is gone when its transaction fails, as its tag says; a `CALL` may have committed.
-    var isUndoneWithItsTransaction: Bool {
-        let word = self.commandTag.prefix { $0 != " " }
-        return ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"].contains(word)
-    }
+    var isUndoneWithItsTransaction: Bool { self.result.isQueryOrChange }
 }
 
 /// One row of a result.

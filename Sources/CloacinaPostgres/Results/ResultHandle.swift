@@ -28,6 +28,13 @@ import Glibc
         return unsafe String(cString: text)
     }
 
+    /// Whether the command was SELECT, INSERT, UPDATE, DELETE or MERGE, told without making a string of its tag.
+    var isQueryOrChange: Bool {
+        guard let tag = unsafe PQcmdStatus(self.pointer) else { return false }
+        return unsafe strncmp(tag, "SELECT", 6) == 0 || strncmp(tag, "INSERT", 6) == 0
+            || strncmp(tag, "UPDATE", 6) == 0 || strncmp(tag, "DELETE", 6) == 0 || strncmp(tag, "MERGE", 5) == 0
+    }
+
     func columnName(_ column: Int) -> String {
         guard let name = unsafe PQfname(self.pointer, Int32(column)) else { return "" }
         return unsafe String(cString: name)
