@@ -14,6 +14,7 @@ let package = Package(
             dependencies: [
                 "CLibPQBaseline",
                 .product(name: "CloacinaPostgres", package: "cloacina"),
+                .product(name: "CloacinaTenancy", package: "cloacina"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),

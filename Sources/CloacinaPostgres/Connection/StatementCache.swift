@@ -1,7 +1,8 @@
 /// The statements that a connection keeps prepared, the one unused longest giving way.
 ///
 /// A statement is known by its text, the types of its binds and the label it was prepared under: a plan belongs to the
-/// search path it was made for, and the server would plan again at every change of path.
+/// search path it was made for, and the server plans again at every change of path. Only the first labels of a connection
+/// get statements of their own; the rest share theirs.
 struct StatementCache {
     struct Key: Hashable {
         var label: Int
