@@ -18,10 +18,10 @@ public struct PostgresPoolConfiguration: Sendable {
     public var maximumAge: Duration = .seconds(3600)
     /// Which part of the age is left to chance, so that connections don't all expire together; 0.1 by default.
     public var ageJitter = 0.1
-    /// How many labels a connection may serve in its life; 250 by default.
+    /// How many labels a connection may serve in its life; 500 by default.
     ///
     /// A backend keeps memory for every table of every schema it has seen: about 0.2 MB for a schema of 12 tables.
-    public var maximumTenantsPerConnection = 250
+    public var maximumTenantsPerConnection = 500
     /// Finds the password of a tenant's own login, for labels that name one; without it such labels are refused.
     public var password: (@Sendable (_ login: String) async throws -> String)?
 
