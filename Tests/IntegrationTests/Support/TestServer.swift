@@ -1,5 +1,6 @@
 import CloacinaPostgres
 import FoundationEssentials
+import Synchronization
 import Testing
 
 /// The PostgreSQL server that `admin/test` has started for the tests.
@@ -76,6 +77,9 @@ struct TestDatabase: Sendable {
 
 /// Gives every test of a suite a database of its own.
 struct TestDatabaseTrait: SuiteTrait, TestTrait, TestScoping {
+    /// Swift Testing starts every test at once; the server has connections for so many of them.
+    private static let places = Places(12)
+
     var isRecursive: Bool { true }
 
     func provideScope(
@@ -85,6 +89,8 @@ struct TestDatabaseTrait: SuiteTrait, TestTrait, TestScoping {
             if testCase != nil { Issue.record("no server: CLOACINA_TEST_DATABASE_URL is not set; use admin/test") }
             return try await function()
         }
+        await Self.places.enter()
+        defer { Self.places.leave() }
         let database = try await TestDatabase.create(on: server)
         do {
             try await TestDatabase.$current.withValue(database, operation: function)
@@ -111,5 +117,42 @@ extension Trait where Self == ConditionTrait {
 }
 
 /// The parent of everything that needs a server.
-@Suite(.needsServer, .testDatabase, .timeLimit(.minutes(10)))
+@Suite(.needsServer, .testDatabase, .timeLimit(.minutes(20)))
 enum ServerTests {}
+
+/// Lets a number of tasks in at a time, in order of arrival.
+final class Places: Sendable {
+    private struct State {
+        var free: Int
+        var waiting: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let state: Mutex<State>
+
+    init(_ count: Int) { self.state = Mutex(State(free: count)) }
+
+    func enter() async {
+        await withCheckedContinuation { continuation in
+            let isFree = self.state.withLock { state in
+                guard state.free > 0 else {
+                    state.waiting.append(continuation)
+                    return false
+                }
+                state.free -= 1
+                return true
+            }
+            if isFree { continuation.resume() }
+        }
+    }
+
+    func leave() {
+        let next = self.state.withLock { state -> CheckedContinuation<Void, Never>? in
+            if state.waiting.isEmpty {
+                state.free += 1
+                return nil
+            }
+            return state.waiting.removeFirst()
+        }
+        next?.resume()
+    }
+}
