@@ -52,11 +52,6 @@ struct StatementCache {
         return evicted
     }
 
-    /// Forgets a statement; returns its name.
-    mutating func remove(_ key: Key) -> String? {
-        self.entries.removeValue(forKey: key)?.name
-    }
-
     /// Forgets all statements; returns their names.
     mutating func removeAll() -> [String] {
         defer { self.entries.removeAll(keepingCapacity: true) }

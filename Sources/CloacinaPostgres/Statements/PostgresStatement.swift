@@ -45,9 +45,14 @@ extension PostgresStatement {
     ///
     /// Anything that is not recognised at its first word (a comment counts as a word) may: `ROLLBACK`, `CALL`, `DO`…
     var canFollowABinding: Bool {
-        guard let word = self.sql.split(maxSplits: 1, whereSeparator: \.isWhitespace).first else { return false }
-        return ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "TABLE"].contains(word.uppercased())
+        let letters = self.sql.utf8.drop(while: { $0 <= UInt8(ascii: " ") }).prefix(7)
+        let word = letters.prefix(while: { $0 > UInt8(ascii: " ") }).map { $0 & 0b1101_1111 }
+        return Self.wordsThatCanFollow.contains(word)
     }
+
+    /// In capitals, at most six letters long.
+    private static let wordsThatCanFollow: Set<[UInt8]> = Set(
+        ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "TABLE"].map { Array($0.utf8) })
 }
 
 extension PostgresStatement: ExpressibleByStringInterpolation {

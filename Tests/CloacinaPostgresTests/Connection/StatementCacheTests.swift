@@ -43,7 +43,7 @@ import Testing
         var cache = StatementCache(capacity: -3)
         #expect(cache.insert(self.key("a"), name: "n") == nil)
         #expect(cache.name(for: self.key("a")) == "n")
-        #expect(cache.remove(self.key("a")) == "n")
-        #expect(cache.remove(self.key("a")) == nil)
+        #expect(cache.insert(self.key("b"), name: "m") == "n")
+        #expect(cache.name(for: self.key("a")) == nil)
     }
 }
