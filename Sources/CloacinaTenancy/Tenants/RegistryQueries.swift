@@ -3,8 +3,8 @@ import FoundationEssentials
 
 /// Statements on the control schema.
 enum RegistryQueries {
-    /// The first half of the advisory locks' keys: `CLOA`. Migrations use the other, 64-bit key space.
-    private static let lockClass: Int32 = 0x434C_4F41
+    /// The first half of the advisory locks' keys: `CLOT`. Migrations use `CLOA`.
+    private static let lockClass: Int32 = 0x434C_4F54
 
     static let tenantColumns = """
         t.id, t.name, t.schema_name, t.state, t.version, t.owner_role, t.runtime_role, t.login_a, t.login_b, t.created_at,

@@ -1,1 +1,0 @@
-// Removed by the lead once the target has files of its own.
