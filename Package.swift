@@ -1,4 +1,5 @@
 // swift-tools-version: 6.2
+import CompilerPluginSupport
 import PackageDescription
 
 let package = Package(
@@ -17,11 +18,33 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/swiftlang/swift-syntax", from: "603.0.1"),
     ],
     targets: [
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-        .target(name: "CloacinaWorkflow"),
+        .target(
+            name: "CloacinaMacros",
+            dependencies: [
+                .product(name: "SwiftDiagnostics", package: "swift-syntax"),
+                .product(name: "SwiftParser", package: "swift-syntax"),
+                .product(name: "SwiftSyntax", package: "swift-syntax"),
+                .product(name: "SwiftSyntaxBuilder", package: "swift-syntax"),
+                .product(name: "SwiftSyntaxMacros", package: "swift-syntax"),
+            ],
+            exclude: ["Plugin"]
+        ),
+        .macro(
+            name: "CloacinaPlugin",
+            dependencies: [
+                "CloacinaMacros",
+                .product(name: "SwiftCompilerPlugin", package: "swift-syntax"),
+                .product(name: "SwiftSyntax", package: "swift-syntax"),
+                .product(name: "SwiftSyntaxMacros", package: "swift-syntax"),
+            ],
+            path: "Sources/CloacinaMacros/Plugin"
+        ),
+        .target(name: "CloacinaWorkflow", dependencies: ["CloacinaPlugin"]),
         .target(
             name: "CloacinaPostgres",
             dependencies: [
@@ -79,16 +102,31 @@ let package = Package(
             path: "Examples/TimeZones",
             exclude: ["migrations", "README.md"]
         ),
-        .testTarget(name: "CloacinaWorkflowTests", dependencies: ["CloacinaWorkflow"]),
+        .target(name: "TestSupport", path: "Tests/TestSupport"),
+        .testTarget(
+            name: "CloacinaMacrosTests",
+            dependencies: [
+                "CloacinaMacros", "CloacinaWorkflow",
+                .product(name: "SwiftDiagnostics", package: "swift-syntax"),
+                .product(name: "SwiftParser", package: "swift-syntax"),
+                .product(name: "SwiftSyntax", package: "swift-syntax"),
+                .product(name: "SwiftSyntaxMacroExpansion", package: "swift-syntax"),
+                .product(name: "SwiftSyntaxMacros", package: "swift-syntax"),
+                .product(name: "SwiftSyntaxMacrosGenericTestSupport", package: "swift-syntax"),
+            ]
+        ),
+        .testTarget(name: "CloacinaWorkflowTests", dependencies: ["CloacinaWorkflow", "TestSupport"]),
         .testTarget(
             name: "CloacinaPostgresTests",
-            dependencies: ["CloacinaPostgres", .product(name: "Logging", package: "swift-log")]
+            dependencies: ["CloacinaPostgres", "TestSupport", .product(name: "Logging", package: "swift-log")]
         ),
         .testTarget(name: "CloacinaSchemaTests", dependencies: ["CloacinaSchema", "CloacinaMigrations"]),
         .testTarget(name: "CloacinaTenancyTests", dependencies: ["CloacinaTenancy", "CloacinaPostgres"]),
         .testTarget(
             name: "CloacinaTests",
-            dependencies: ["Cloacina", "CloacinaPostgres", .product(name: "Logging", package: "swift-log")]
+            dependencies: [
+                "Cloacina", "CloacinaPostgres", "TestSupport", .product(name: "Logging", package: "swift-log"),
+            ]
         ),
         .testTarget(
             name: "AdminTests",
@@ -101,7 +139,7 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "Cloacina", "CloacinaPostgres", "CloacinaSchema", "CloacinaTenancy", "cloacina-admin",
+                "Cloacina", "CloacinaPostgres", "CloacinaSchema", "CloacinaTenancy", "cloacina-admin", "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ]

@@ -1,276 +1,414 @@
-import Cloacina
 import FoundationEssentials
+import TestSupport
 import Testing
 
+@testable import Cloacina
+
 @Suite struct PipelineStateMachineTests {
-    private let owner = UUID()
+    private let worker = UUID()
     private let now = Date(timeIntervalSince1970: 1_000)
+
+    private static func workflow(_ tasks: KeyValuePairs<String, [String]>) throws -> Workflow {
+        try Workflow("w", tasks: tasks.map { WorkflowTask($0.key, dependencies: $0.value) { _, _ in } })
+    }
 
     /// `"d": ["b", "c"]` says that d comes after b and c; positions are the order of the keys.
     private func machine(_ tasks: KeyValuePairs<String, [String]>) throws -> PipelineStateMachine {
-        let workflow = try Workflow("w", tasks: tasks.map { WorkflowTask($0.key, dependencies: $0.value) { _, _ in } })
-        return PipelineStateMachine(ids: workflow.tasks.map(\.id), graph: workflow.graph, owner: self.owner)
+        PipelineStateMachine(workflow: try Self.workflow(tasks), input: Context(), worker: self.worker)
     }
 
-    private func completed(_ position: Int, epoch: Int = 1) -> PipelineStateMachine.Event {
-        .ended(position: position, epoch: epoch, outcome: .completed(ContextDelta()), at: self.now)
+    private func completed(_ position: Int, attempt: Int = 1) -> PipelineStateMachine.Event {
+        .ended(
+            position: position, attempt: attempt, outcome: .completed(ContextDelta()), startedAt: self.now,
+            at: self.now, random: 1)
     }
 
-    private func failed(_ position: Int, epoch: Int = 1) -> PipelineStateMachine.Event {
-        .ended(position: position, epoch: epoch, outcome: .failed("why"), at: self.now)
+    private func failed(_ position: Int, attempt: Int = 1, transient: Bool = false) -> PipelineStateMachine.Event {
+        let failure = TaskFailure(text: "why", typeName: "E", isTransient: transient)
+        return .ended(
+            position: position, attempt: attempt, outcome: .failed(failure), startedAt: self.now, at: self.now,
+            random: 1)
     }
+
+    private func begin(_ machine: inout PipelineStateMachine, _ slots: Int = 8) -> [Int] {
+        machine.begin(upTo: slots, at: self.now).map(\.position)
+    }
+
+    /// What the next transition writes: `kind task`.
+    private func lines(_ machine: inout PipelineStateMachine) -> [String] {
+        let events = machine.commit(at: self.now)?.events ?? []
+        return events.map { [$0.kind.rawValue, $0.task].compactMap(\.self).joined(separator: " ") }
+    }
+
+    /// A pipeline as a store would have it after these events, claimed anew.
+    private func stored(
+        _ events: [PipelineEvent], revision: Int = 9, recoveries: Int = 0
+    ) -> StoredPipeline {
+        var pipeline = StoredPipeline(
+            NewPipeline(id: UUID(), workflow: "w", version: "v", input: Context(), owner: self.worker, at: self.now))
+        pipeline.revision = revision
+        pipeline.recoveries = recoveries
+        pipeline.events += events
+        return pipeline
+    }
+
+    private func event(
+        _ kind: PipelineEvent.Kind, _ task: String? = nil, attempt: Int = 1, delta: ContextDelta? = nil
+    ) -> PipelineEvent {
+        PipelineEvent(kind, task: task, attempt: task == nil ? 0 : attempt, at: self.now, delta: delta)
+    }
+
+    private func resumed(
+        _ workflow: Workflow, _ events: [PipelineEvent], maximumRecoveries: Int = 3
+    ) -> PipelineStateMachine {
+        PipelineStateMachine(
+            workflow: workflow, input: Context(), worker: self.worker, resuming: self.stored(events),
+            maximumRecoveries: maximumRecoveries, at: self.now)
+    }
+
+    // MARK: Order
 
     @Test func beginsWithTheRootsThatHaveASlot() throws {
         var machine = try self.machine(["a": [], "b": [], "c": ["a"]])
-        let transition = try commit(&machine, 1)
-        #expect(transition.expectedRevision == 0)
-        #expect(transition.claimed.map(\.task) == ["a"])
-        #expect(transition.claimed.map(\.epoch) == [1])
-        #expect(transition.queued == ["b"])
-        #expect(machine.tasks.map(\.state) == [.running(owner: self.owner, epoch: 1), .ready, .waiting])
-        #expect(commitNothing(&machine, 0))
+        #expect(machine.startableCount == 2)
+        #expect(self.begin(&machine, 1) == [0])
+        #expect(machine.tasks.map(\.state) == [.running, .ready, .waiting])
+        #expect(self.begin(&machine, 0) == [])
+        #expect(self.begin(&machine) == [1])
+        // What runs in a healthy process is not written before it ends.
+        #expect(self.lines(&machine) == [])
     }
 
     @Test func aTaskWaitsForAllItsDependencies() throws {
         var machine = try self.machine(["a": [], "b": [], "c": ["a", "b"]])
-        _ = machine.commit(slots: 8)
-        #expect(receive(&machine, self.completed(0)) == .accepted)
-        let first = try commit(&machine, 8)
-        #expect(first.claimed.isEmpty)
-        #expect(first.status == .running)
-        #expect(receive(&machine, self.completed(1)) == .accepted)
-        let second = try commit(&machine, 8)
-        #expect(second.expectedRevision == 2)
-        #expect(second.ended.map(\.task) == ["b"])
-        #expect(second.claimed.map(\.task) == ["c"])
-        #expect(receive(&machine, self.completed(2)) == .accepted)
-        #expect(try commit(&machine, 8).status == .completed)
+        _ = self.begin(&machine)
+        #expect(receive(&machine, self.completed(0)))
+        #expect(self.begin(&machine) == [])
+        #expect(self.lines(&machine) == ["task completed a"])
+        #expect(receive(&machine, self.completed(1)))
+        #expect(self.begin(&machine) == [2])
+        #expect(self.lines(&machine) == ["task completed b"])
+        #expect(receive(&machine, self.completed(2)))
+        #expect(self.lines(&machine) == ["task completed c", "pipeline completed"])
         #expect(machine.status == .completed)
     }
 
     @Test func aFailureSkipsWhatDependsOnItAndNothingElse() throws {
         var machine = try self.machine(["a": [], "b": [], "c": ["a"], "d": ["c", "b"], "e": ["b"]])
-        _ = machine.commit(slots: 8)
-        #expect(receive(&machine, self.failed(0)) == .accepted)
-        let transition = try commit(&machine, 8)
-        #expect(transition.skipped == ["c", "d"])
-        #expect(transition.skipReason == .dependencyFailed("a"))
-        #expect(transition.status == .running)
-        #expect(receive(&machine, self.completed(1)) == .accepted)
-        #expect(try commit(&machine, 8).claimed.map(\.task) == ["e"])
-        #expect(receive(&machine, self.completed(4)) == .accepted)
-        #expect(try commit(&machine, 8).status == .failed)
+        _ = self.begin(&machine)
+        #expect(receive(&machine, self.failed(0)))
+        #expect(self.lines(&machine) == ["task failed a", "task skipped c", "task skipped d"])
+        #expect(machine.tasks[3].state == .skipped(.dependencyFailed("a")))
+        #expect(receive(&machine, self.completed(1)))
+        #expect(self.begin(&machine) == [4])
+        #expect(receive(&machine, self.completed(4)))
+        #expect(self.lines(&machine) == ["task completed b", "task completed e", "pipeline failed"])
+        #expect(machine.status == .failed)
     }
 
-    @Test func oneTransitionSkipsForOneReason() throws {
-        var machine = try self.machine(["a": [], "b": [], "c": ["a"], "d": ["b"], "e": []])
-        _ = machine.commit(slots: 8)
-        #expect(receive(&machine, self.failed(0)) == .accepted)
-        #expect(receive(&machine, self.failed(1)) == .notYet)
-        #expect(receive(&machine, self.failed(4)) == .accepted)
-        #expect(try commit(&machine, 8).ended.map(\.task) == ["a", "e"])
-        #expect(receive(&machine, self.failed(1)) == .accepted)
-        let last = try commit(&machine, 8)
-        #expect(last.skipped == ["d"])
-        #expect(last.status == .failed)
+    @Test func twoFailuresInOneCommitKeepTheirReasonsApart() throws {
+        var machine = try self.machine(["a": [], "b": [], "c": ["a"], "d": ["b"]])
+        _ = self.begin(&machine)
+        #expect(receive(&machine, self.failed(0)))
+        #expect(receive(&machine, self.failed(1)))
+        let transition = try #require(commit(&machine))
+        #expect(transition.events.filter { $0.kind == .taskSkipped }.map(\.detail) == ["\"a\" failed", "\"b\" failed"])
+        #expect(transition.status == .failed)
     }
 
     @Test func aStaleReportHasNoEffect() throws {
         var machine = try self.machine(["a": [], "b": ["a"]])
-        #expect(receive(&machine, self.completed(0)) == .staleLease)
-        _ = machine.commit(slots: 8)
-        for event in [self.completed(0, epoch: 0), self.failed(0, epoch: 2), self.completed(1), self.completed(7)] {
-            #expect(receive(&machine, event) == .staleLease)
+        #expect(!receive(&machine, self.completed(0)))
+        _ = self.begin(&machine)
+        for event in [self.completed(0, attempt: 0), self.failed(0, attempt: 2), self.completed(1), self.completed(7)] {
+            #expect(!receive(&machine, event))
         }
-        #expect(commitNothing(&machine, 8))
-        #expect(receive(&machine, self.completed(0)) == .accepted)
-        #expect(receive(&machine, self.completed(0)) == .staleLease)
+        #expect(self.lines(&machine) == [])
+        #expect(receive(&machine, self.completed(0)))
+        #expect(!receive(&machine, self.completed(0)))
     }
+
+    @Test func aChainOfTenThousandTasksIsSkippedWithoutRecursion() throws {
+        let workflow = try Workflow(
+            "w",
+            tasks: (0..<10_000).map { number in
+                WorkflowTask("t\(number)", dependencies: number == 0 ? [] : ["t\(number - 1)"]) { _, _ in }
+            })
+        var machine = PipelineStateMachine(workflow: workflow, input: Context(), worker: self.worker)
+        _ = self.begin(&machine)
+        #expect(receive(&machine, self.failed(0)))
+        #expect(commit(&machine)?.events.count == 10_001)
+        #expect(machine.status == .failed)
+    }
+
+    // MARK: Stopping
 
     @Test func cancellingSkipsWhatHasNotBegunAndWaitsForTheRest() throws {
         var machine = try self.machine(["a": [], "b": [], "c": ["a"]])
-        _ = machine.commit(slots: 1)
-        #expect(receive(&machine, .cancel) == .accepted)
-        let transition = try commit(&machine, 8)
-        #expect(transition.skipped == ["b", "c"])
-        #expect(transition.claimed.isEmpty)
-        #expect(transition.status == .running)
-        #expect(receive(&machine, .cancel) == .accepted)
-        #expect(receive(&machine, self.completed(0)) == .accepted)
-        #expect(try commit(&machine, 8).status == .cancelled)
+        _ = self.begin(&machine, 1)
+        #expect(receive(&machine, .cancel(at: self.now)))
+        #expect(self.lines(&machine) == ["pipeline cancelling", "task skipped b", "task skipped c"])
+        #expect(machine.status == .running)
+        #expect(receive(&machine, self.completed(0)))
+        #expect(self.lines(&machine) == ["task completed a", "pipeline cancelled"])
+        #expect(machine.status == .cancelled)
     }
 
     @Test func aCancelThatComesTooLateChangesNothing() throws {
         var machine = try self.machine(["a": []])
-        _ = machine.commit(slots: 8)
-        #expect(receive(&machine, .cancel) == .accepted)
-        #expect(receive(&machine, self.completed(0)) == .accepted)
-        #expect(try commit(&machine, 8).status == .completed)
-        #expect(receive(&machine, .cancel) == .accepted)
-        #expect(commitNothing(&machine, 8))
+        _ = self.begin(&machine)
+        #expect(receive(&machine, .cancel(at: self.now)))
+        #expect(receive(&machine, self.completed(0)))
+        #expect(self.lines(&machine) == ["pipeline cancelling", "task completed a", "pipeline completed"])
+        #expect(!receive(&machine, .cancel(at: self.now)))
+        #expect(self.lines(&machine) == [])
     }
 
-    @Test func goesOnFromWhatIsStored() throws {
-        let tasks = [
-            TaskRecord(state: .completed, epoch: 1, attempt: 1),
-            TaskRecord(state: .running(owner: self.owner, epoch: 3), epoch: 3, attempt: 2),
-            TaskRecord(state: .ready), TaskRecord(),
-        ]
-        let fresh = try self.machine(["a": [], "b": [], "c": ["a"], "d": ["b", "c"]])
-        var machine = PipelineStateMachine(
-            ids: fresh.ids, graph: fresh.graph, owner: self.owner, status: .running, revision: 7, tasks: tasks)
-        #expect(receive(&machine, self.completed(1, epoch: 3)) == .accepted)
-        let transition = try commit(&machine, 8)
-        #expect(transition.expectedRevision == 7)
-        #expect(transition.claimed.map(\.task) == ["c"])
-        #expect(receive(&machine, self.completed(2)) == .accepted)
-        #expect(try commit(&machine, 8).claimed.map(\.task) == ["d"])
+    @Test func aTaskThatDoesNotStopIsGivenUp() throws {
+        var machine = try self.machine(["a": []])
+        _ = self.begin(&machine)
+        #expect(receive(&machine, .cancel(at: self.now)))
+        #expect(receive(&machine, .giveUp(at: self.now)))
+        _ = self.lines(&machine)
+        #expect(machine.status == .cancelled)
+        #expect(!receive(&machine, self.completed(0)))
     }
 
-    @Test func skipsAChainOfTenThousandTasks() throws {
-        let tasks = (0..<10_000).map { index in
-            WorkflowTask("t\(index)", dependencies: index == 0 ? [] : ["t\(index - 1)"]) { _, _ in }
+    @Test func cancellingStopsARetryAtOnce() throws {
+        let workflow = try Workflow("w") {
+            WorkflowTask("a", retry: .fixed(3, delay: .seconds(3_600))) { _ in }
         }
-        let workflow = try Workflow("chain", tasks: tasks)
-        var machine = PipelineStateMachine(ids: tasks.map(\.id), graph: workflow.graph, owner: self.owner)
-        _ = machine.commit(slots: 1)
-        #expect(receive(&machine, self.failed(0)) == .accepted)
-        let transition = try commit(&machine, 1)
-        #expect(transition.skipped.count == 9_999)
-        #expect(transition.status == .failed)
+        var machine = PipelineStateMachine(workflow: workflow, input: Context(), worker: self.worker)
+        _ = self.begin(&machine)
+        machine.receive(self.failed(0))
+        #expect(self.lines(&machine) == ["task retrying a"])
+        machine.receive(.cancel(at: self.now))
+        #expect(self.lines(&machine) == ["task skipped a", "pipeline cancelled"])
     }
 
-    /// Random graphs, completions in random order, failures, cancels, stale reports, and too few slots.
-    @Test(arguments: 0..<300 as Range<UInt64>)
-    func everyOrderOfEventsEndsAndRunsEachTaskAtMostOnce(seed: UInt64) async throws {
-        var run = try MachineFuzz(seed: seed, owner: self.owner, now: self.now)
-        try await run.toTheEnd()
+    @Test func pausingLetsRunWhatRunsAndBeginsNothing() throws {
+        var machine = try self.machine(["a": [], "b": ["a"]])
+        _ = self.begin(&machine)
+        #expect(receive(&machine, .pause))
+        #expect(self.lines(&machine) == [])
+        #expect(receive(&machine, self.completed(0)))
+        #expect(self.begin(&machine) == [])
+        #expect(self.lines(&machine) == ["task completed a", "pipeline paused"])
+        #expect(machine.status == .paused)
+    }
+
+    @Test func releasingPutsThePipelineBackAndCountsNoFailure() throws {
+        var machine = try self.machine(["a": [], "b": ["a"]])
+        _ = self.begin(&machine)
+        #expect(receive(&machine, .release))
+        let interrupted = PipelineStateMachine.Event.ended(
+            position: 0, attempt: 1, outcome: .interrupted, startedAt: self.now, at: self.now, random: 1)
+        #expect(receive(&machine, interrupted))
+        let transition = try #require(commit(&machine))
+        #expect(transition.status == .queued)
+        #expect(transition.dueAt == self.now)
+        #expect(transition.events.map(\.kind) == [.taskInterrupted, .pipelineReleased])
+        #expect(machine.tasks[0].failures == 0)
+    }
+
+    @Test func thePipelinesTimeEndsEverything() throws {
+        var machine = try self.machine(["a": [], "b": ["a"]])
+        _ = self.begin(&machine)
+        #expect(receive(&machine, .timedOut(at: self.now)))
+        #expect(
+            self.lines(&machine) == [
+                "pipeline timed out", "task skipped b", "task failed a", "pipeline failed",
+            ])
+        #expect(machine.status == .failed)
+    }
+
+    // MARK: Retries
+
+    @Test func anAttemptFollowsUntilThePolicyIsExhausted() throws {
+        let workflow = try Workflow("w") { WorkflowTask("a", retry: .fixed(3, delay: .seconds(7))) { _ in } }
+        var machine = PipelineStateMachine(workflow: workflow, input: Context(), worker: self.worker)
+        for attempt in 1...2 {
+            #expect(self.begin(&machine) == [0])
+            #expect(receive(&machine, self.failed(0, attempt: attempt)))
+            #expect(machine.tasks[0].state == .retrying(due: self.now.addingTimeInterval(7)))
+            #expect(self.begin(&machine) == [])
+            let transition = try #require(commit(&machine))
+            #expect(transition.events.map(\.kind) == [.taskRetrying])
+            #expect(transition.events[0].dueAt == self.now.addingTimeInterval(7))
+            #expect(transition.events[0].detail == "why")
+            #expect(!receive(&machine, .retryDue(position: 0, attempt: attempt + 1)))
+            #expect(receive(&machine, .retryDue(position: 0, attempt: attempt)))
+        }
+        #expect(self.begin(&machine) == [0])
+        #expect(receive(&machine, self.failed(0, attempt: 3)))
+        #expect(self.lines(&machine) == ["task failed a", "pipeline failed"])
+        #expect(machine.attempts[0].map(\.number) == [1, 2, 3])
+        #expect(machine.attempts[0].map(\.error) == ["why", "why", "why"])
+    }
+
+    @Test func onlyFailuresThatThePolicyNamesAreRetried() throws {
+        let policy = RetryPolicy.fixed(5, delay: .zero).retrying(when: .transientOnly)
+        let workflow = try Workflow("w") { WorkflowTask("a", retry: policy) { _ in } }
+        var machine = PipelineStateMachine(workflow: workflow, input: Context(), worker: self.worker)
+        _ = self.begin(&machine)
+        machine.receive(self.failed(0, transient: true))
+        machine.receive(.retryDue(position: 0, attempt: 1))
+        _ = self.begin(&machine)
+        machine.receive(self.failed(0, attempt: 2))
+        #expect(self.lines(&machine) == ["task retrying a", "task failed a", "pipeline failed"])
+    }
+
+    // MARK: Rules
+
+    @Test func aFallbackRunsWhenWhatItWatchesFailed() throws {
+        let workflow = try Workflow("w") {
+            WorkflowTask("charge") { _ in }
+            WorkflowTask("refund", after: "charge", triggerRule: .taskFailed("charge")) { _ in }
+            WorkflowTask("ship", after: "charge") { _ in }
+            WorkflowTask("tell", after: "refund", "ship", triggerRule: .always) { _ in }
+        }
+        var failing = PipelineStateMachine(workflow: workflow, input: Context(), worker: self.worker)
+        _ = self.begin(&failing)
+        failing.receive(self.failed(0))
+        #expect(self.begin(&failing) == [1])
+        #expect(failing.tasks[2].state == .skipped(.dependencyFailed("charge")))
+        failing.receive(self.completed(1))
+        #expect(self.begin(&failing) == [3])
+
+        var well = PipelineStateMachine(workflow: workflow, input: Context(), worker: self.worker)
+        _ = self.begin(&well)
+        well.receive(self.completed(0))
+        #expect(self.begin(&well) == [2])
+        #expect(well.tasks[1].state.status == .skipped)
+        well.receive(self.completed(2))
+        #expect(self.begin(&well) == [3])
+        well.receive(self.completed(3))
+        _ = well.commit(at: self.now)
+        #expect(well.status == .completed)
+    }
+
+    @Test func aRuleSeesTheContextThatItsTaskWouldGet() throws {
+        let workflow = try Workflow("w") {
+            WorkflowTask("a") { _ in }
+            WorkflowTask("big", after: "a", triggerRule: .contextValue("n", .greaterThan, 5)) { _ in }
+            WorkflowTask("after", after: "big") { _ in }
+        }
+        for (number, status) in [(9, TaskStatus.ready), (3, .skipped)] {
+            var machine = PipelineStateMachine(workflow: workflow, input: Context(), worker: self.worker)
+            _ = self.begin(&machine)
+            let delta = ContextDelta(["n": .set(.integer(Int64(number)))])
+            machine.receive(
+                .ended(
+                    position: 0, attempt: 1, outcome: .completed(delta), startedAt: self.now, at: self.now, random: 0))
+            #expect(machine.tasks[1].state.status == status)
+            if status == .skipped { #expect(machine.tasks[2].state == .skipped(.dependencySkipped("big"))) }
+        }
+    }
+
+    // MARK: Taking up
+
+    @Test func goesOnFromItsHistory() throws {
+        let workflow = try Self.workflow(["a": [], "b": [], "c": ["a"], "d": ["b", "c"]])
+        let delta = ContextDelta(["x": .set(1)])
+        var machine = self.resumed(workflow, [self.event(.taskCompleted, "a", delta: delta)])
+        #expect(machine.revision == 9)
+        #expect(machine.tasks.map(\.state) == [.completed, .ready, .ready, .waiting])
+        #expect(try given(&machine, 2) == ["x": 1])
+        #expect(Set(self.begin(&machine)) == [1, 2])
+        #expect(self.lines(&machine) == [])
+    }
+
+    @Test func aHistoryReplayedGivesTheSameMachine() throws {
+        let workflow = try Self.workflow(["a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": []])
+        for seed in 0..<200 as Range<UInt64> {
+            var generator = SeededGenerator(seed: seed)
+            var machine = PipelineStateMachine(workflow: workflow, input: Context(), worker: self.worker)
+            var history: [PipelineEvent] = []
+            var running: [(Int, Int)] = []
+            for _ in 0..<Int.random(in: 0...8, using: &generator) {
+                running += machine.begin(upTo: 2, at: self.now).map { ($0.position, $0.attempt) }
+                guard let (position, attempt) = running.popLast() else { break }
+                machine.receive(
+                    Bool.random(using: &generator)
+                        ? self.completed(position, attempt: attempt) : self.failed(position, attempt: attempt))
+                history += machine.commit(at: self.now)?.events ?? []
+            }
+            var pipeline = self.stored(history)
+            pipeline.status = machine.status
+            let replayed = PipelineStateMachine(
+                workflow: workflow, input: Context(), worker: self.worker, resuming: pipeline, maximumRecoveries: 3,
+                at: self.now)
+            // What runs is written only when it ends.
+            let expected = machine.tasks.map { $0.state == .running ? TaskState.ready : $0.state }
+            #expect(replayed.tasks.map(\.state) == expected, "seed \(seed)")
+            #expect(replayed.attempts == machine.attempts, "seed \(seed)")
+        }
+    }
+
+    @Test func afterACrashTasksRunOneAtATimeAndSaySoBefore() throws {
+        let workflow = try Self.workflow(["a": [], "b": [], "c": ["a", "b"]])
+        var machine = self.resumed(workflow, [self.event(.pipelineRecovered)])
+        #expect(machine.startableCount == 1)
+        #expect(self.begin(&machine) == [0])
+        #expect(machine.tasks[0].attempt == 2)
+        #expect(self.lines(&machine) == ["task started a"])
+        #expect(self.begin(&machine) == [])
+        machine.receive(self.completed(0, attempt: 2))
+        #expect(self.begin(&machine) == [1])
+        machine.receive(self.completed(1, attempt: 2))
+        // The suspects have ended; the rest runs as usual.
+        #expect(self.begin(&machine) == [2])
+        #expect(self.lines(&machine) == ["task completed a", "task started b", "task completed b"])
+    }
+
+    @Test func whatKillsProcessAfterProcessIsAbandonedAndTheRestGoesOn() throws {
+        let workflow = try Self.workflow(["poison": [], "good": []])
+        var events = [self.event(.pipelineRecovered)]
+        for attempt in 2...3 {
+            events += [self.event(.taskStarted, "poison", attempt: attempt), self.event(.pipelineRecovered)]
+        }
+        var patient = self.resumed(workflow, events, maximumRecoveries: 2)
+        #expect(patient.tasks[0].interruptions == 2)
+        #expect(self.begin(&patient) == [0])
+        var machine = self.resumed(workflow, events, maximumRecoveries: 1)
+        #expect(machine.tasks[0].state == .failed)
+        #expect(machine.tasks[1].interruptions == 0)
+        #expect(self.begin(&machine) == [1])
+        machine.receive(self.completed(1, attempt: machine.tasks[1].attempt))
+        #expect(self.lines(&machine).last == "pipeline failed")
+    }
+
+    @Test func aCancelThatWasUnderWayGoesOnAfterACrash() throws {
+        let workflow = try Self.workflow(["a": [], "b": ["a"]])
+        var machine = self.resumed(
+            workflow, [self.event(.pipelineCancelling), self.event(.taskSkipped, "b"), self.event(.pipelineRecovered)])
+        #expect(self.lines(&machine) == ["task skipped a", "pipeline cancelled"])
+    }
+
+    @Test func aCompletionThatIsStoredAlreadyIsNotWrittenAgain() throws {
+        var machine = try self.machine(["a": [], "b": ["a"]])
+        _ = self.begin(&machine)
+        let delta = ContextDelta(["x": .set(1)])
+        machine.receive(
+            .ended(position: 0, attempt: 1, outcome: .committed(delta), startedAt: self.now, at: self.now, random: 0))
+        #expect(self.begin(&machine) == [1])
+        #expect(self.lines(&machine) == [])
+        #expect(try given(&machine, 1) == ["x": 1])
+        machine.receive(self.completed(1))
+        #expect(self.lines(&machine) == ["task completed b", "pipeline completed"])
     }
 }
 
-/// `#expect` can't call what mutates, but it can pass on what is changed.
-private func receive(
-    _ machine: inout PipelineStateMachine, _ event: PipelineStateMachine.Event
-) -> PipelineStateMachine.Reception {
+// `#expect` can't call what mutates, but can call what is given an inout.
+
+private func receive(_ machine: inout PipelineStateMachine, _ event: PipelineStateMachine.Event) -> Bool {
     machine.receive(event)
 }
 
-private func commit(_ machine: inout PipelineStateMachine, _ slots: Int) throws -> PipelineTransition {
-    let transition = machine.commit(slots: slots)
-    return try #require(transition)
+private func commit(_ machine: inout PipelineStateMachine) -> PipelineTransition? {
+    machine.commit(at: Date(timeIntervalSince1970: 1_000))
 }
 
-private func commitNothing(_ machine: inout PipelineStateMachine, _ slots: Int) -> Bool {
-    machine.commit(slots: slots) == nil
-}
-
-/// One pipeline driven by chance, beside a store that must agree with the machine at every step.
-private struct MachineFuzz {
-    private var generator: SeededGenerator
-    private let workflow: Workflow
-    private let store = InMemoryWorkflowStore()
-    private let id = UUID()
-    private let owner: UUID
-    private let now: Date
-    private var machine: PipelineStateMachine
-    private var running: [Int: Int] = [:]
-    private var begun: Set<Int> = []
-    private var succeeded: Set<Int> = []
-
-    init(seed: UInt64, owner: UUID, now: Date) throws {
-        var generator = SeededGenerator(seed: seed)
-        let count = Int.random(in: 1...30, using: &generator)
-        let density = Int.random(in: 1...8, using: &generator)
-        let tasks = (0..<count).map { index in
-            let dependencies = (0..<index).filter { _ in Int.random(in: 0..<8, using: &generator) < density }
-            return WorkflowTask("t\(index)", dependencies: dependencies.suffix(4).map { "t\($0)" }) { _, _ in }
-        }.shuffled(using: &generator)
-        self.workflow = try Workflow("random", tasks: tasks)
-        self.machine = PipelineStateMachine(ids: tasks.map(\.id), graph: self.workflow.graph, owner: owner)
-        self.generator = generator
-        self.owner = owner
-        self.now = now
-    }
-
-    mutating func toTheEnd() async throws {
-        let slots = Int.random(in: 1...5, using: &self.generator)
-        let first = try commit(&self.machine, slots)
-        let pipeline = NewPipeline(
-            id: self.id, workflow: "random", input: Context(), tasks: self.machine.ids, owner: self.owner, at: self.now,
-            first: first)
-        #expect(try await self.store.create(pipeline))
-        try self.begin(first)
-        var steps = 0
-        while self.machine.status == .running {
-            steps += 1
-            try #require(steps < 10_000)
-            self.deliverSomething()
-            guard let transition = self.machine.commit(slots: max(0, slots - self.running.count)) else { continue }
-            let change = PipelineChange(id: self.id, owner: self.owner, at: self.now, transition: transition)
-            #expect(try await self.store.apply(change) == .applied)
-            // What has been applied can't be applied again.
-            #expect(try await self.store.apply(change) == .staleLease)
-            try self.begin(transition)
-            try await self.compare()
-        }
-        #expect(self.machine.tasks.allSatisfy { $0.state.status.isTerminal })
-        #expect(self.running.isEmpty)
-        #expect((self.machine.status == .completed) == (self.succeeded.count == self.machine.ids.count))
-    }
-
-    private mutating func begin(_ transition: PipelineTransition) throws {
-        for claim in transition.claimed {
-            let isFirst = self.begun.insert(claim.position).inserted
-            #expect(isFirst)
-            #expect(self.workflow.graph.dependencies[claim.position].allSatisfy { self.succeeded.contains($0) })
-            self.running[claim.position] = claim.epoch
-        }
-    }
-
-    private mutating func deliverSomething() {
-        for _ in 0..<Int.random(in: 1...3, using: &self.generator) {
-            let position = Int.random(in: self.machine.ids.indices, using: &self.generator)
-            switch Int.random(in: 0..<40, using: &self.generator) {
-            case 0: _ = self.machine.receive(.cancel)
-            case 1..<5:
-                let epoch = (self.running[position] ?? 0) + 1
-                let event = PipelineStateMachine.Event.ended(
-                    position: position, epoch: epoch, outcome: .completed(ContextDelta()), at: self.now)
-                #expect(receive(&self.machine, event) == .staleLease)
-            default:
-                guard let (position, epoch) = self.running.sorted(by: <).randomElement(using: &self.generator) else {
-                    continue
-                }
-                let fails = Int.random(in: 0..<12, using: &self.generator) == 0
-                let outcome = fails ? TaskOutcome.failed("") : .completed(ContextDelta())
-                let event = PipelineStateMachine.Event.ended(
-                    position: position, epoch: epoch, outcome: outcome, at: self.now)
-                guard self.machine.receive(event) == .accepted else { continue }
-                self.running[position] = nil
-                if !fails { self.succeeded.insert(position) }
-            }
-        }
-    }
-
-    private func compare() async throws {
-        let stored = try #require(try await self.store.load(self.id))
-        #expect(stored.revision == self.machine.revision)
-        #expect(stored.status == self.machine.status)
-        #expect(self.machine.ids.map { stored.tasks[$0]?.record } == self.machine.tasks)
-    }
-}
-
-/// SplitMix64: the same numbers for the same seed.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { self.state = seed }
-
-    mutating func next() -> UInt64 {
-        self.state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = self.state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
+private func given(_ machine: inout PipelineStateMachine, _ position: Int) throws -> [String: JSONValue] {
+    try machine.given(to: position).values
 }

@@ -19,13 +19,12 @@ struct ContextLedger {
     }
 
     /// Notes what a completed task changed.
-    mutating func record(_ delta: ContextDelta, of position: Int, output: Context?) {
-        self.deltas[position] = delta
+    mutating func record(_ delta: ContextDelta, of position: Int) { self.deltas[position] = delta }
+
+    /// Notes the context that a completed task left, which spares merging it again.
+    mutating func remember(_ output: Context, of position: Int) {
         if self.awaited[position] > 0 || self.graph.dependents[position].isEmpty { self.outputs[position] = output }
     }
-
-    /// Whether this is what is known of a task.
-    func has(_ delta: ContextDelta, of position: Int) -> Bool { self.deltas[position] == delta }
 
     /// The context that a task starts from.
     mutating func given(to position: Int) throws(WorkflowError) -> Context {
@@ -42,6 +41,18 @@ struct ContextLedger {
             if self.awaited[dependency] <= 0 { self.outputs[dependency] = nil }
         }
         return context
+    }
+
+    /// What a task would start from, whatever its size: for its rule to look at.
+    func preview(of position: Int) -> Context {
+        let unlimited = Context(self.input, byteLimit: .max)
+        return (try? self.merge(self.graph.dependencies[position], onto: unlimited)) ?? unlimited
+    }
+
+    /// What is known after a task: what it was given and what it changed.
+    func output(of position: Int) -> Context {
+        let unlimited = Context(self.input, byteLimit: .max)
+        return (try? self.merge([position], onto: unlimited)) ?? unlimited
     }
 
     /// What the pipeline hands back: the input and every completed task's delta, merged like a task's after all the leaves.

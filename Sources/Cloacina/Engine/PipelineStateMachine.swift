@@ -2,170 +2,495 @@ package import FoundationEssentials
 
 /// Decides what becomes of a pipeline: events go in, a ``PipelineTransition`` comes out.
 ///
-/// It knows no clock, no database and no concurrency. Events collect in a draft until ``commit(slots:)`` turns them into one
-/// transition. The machine assumes that the transition is applied; when the store rejects it, somebody else was faster, and
-/// a new machine is made of what is stored.
+/// It knows no clock, no database and no concurrency. A runner that has claimed a pipeline is the only one to change it, so
+/// what the machine assumes is what is stored, until a compare-and-set says that the claim is lost. Everything can be
+/// computed again from the stored history; see ``init(workflow:input:worker:resuming:maximumRecoveries:at:)``.
 ///
-/// The rule: a task runs when everything it depends on has completed. When a task fails, whatever depends on it, directly or
-/// not, is skipped, and the pipeline fails.
+/// The rules: a task without a rule runs when everything it depends on has completed, and is skipped as soon as one of them
+/// has not. A task with a rule is decided when everything it depends on has ended.
 package struct PipelineStateMachine: Sendable {
     /// What happens to a pipeline.
-    package enum Event: Sendable, Hashable {
-        /// A task ended under the claim of an epoch.
-        case ended(position: Int, epoch: Int, outcome: TaskOutcome, at: Date)
-        /// The caller wants no more: what has not begun will not.
-        case cancel
+    package enum Event: Sendable {
+        /// An attempt ended. The random number decides the jitter of a retry.
+        case ended(position: Int, attempt: Int, outcome: TaskOutcome, startedAt: Date, at: Date, random: UInt64)
+        /// The time until a retry has passed.
+        case retryDue(position: Int, attempt: Int)
+        /// Nobody wants it any more: what has not begun will not.
+        case cancel(at: Date)
+        /// Nothing new begins; when nothing runs, it stands still.
+        case pause
+        /// Nothing new begins; when nothing runs, it goes back to the queue.
+        case release
+        /// What runs did not stop in time and is not waited for.
+        case giveUp(at: Date)
+        /// The pipeline's time ran out.
+        case timedOut(at: Date)
     }
 
-    /// What the machine makes of an event.
-    package enum Reception: Sendable, Hashable {
-        /// It is part of the next transition.
-        case accepted
-        /// The claim is not, or no longer, this runner's; the event must not have any effect.
-        case staleLease
-        /// It belongs into the transition after the next: one transition skips for one reason.
-        case notYet
-    }
+    /// What stops a pipeline from beginning tasks.
+    private enum Stop: Sendable { case none, cancelled, timedOut, pausing, releasing }
 
-    /// The tasks' ids, by position.
-    package let ids: [String]
-    package let graph: TaskGraph
-    /// The runner for which tasks are claimed.
-    package let owner: UUID
+    package let workflow: Workflow
+    /// The runner that writes the history.
+    package let worker: UUID
 
     package private(set) var status = PipelineStatus.running
     package private(set) var revision: Int
     package private(set) var tasks: [TaskRecord]
+    /// Every attempt that ended, by task.
+    package private(set) var attempts: [[TaskAttempt]]
 
-    private var unmet: [Int]
+    private var ledger: ContextLedger
+    private var undecided: [Int]
     private var open: Int
-    private var ready: ReadyQueue
-    private var isCancelled = false
+    private var runningCount = 0
+    private var ready = ReadyQueue()
+    private var stop = Stop.none
     private var draft: PipelineTransition
-    /// The tasks that the draft made ready.
-    private var draftReady: Set<Int> = []
+    /// Whether what is decided is stored already.
+    private var isReplaying = false
+    /// The tasks of which one may have killed a process. Until they have ended, tasks run one at a time.
+    private var suspects: Set<Int> = []
+
+    private var graph: TaskGraph { self.workflow.graph }
 
     /// Begins a pipeline; the tasks without dependencies are ready.
-    package init(ids: [String], graph: TaskGraph, owner: UUID) {
-        self.init(
-            ids: ids, graph: graph, owner: owner, status: .running, revision: 0,
-            tasks: Array(repeating: TaskRecord(), count: ids.count))
-        for root in graph.roots { self.makeReady(root) }
+    package init(workflow: Workflow, input: Context, worker: UUID) {
+        self.init(workflow: workflow, input: input, worker: worker, revision: 0)
+        self.decideRoots(at: .distantPast)
     }
 
-    /// Takes up a pipeline where it is stored.
-    package init(
-        ids: [String], graph: TaskGraph, owner: UUID, status: PipelineStatus, revision: Int, tasks: [TaskRecord]
-    ) {
-        self.ids = ids
-        self.graph = graph
-        self.owner = owner
-        self.status = status
+    private init(workflow: Workflow, input: Context, worker: UUID, revision: Int) {
+        let graph = workflow.graph
+        self.workflow = workflow
+        self.worker = worker
         self.revision = revision
-        self.tasks = tasks
-        self.unmet = graph.dependencies.map { $0.count { tasks[$0].state != .completed } }
-        self.open = tasks.count { !$0.state.status.isTerminal }
-        self.ready = ReadyQueue(tasks.indices.filter { tasks[$0].state == .ready })
+        self.tasks = Array(repeating: TaskRecord(), count: graph.count)
+        self.attempts = Array(repeating: [], count: graph.count)
+        self.ledger = ContextLedger(graph: graph, input: input)
+        self.undecided = graph.dependencies.map(\.count)
+        self.open = graph.count
         self.draft = PipelineTransition(expectedRevision: revision)
     }
 
-    /// How many tasks wait for a runner to claim them.
-    package var readyCount: Int { self.ready.count }
-
-    /// Adds an event to the next transition.
-    package mutating func receive(_ event: Event) -> Reception {
-        switch event {
-        case .ended(let position, let epoch, let outcome, let at):
-            guard self.tasks.indices.contains(position), self.status == .running,
-                self.tasks[position].state == .running(owner: self.owner, epoch: epoch)
-            else { return .staleLease }
-            return self.end(position, epoch: epoch, outcome: outcome, at: at)
-        case .cancel:
-            return self.cancel()
+    /// Takes up a pipeline from its history.
+    ///
+    /// A task during which process after process died, with nothing else of the pipeline running, fails after
+    /// `maximumRecoveries` such deaths.
+    package init(
+        workflow: Workflow, input: Context, worker: UUID, resuming stored: StoredPipeline, maximumRecoveries: Int,
+        at now: Date
+    ) {
+        self.init(workflow: workflow, input: input, worker: worker, revision: stored.revision)
+        self.isReplaying = true
+        self.decideRoots(at: now)
+        for event in stored.events { self.replay(event) }
+        self.isReplaying = false
+        self.status = stored.status
+        guard self.status == .running else { return }
+        for position in self.suspects.sorted() where self.tasks[position].interruptions > maximumRecoveries {
+            let count = self.tasks[position].interruptions
+            self.fail(position, "abandoned: \(count) processes died while they ran it", startedAt: nil, at: now)
+        }
+        self.runningCount = 0
+        switch self.stop {
+        case .cancelled: self.skipUnbegun(.cancelled, at: now)
+        case .timedOut: self.skipUnbegun(.timedOut, at: now)
+        default: self.ready = ReadyQueue(self.tasks.indices.filter { self.tasks[$0].state == .ready })
         }
     }
 
-    /// Claims as many ready tasks as there are slots and closes the transition; nil when there is nothing to change.
-    package mutating func commit(slots: Int) -> PipelineTransition? {
-        while self.draft.claimed.count < slots, let position = self.ready.popFirst() { self.claim(position) }
-        self.draft.queued = self.draftReady.sorted().map { self.ids[$0] }
-        if self.open == 0, self.status == .running {
-            self.status = self.finalStatus
-            self.draft.status = self.status
+    /// How many tasks could begin now if there were slots for all.
+    package var startableCount: Int {
+        guard self.status == .running, self.stop == .none else { return 0 }
+        guard self.suspects.isEmpty else { return self.runningCount == 0 ? min(1, self.ready.count) : 0 }
+        return self.ready.count
+    }
+
+    /// Whether the machine waits for running code only because somebody wants the pipeline to stop.
+    package var isStopping: Bool { self.stop != .none }
+
+    /// The tasks whose next attempt waits for its time, and when that is.
+    package var retries: [(position: Int, attempt: Int, due: Date)] {
+        self.tasks.enumerated().compactMap { position, record in
+            guard case .retrying(let due) = record.state else { return nil }
+            return (position, record.attempt, due)
         }
+    }
+
+    /// The context that a task starts from.
+    package mutating func given(to position: Int) throws(WorkflowError) -> Context {
+        try self.ledger.given(to: position)
+    }
+
+    /// The context as it is after a task.
+    package func contextAfter(_ position: Int) -> Context { self.ledger.output(of: position) }
+
+    /// Everything the pipeline hands back.
+    package func finalContext() throws(WorkflowError) -> Context { try self.ledger.final() }
+
+    /// Notes the context that a completed task left, which spares merging it again. Before the event that says so.
+    package mutating func remember(_ output: Context, of position: Int) {
+        self.ledger.remember(output, of: position)
+    }
+
+    /// Adds an event to the next transition.
+    ///
+    /// - Returns: False when it has no effect: an attempt that is not running any more, or a pipeline that has ended.
+    @discardableResult
+    package mutating func receive(_ event: Event) -> Bool {
+        guard self.status == .running else { return false }
+        switch event {
+        case .ended(let position, let attempt, let outcome, let startedAt, let at, let random):
+            guard self.isRunning(position, attempt) else { return false }
+            self.runningCount -= 1
+            self.end(position, outcome, startedAt: startedAt, at: at, random: random)
+        case .retryDue(let position, let attempt):
+            guard self.tasks.indices.contains(position), case .retrying = self.tasks[position].state,
+                self.tasks[position].attempt == attempt
+            else { return false }
+            self.makeReady(position)
+        case .cancel(let at): self.cancel(at: at)
+        case .pause: if self.stop == .none { self.stop = .pausing }
+        case .release: if self.stop == .none || self.stop == .pausing { self.stop = .releasing }
+        case .giveUp(let at): self.giveUp(at: at)
+        case .timedOut(let at): self.timeOut(at: at)
+        }
+        return true
+    }
+
+    /// Begins tasks that are ready, the oldest first, as far as there are slots.
+    package mutating func begin(upTo slots: Int, at: Date) -> [TaskStart] {
+        var starts: [TaskStart] = []
+        while starts.count < slots, self.startableCount > 0, let position = self.ready.popFirst() {
+            self.tasks[position].attempt += 1
+            self.tasks[position].state = .running
+            self.runningCount += 1
+            let attempt = self.tasks[position].attempt
+            starts.append(TaskStart(position: position, attempt: attempt))
+            if !self.suspects.isEmpty { self.write(.taskStarted, position, attempt: attempt, at: at) }
+        }
+        return starts
+    }
+
+    /// Closes the transition; nil when there is nothing to write.
+    package mutating func commit(at: Date) -> PipelineTransition? {
+        if self.status == .running { self.settle(at: at) }
         guard !self.draft.isEmpty else { return nil }
+        self.draft.status = self.status
         let transition = self.draft
         self.revision += 1
         self.draft = PipelineTransition(expectedRevision: self.revision)
-        self.draftReady = []
         return transition
     }
 }
 
-// MARK: Rules
+// MARK: Attempts
 
 extension PipelineStateMachine {
-    private mutating func end(_ position: Int, epoch: Int, outcome: TaskOutcome, at: Date) -> Reception {
+    private func isRunning(_ position: Int, _ attempt: Int) -> Bool {
+        self.tasks.indices.contains(position) && self.tasks[position].state == .running
+            && self.tasks[position].attempt == attempt
+    }
+
+    private mutating func end(_ position: Int, _ outcome: TaskOutcome, startedAt: Date, at: Date, random: UInt64) {
         switch outcome {
-        case .completed:
+        case .completed(let delta): self.complete(position, delta, startedAt: startedAt, at: at)
+        case .committed(let delta):
+            let event = PipelineEvent(
+                .taskCompleted, attempt: self.tasks[position].attempt, worker: self.worker, startedAt: startedAt, at: at
+            )
+            self.keep(event, position)
             self.tasks[position].state = .completed
-            for dependent in self.graph.dependents[position] {
-                self.unmet[dependent] -= 1
-                if self.unmet[dependent] == 0, self.tasks[dependent].state == .waiting { self.makeReady(dependent) }
+            self.ledger.record(delta, of: position)
+            self.didEnd(position, at: at)
+        case .failed(let failure):
+            if let delay = self.delay(of: position, after: failure, random: random) {
+                self.retry(position, failure.text, due: at.addingTimeInterval(delay.seconds), startedAt, at)
+            } else {
+                self.fail(position, failure.text, startedAt: startedAt, at: at)
             }
-        case .failed:
-            let waiting = self.graph.descendants(of: position).filter { self.tasks[$0].state == .waiting }
-            guard self.skip(waiting, .dependencyFailed(self.ids[position])) else { return .notYet }
-            self.tasks[position].state = .failed
+        case .interrupted:
+            let attempt = self.tasks[position].attempt
+            self.write(.taskInterrupted, position, attempt: attempt, startedAt: startedAt, at: at)
+            self.makeReady(position)
         }
-        self.open -= 1
-        self.draft.ended.append(
-            PipelineTransition.Ended(
-                task: self.ids[position], epoch: epoch, attempt: self.tasks[position].attempt, outcome: outcome, at: at)
-        )
-        return .accepted
     }
 
-    private mutating func cancel() -> Reception {
-        guard self.status == .running else { return .accepted }
-        let unbegun = self.tasks.indices.filter { [.waiting, .ready].contains(self.tasks[$0].state) }
-        guard self.skip(unbegun, .cancelled) else { return .notYet }
-        self.ready = ReadyQueue([])
-        self.draftReady = []
-        self.isCancelled = true
-        return .accepted
+    /// How long to wait for the next attempt; nil when there is none.
+    private func delay(of position: Int, after failure: TaskFailure, random: UInt64) -> Duration? {
+        guard self.stop == .none || self.stop == .pausing || self.stop == .releasing else { return nil }
+        let policy = self.workflow.tasks[position].retry
+        // Attempts that a crash or a shutdown ended are no failures of the task.
+        let failures = self.tasks[position].failures + 1
+        guard policy.shouldRetry(failure, attempt: failures) else { return nil }
+        var generator = OneNumber(number: random)
+        return policy.delay(beforeAttempt: failures + 1, after: failure, using: &generator)
     }
 
-    private mutating func skip(_ positions: [Int], _ reason: SkipReason) -> Bool {
-        guard !positions.isEmpty else { return true }
-        guard self.draft.skipped.isEmpty || self.draft.skipReason == reason else { return false }
-        for position in positions { self.tasks[position].state = .skipped(reason) }
-        self.open -= positions.count
-        self.draft.skipped += positions.map { self.ids[$0] }
-        self.draft.skipReason = reason
-        return true
+    private mutating func complete(_ position: Int, _ delta: ContextDelta, startedAt: Date?, at: Date) {
+        let attempt = self.tasks[position].attempt
+        self.write(.taskCompleted, position, attempt: attempt, startedAt: startedAt, at: at, delta: delta)
+        self.tasks[position].state = .completed
+        self.ledger.record(delta, of: position)
+        self.didEnd(position, at: at)
+    }
+
+    private mutating func retry(_ position: Int, _ error: String, due: Date, _ startedAt: Date?, _ at: Date) {
+        let attempt = self.tasks[position].attempt
+        self.write(.taskRetrying, position, attempt: attempt, startedAt: startedAt, at: at, detail: error, dueAt: due)
+        self.tasks[position].failures += 1
+        self.tasks[position].state = .retrying(due: due)
+    }
+
+    private mutating func fail(_ position: Int, _ error: String, startedAt: Date?, at: Date) {
+        let attempt = self.tasks[position].attempt
+        self.write(.taskFailed, position, attempt: attempt, startedAt: startedAt, at: at, detail: error)
+        self.tasks[position].failures += 1
+        self.tasks[position].state = .failed
+        self.didEnd(position, at: at)
+    }
+
+    private mutating func skip(_ position: Int, _ reason: SkipReason, at: Date) {
+        self.tasks[position].state = .skipped(reason)
+        self.write(.taskSkipped, position, attempt: self.tasks[position].attempt, at: at, detail: reason.text)
+        self.didEnd(position, at: at)
     }
 
     private mutating func makeReady(_ position: Int) {
         self.tasks[position].state = .ready
         self.ready.append(position)
-        self.draftReady.insert(position)
+    }
+}
+
+// MARK: What follows
+
+extension PipelineStateMachine {
+    private mutating func decideRoots(at: Date) {
+        for root in self.graph.roots { self.decide(root, at: at) }
     }
 
-    private mutating func claim(_ position: Int) {
-        self.tasks[position].epoch += 1
-        self.tasks[position].attempt += 1
-        let record = self.tasks[position]
-        self.tasks[position].state = .running(owner: self.owner, epoch: record.epoch)
-        self.draftReady.remove(position)
-        self.draft.claimed.append(
-            PipelineTransition.Claim(
-                position: position, task: self.ids[position], epoch: record.epoch, attempt: record.attempt))
+    private mutating func didEnd(_ position: Int, at: Date) {
+        self.open -= 1
+        self.suspects.remove(position)
+        var ended = [position]
+        // A loop, not recursion: a chain of skipped tasks can be as long as the workflow.
+        while let next = ended.popLast() {
+            for dependent in self.graph.dependents[next] {
+                self.undecided[dependent] -= 1
+                if self.tasks[dependent].state == .waiting, let reason = self.reasonToSkip(dependent, after: next) {
+                    self.tasks[dependent].state = .skipped(reason)
+                    self.write(.taskSkipped, dependent, attempt: 0, at: at, detail: reason.text)
+                    self.open -= 1
+                    ended.append(dependent)
+                } else if self.undecided[dependent] == 0, self.tasks[dependent].state == .waiting {
+                    self.decide(dependent, at: at)
+                }
+            }
+        }
+    }
+
+    /// Why a task without a rule will not run now that a dependency has ended, or a rule that has been decided says no.
+    private mutating func reasonToSkip(_ position: Int, after dependency: Int) -> SkipReason? {
+        if let rule = self.workflow.tasks[position].triggerRule {
+            guard self.undecided[position] == 0, !self.holds(rule, for: position) else { return nil }
+            return .rule(rule)
+        }
+        switch self.tasks[dependency].state {
+        case .failed: return .dependencyFailed(self.workflow.tasks[dependency].id)
+        case .skipped(let reason):
+            if case .some = self.workflow.tasks[dependency].triggerRule {
+                return .dependencySkipped(self.workflow.tasks[dependency].id)
+            }
+            return reason
+        default: return nil
+        }
+    }
+
+    /// Decides about a task of which every dependency has ended and that nothing forbids.
+    private mutating func decide(_ position: Int, at: Date) {
+        guard let rule = self.workflow.tasks[position].triggerRule, self.graph.dependencies[position].isEmpty,
+            !self.holds(rule, for: position)
+        else { return self.makeReady(position) }
+        self.skip(position, .rule(rule), at: at)
+    }
+
+    private func holds(_ rule: TriggerRule, for position: Int) -> Bool {
+        let context = self.ledger.preview(of: position)
+        return rule.isSatisfied(
+            outcome: { id in
+                guard let position = self.workflow.position(of: id) else { return nil }
+                return switch self.tasks[position].state {
+                case .completed: .succeeded
+                case .failed: .failed
+                case .skipped: .skipped
+                case .waiting, .ready, .running, .retrying: nil
+                }
+            }, context: context)
+    }
+}
+
+// MARK: Stopping
+
+extension PipelineStateMachine {
+    private mutating func cancel(at: Date) {
+        guard self.stop != .cancelled, self.stop != .timedOut else { return }
+        self.stop = .cancelled
+        if self.runningCount > 0 { self.draft.events.append(self.event(.pipelineCancelling, at: at)) }
+        self.skipUnbegun(.cancelled, at: at)
+    }
+
+    private mutating func timeOut(at: Date) {
+        guard self.stop != .cancelled, self.stop != .timedOut else { return }
+        self.stop = .timedOut
+        self.draft.events.append(self.event(.pipelineTimedOut, at: at))
+        self.skipUnbegun(.timedOut, at: at)
+        self.giveUp(at: at, saying: SkipReason.timedOut.text)
+    }
+
+    private mutating func giveUp(at: Date) {
+        switch self.stop {
+        case .none: return
+        case .pausing, .releasing:
+            for position in self.tasks.indices where self.tasks[position].state == .running {
+                self.runningCount -= 1
+                self.end(position, .interrupted, startedAt: at, at: at, random: 0)
+            }
+        case .cancelled, .timedOut: self.giveUp(at: at, saying: "it was cancelled and did not stop in time")
+        }
+    }
+
+    private mutating func giveUp(at: Date, saying error: String) {
+        for position in self.tasks.indices where self.tasks[position].state == .running {
+            self.runningCount -= 1
+            self.fail(position, error, startedAt: nil, at: at)
+        }
+    }
+
+    private mutating func skipUnbegun(_ reason: SkipReason, at: Date) {
+        self.ready = ReadyQueue()
+        for position in self.tasks.indices {
+            switch self.tasks[position].state {
+            case .waiting, .ready, .retrying:
+                self.tasks[position].state = .skipped(reason)
+                self.write(
+                    .taskSkipped, position, attempt: self.tasks[position].attempt, at: at, detail: reason.text)
+                self.open -= 1
+                self.suspects.remove(position)
+            case .running, .completed, .failed, .skipped: break
+            }
+        }
+    }
+
+    /// Ends the pipeline, or the claim on it, when nothing is left to wait for.
+    private mutating func settle(at: Date) {
+        if self.open == 0 {
+            self.status = self.finalStatus
+            let kind: PipelineEvent.Kind =
+                switch self.status {
+                case .cancelled: .pipelineCancelled
+                case .failed: .pipelineFailed
+                default: .pipelineCompleted
+                }
+            self.draft.events.append(self.event(kind, at: at))
+        } else if self.runningCount == 0, self.stop == .pausing {
+            self.status = .paused
+            self.draft.events.append(self.event(.pipelinePaused, at: at))
+        } else if self.runningCount == 0, self.stop == .releasing {
+            self.status = .queued
+            // When only retries are left, the first of them decides.
+            let isReady = self.tasks.contains { $0.state == .ready }
+            self.draft.dueAt = isReady ? at : self.retries.map(\.due).min() ?? at
+            self.draft.events.append(self.event(.pipelineReleased, at: at))
+        }
     }
 
     private var finalStatus: PipelineStatus {
-        if self.tasks.allSatisfy({ $0.state == .completed }) { return .completed }
-        return self.isCancelled ? .cancelled : .failed
+        let wasStopped = self.tasks.contains { task in
+            if case .skipped(let reason) = task.state { reason == .cancelled || reason == .timedOut } else { false }
+        }
+        let hasFailed = self.tasks.contains { $0.state == .failed }
+        if self.stop == .cancelled, wasStopped || hasFailed { return .cancelled }
+        return hasFailed || wasStopped ? .failed : .completed
+    }
+}
+
+// MARK: History
+
+extension PipelineStateMachine {
+    private func event(_ kind: PipelineEvent.Kind, at: Date) -> PipelineEvent {
+        PipelineEvent(kind, worker: self.worker, at: at)
+    }
+
+    private mutating func write(
+        _ kind: PipelineEvent.Kind, _ position: Int, attempt: Int, startedAt: Date? = nil, at: Date,
+        detail: String? = nil, delta: ContextDelta? = nil, dueAt: Date? = nil
+    ) {
+        guard !self.isReplaying else { return }
+        let event = PipelineEvent(
+            kind, task: self.workflow.tasks[position].id, attempt: attempt, worker: self.worker, startedAt: startedAt,
+            at: at, detail: detail, delta: delta, dueAt: dueAt)
+        self.draft.events.append(event)
+        self.keep(event, position)
+    }
+
+    private mutating func keep(_ event: PipelineEvent, _ position: Int) {
+        switch event.kind {
+        case .taskCompleted, .taskFailed, .taskRetrying, .taskInterrupted:
+            self.attempts[position].append(
+                TaskAttempt(
+                    number: event.attempt, startedAt: event.startedAt, endedAt: event.at, error: event.detail,
+                    worker: event.worker, succeeded: event.kind == .taskCompleted))
+        default: break
+        }
+    }
+
+    /// Does again what the history says was done.
+    private mutating func replay(_ event: PipelineEvent) {
+        guard let id = event.task else { return self.replayPipeline(event) }
+        guard let position = self.workflow.position(of: id) else { return }
+        self.keep(event, position)
+        self.tasks[position].attempt = max(self.tasks[position].attempt, event.attempt)
+        switch event.kind {
+        case .taskStarted: self.tasks[position].state = .running
+        case .taskCompleted:
+            guard !self.tasks[position].state.status.isTerminal else { return }
+            self.complete(position, event.delta ?? ContextDelta(), startedAt: event.startedAt, at: event.at)
+        case .taskFailed:
+            guard !self.tasks[position].state.status.isTerminal else { return }
+            self.fail(position, event.detail ?? "", startedAt: event.startedAt, at: event.at)
+        case .taskRetrying:
+            self.retry(position, event.detail ?? "", due: event.dueAt ?? event.at, event.startedAt, event.at)
+        case .taskInterrupted: self.tasks[position].state = .ready
+        case .taskSkipped:
+            guard !self.tasks[position].state.status.isTerminal else { return }
+            self.tasks[position].state = .skipped(SkipReason(text: event.detail ?? ""))
+            self.open -= 1
+        default: break
+        }
+    }
+
+    private mutating func replayPipeline(_ event: PipelineEvent) {
+        switch event.kind {
+        case .pipelineCancelling: self.stop = .cancelled
+        case .pipelineTimedOut: self.stop = .timedOut
+        case .pipelineRecovered:
+            for position in self.tasks.indices {
+                switch self.tasks[position].state {
+                case .running:  // said to have begun, and so one of the suspects already
+                    self.tasks[position].interruptions += 1
+                    self.tasks[position].state = .ready
+                    self.suspects.insert(position)
+                case .ready:
+                    if self.suspects.isEmpty { self.tasks[position].attempt += 1 }
+                default: break
+                }
+            }
+            for position in self.tasks.indices where self.tasks[position].state == .ready {
+                self.suspects.insert(position)
+            }
+        default: break
+        }
     }
 }
 
@@ -174,7 +499,7 @@ private struct ReadyQueue: Sendable {
     private var positions: [Int]
     private var head = 0
 
-    init(_ positions: [Int]) { self.positions = positions }
+    init(_ positions: [Int] = []) { self.positions = positions }
 
     var count: Int { self.positions.count - self.head }
 
@@ -184,5 +509,25 @@ private struct ReadyQueue: Sendable {
         guard self.head < self.positions.count else { return nil }
         defer { self.head += 1 }
         return self.positions[self.head]
+    }
+}
+
+/// Hands out numbers that follow from one: what is decided depends on nothing else.
+private struct OneNumber: RandomNumberGenerator {
+    var number: UInt64
+
+    mutating func next() -> UInt64 {
+        // SplitMix64 (Steele, Lea and Flood 2014).
+        self.number &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = self.number
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}
+
+extension Duration {
+    var seconds: Double {
+        Double(self.components.seconds) + Double(self.components.attoseconds) / 1_000_000_000_000_000_000
     }
 }

@@ -4,10 +4,12 @@ package import FoundationEssentials
 package enum TaskState: Sendable, Hashable {
     /// A dependency has not ended yet.
     case waiting
-    /// It may be claimed.
+    /// It may begin.
     case ready
-    /// A runner has claimed it; the epoch counts the claims.
-    case running(owner: UUID, epoch: Int)
+    /// Its code runs.
+    case running
+    /// An attempt failed and another one will follow; when, as far as clocks agree.
+    case retrying(due: Date)
     /// It succeeded.
     case completed
     /// It failed.
@@ -20,6 +22,7 @@ package enum TaskState: Sendable, Hashable {
         case .waiting: .waiting
         case .ready: .ready
         case .running: .running
+        case .retrying: .retrying
         case .completed: .completed
         case .failed: .failed
         case .skipped: .skipped
@@ -37,21 +40,32 @@ package struct SkipReason: Sendable, Hashable {
     /// A task that it depends on, directly or not, failed.
     package static func dependencyFailed(_ task: String) -> Self { Self(text: "\"\(task)\" failed") }
 
+    /// A task that it depends on was skipped by its own rule.
+    package static func dependencySkipped(_ task: String) -> Self { Self(text: "\"\(task)\" was skipped") }
+
+    /// Its own rule said no.
+    package static func rule(_ rule: TriggerRule) -> Self { Self(text: "its rule does not hold: \(rule)") }
+
     /// The pipeline was cancelled before.
     package static let cancelled = Self(text: "the pipeline was cancelled")
+
+    /// The pipeline's time ran out before.
+    package static let timedOut = Self(text: "the pipeline's time ran out")
 }
 
-/// Where one task of a pipeline stands, and how often it was claimed.
+/// Where one task of a pipeline stands, and how often it was tried.
 package struct TaskRecord: Sendable, Hashable {
     package var state = TaskState.waiting
-    /// How many claims there were.
-    package var epoch = 0
-    /// How many attempts were begun.
+    /// How many attempts were begun, as far as is known: one that a crash ended counts.
     package var attempt = 0
+    /// How many attempts failed.
+    package var failures = 0
+    /// How many processes died while they ran it and nothing else of its pipeline.
+    package var interruptions = 0
 
-    package init(state: TaskState = .waiting, epoch: Int = 0, attempt: Int = 0) {
+    package init(state: TaskState = .waiting, attempt: Int = 0, failures: Int = 0) {
         self.state = state
-        self.epoch = epoch
         self.attempt = attempt
+        self.failures = failures
     }
 }

@@ -17,6 +17,12 @@ extension UUID {
             ))
     }
 
+    /// Makes a version 7 id of a time.
+    package static func version7(at time: Date) -> UUID {
+        var generator = SystemRandomNumberGenerator()
+        return self.version7(at: time, using: &generator)
+    }
+
     /// Makes a version 7 id of now.
     package static func version7() -> UUID {
         var generator = SystemRandomNumberGenerator()

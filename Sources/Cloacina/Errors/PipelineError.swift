@@ -7,7 +7,7 @@ public struct PipelineError: Error, Sendable {
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         enum Base: String {
             case workflowNotFound, duplicateWorkflow, cancelled, storageFailed, pipelineVanished, takenOver
-            case noDatabase
+            case noDatabase, pipelineNotFound, released, notPossible, versionMismatch
         }
         let base: Base
 
@@ -26,6 +26,15 @@ public struct PipelineError: Error, Sendable {
         public static let takenOver = Self(base: .takenOver)
         /// The task runs without a tenant's database.
         public static let noDatabase = Self(base: .noDatabase)
+
+        /// There is no pipeline of that id.
+        public static let pipelineNotFound = Self(base: .pipelineNotFound)
+        /// The runner was shut down; another one goes on with the pipeline.
+        public static let released = Self(base: .released)
+        /// The pipeline is in a state in which this can't be done, such as resuming one that has ended.
+        public static let notPossible = Self(base: .notPossible)
+        /// The runner has the workflow in another version than the pipeline began with.
+        public static let versionMismatch = Self(base: .versionMismatch)
 
         /// The code's name.
         public var description: String { self.base.rawValue }

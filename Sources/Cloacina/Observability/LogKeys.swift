@@ -8,6 +8,7 @@ enum LogKeys {
     static let task = "task.id"
     static let attempt = "task.attempt"
     static let error = "error"
+    static let recovered = "recovery.pipelines"
 }
 
 extension Logger {

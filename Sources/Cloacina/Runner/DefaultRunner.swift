@@ -1,6 +1,6 @@
 public import CloacinaPostgres
-import CloacinaWorkflow
-import FoundationEssentials
+public import CloacinaWorkflow
+public import FoundationEssentials
 public import Logging
 import Synchronization
 
@@ -13,14 +13,47 @@ import Synchronization
 /// let runner = try DefaultRunner(pool: pool, label: PostgresLabel(schema: "acme"), workflows: [etl])
 /// let result = try await runner.execute("etl", context: Context(["day": "2026-11-23"]))
 /// ```
+///
+/// What is executed begins at once, in this process. What is put into the queue is begun by a runner that serves it; see
+/// ``RunnerGroup``, which also takes up what processes that died have left.
 public final class DefaultRunner: PipelineExecutor {
-    private let store: any WorkflowStore
-    private let resource: (any TaskResource)?
-    private let configuration: RunnerConfiguration
-    private let logger: Logger
-    private let owner = UUID.version7()
-    private let slots: TaskSlots
-    private let workflows = Mutex<[String: Workflow]>([:])
+    struct Registered: Sendable {
+        let workflow: Workflow
+        let version: String
+    }
+
+    /// A pipeline that runs here.
+    struct Active: Sendable {
+        let mailbox: Mailbox
+        let task: Task<RunEnd, Never>
+    }
+
+    struct State {
+        var workflows: [String: Registered] = [:]
+        var active: [UUID: Active] = [:]
+        /// How many of the active ones came from the queue.
+        var fromQueue = 0
+        var isShutDown = false
+        var isBeating = false
+        var isPumping = false
+        var mustPumpAgain = false
+        /// Whether a group serves this runner's queue.
+        var serves = false
+        var silent: [UUID: (beats: Int, since: ContinuousClock.Instant)] = [:]
+        var sweeps = 0
+    }
+
+    /// The runner's own id, which its pipelines carry while they are claimed and its history for ever.
+    public let id = UUID.version7()
+
+    let store: any WorkflowStore
+    let writer: WriteBatcher
+    let database: TenantDatabase?
+    let configuration: RunnerConfiguration
+    let logger: Logger
+    let clock: any EngineClock
+    let slots: TaskSlots
+    let state = Mutex(State())
 
     /// Makes a runner of the tenant whose schema and role a label names.
     ///
@@ -32,19 +65,32 @@ public final class DefaultRunner: PipelineExecutor {
     ) throws(PipelineError) {
         try self.init(
             store: PostgresWorkflowStore(pool: pool, label: label),
-            resource: TenantDatabase(pool: pool, label: label), workflows: workflows, configuration: configuration,
+            database: TenantDatabase(pool: pool, label: label), workflows: workflows, configuration: configuration,
             logger: logger, fileID: fileID, line: line)
     }
 
-    package init(
-        store: any WorkflowStore, resource: (any TaskResource)? = nil, workflows: [Workflow] = [],
-        configuration: RunnerConfiguration = RunnerConfiguration(), logger: Logger? = nil, fileID: String = #fileID,
-        line: Int = #line
+    /// Makes a runner over any store, with any clock: for tests.
+    package convenience init(
+        store: any WorkflowStore, workflows: [Workflow] = [],
+        configuration: RunnerConfiguration = RunnerConfiguration(), logger: Logger? = nil,
+        clock: any EngineClock = SystemEngineClock(), fileID: String = #fileID, line: Int = #line
+    ) throws(PipelineError) {
+        try self.init(
+            store: store, database: nil, workflows: workflows, configuration: configuration, logger: logger,
+            clock: clock, fileID: fileID, line: line)
+    }
+
+    init(
+        store: any WorkflowStore, database: TenantDatabase?, workflows: [Workflow],
+        configuration: RunnerConfiguration, logger: Logger?, clock: any EngineClock = SystemEngineClock(),
+        fileID: String = #fileID, line: Int = #line
     ) throws(PipelineError) {
         self.store = store
-        self.resource = resource
+        self.writer = WriteBatcher(store)
+        self.database = database
         self.configuration = configuration
         self.logger = logger ?? .silent
+        self.clock = clock
         self.slots = TaskSlots(max(1, configuration.maximumConcurrentTasks))
         for workflow in workflows { try self.register(workflow, fileID: fileID, line: line) }
     }
@@ -55,9 +101,10 @@ public final class DefaultRunner: PipelineExecutor {
     public func register(
         _ workflow: Workflow, fileID: String = #fileID, line: Int = #line
     ) throws(PipelineError) {
-        let isNew = self.workflows.withLock { workflows in
-            guard workflows[workflow.name] == nil else { return false }
-            workflows[workflow.name] = workflow
+        let registered = Registered(workflow: workflow, version: workflow.contentVersion.hex)
+        let isNew = self.state.withLock { state in
+            guard state.workflows[workflow.name] == nil else { return false }
+            state.workflows[workflow.name] = registered
             return true
         }
         guard isNew else {
@@ -68,34 +115,146 @@ public final class DefaultRunner: PipelineExecutor {
     }
 
     /// The names of the runner's workflows, sorted.
-    public var workflowNames: [String] { self.workflows.withLock { $0.keys.sorted() } }
+    public var workflowNames: [String] { self.state.withLock { $0.workflows.keys.sorted() } }
+
+    /// How the runner's writes were gathered into commits so far.
+    public var writeStatistics: WriteStatistics { self.writer.statistics }
+
+    /// How many pipelines this runner has claimed at the moment.
+    public var activePipelines: Int { self.state.withLock { $0.active.count } }
 
     /// Runs a workflow to its end: independent tasks at the same time, each step recorded.
     ///
     /// When the caller is cancelled, the tasks that run are cancelled, the others are skipped, and the result says what each
     /// came to.
     ///
+    /// - Parameters:
+    ///   - options: With an idempotency key that a pipeline has already, that one's result is waited for, and cancelling the
+    ///     caller only ends the waiting.
+    ///   - observe: Is given each line of the history once it is stored, in order.
     /// - Throws: ``PipelineError``: ``PipelineError/Code/workflowNotFound``, ``PipelineError/Code/cancelled`` when the caller
-    ///   was cancelled before, ``PipelineError/Code/storageFailed``, ``PipelineError/Code/pipelineVanished``.
+    ///   was cancelled before, ``PipelineError/Code/storageFailed``, ``PipelineError/Code/pipelineVanished``,
+    ///   ``PipelineError/Code/takenOver``, ``PipelineError/Code/released`` when the runner is shut down meanwhile.
+    public func execute(
+        _ workflowName: String, context: Context, options: ExecutionOptions,
+        observe: (@Sendable (PipelineEvent) -> Void)? = nil
+    ) async throws(PipelineError) -> PipelineResult {
+        let execution = try await self.executeAsync(workflowName, context: context, options: options, observe: observe)
+        guard execution.isOwn else { return try await execution.result() }
+        let end = await withTaskCancellationHandler {
+            await self.lendingSlot { await execution.waitHere() }
+        } onCancel: {
+            execution.cancelHere()
+        }
+        switch end {
+        case .ended(let result): return result
+        case .broken(let error): throw error
+        case .left, nil: return try await execution.result()
+        }
+    }
+
+    /// Runs a workflow with the default options; see ``execute(_:context:options:observe:)``.
     public func execute(
         _ workflowName: String, context: Context = Context()
     ) async throws(PipelineError) -> PipelineResult {
-        guard let workflow = self.workflows.withLock({ $0[workflowName] }) else {
-            let known = self.workflowNames.joined(separator: ", ")
-            throw PipelineError(.workflowNotFound, "the runner has no workflow \"\(workflowName)\"; it has: \(known)")
-        }
+        try await self.execute(workflowName, context: context, options: ExecutionOptions())
+    }
+
+    /// Starts a workflow and returns once that is stored.
+    ///
+    /// With a delay it is put into the queue.
+    ///
+    /// - Throws: ``PipelineError`` as above.
+    public func executeAsync(
+        _ workflowName: String, context: Context = Context(), options: ExecutionOptions = ExecutionOptions(),
+        observe: (@Sendable (PipelineEvent) -> Void)? = nil
+    ) async throws(PipelineError) -> PipelineExecution {
+        let registered = try self.registered(workflowName)
         guard !Task.isCancelled else { throw PipelineError(.cancelled, "the caller was cancelled before") }
-        let mailbox = Mailbox()
-        let run = PipelineRun(
-            workflow: workflow, input: context, owner: self.owner, store: self.store, resource: self.resource,
-            slots: self.slots, mailbox: mailbox, patience: self.configuration.databasePatience, logger: self.logger)
-        // Not a child of the caller: when that is cancelled, what the tasks came to must still be written.
-        let task = Task { await run.run() }
-        let result = await withTaskCancellationHandler {
-            await task.value
-        } onCancel: {
-            mailbox.post(.cancel)
+        guard options.delay <= .zero else {
+            let id = try await self.enqueue(workflowName, context: context, options: options)
+            return PipelineExecution(id: id, runner: self, isOwn: false)
         }
-        return try result.get()
+        guard !self.state.withLock({ $0.isShutDown }) else {
+            throw PipelineError(.released, "the runner was shut down")
+        }
+        let new = NewPipeline(
+            id: .version7(at: self.clock.now()), workflow: workflowName, version: registered.version, input: context,
+            options: options, owner: self.id, at: self.clock.now())
+        self.beginBeating()
+        let creation = try await self.means.patiently { () throws(PipelineError) in
+            try await self.writer.create(new)
+        }
+        // The id is new, so when it exists, an earlier try was stored although its answer was lost.
+        if case .exists(let id) = creation, id != new.id {
+            return PipelineExecution(id: id, runner: self, isOwn: false)
+        }
+        var stored = StoredPipeline(new)
+        stored.input = Context(context, byteLimit: min(context.byteLimit, self.configuration.maximumContextBytes))
+        self.launch(stored, registered.workflow, fromQueue: false, observe: observe)
+        return PipelineExecution(id: new.id, runner: self, isOwn: true)
+    }
+
+    func registered(_ name: String) throws(PipelineError) -> Registered {
+        guard let registered = self.state.withLock({ $0.workflows[name] }) else {
+            let known = self.workflowNames.joined(separator: ", ")
+            throw PipelineError(.workflowNotFound, "the runner has no workflow \"\(name)\"; it has: \(known)")
+        }
+        return registered
+    }
+}
+
+// MARK: Driving
+
+extension DefaultRunner {
+    var means: RunMeans {
+        RunMeans(
+            writer: self.writer, store: self.store, slots: self.slots, clock: self.clock,
+            configuration: self.configuration, logger: self.logger,
+            makeResource: { place, slot in
+                TaskMeans(database: self.database, runner: self, place: place, slot: slot)
+            })
+    }
+
+    /// Drives a pipeline that this runner has claimed, in a task that no caller's cancellation reaches: what its tasks came to
+    /// must still be written.
+    func launch(
+        _ pipeline: StoredPipeline, _ workflow: Workflow, fromQueue: Bool,
+        observe: (@Sendable (PipelineEvent) -> Void)? = nil
+    ) {
+        let mailbox = Mailbox()
+        self.state.withLock { state in
+            let task = Task {
+                var run = PipelineRun(
+                    pipeline, workflow: workflow, worker: self.id, means: self.means, mailbox: mailbox,
+                    observe: observe)
+                let end = await run.run()
+                self.didEnd(pipeline.id, fromQueue: fromQueue)
+                return end
+            }
+            state.active[pipeline.id] = Active(mailbox: mailbox, task: task)
+            if fromQueue { state.fromQueue += 1 }
+            if state.isShutDown { mailbox.post(.release) }
+        }
+        self.beginBeating()
+    }
+
+    private func didEnd(_ id: UUID, fromQueue: Bool) {
+        let mustPump = self.state.withLock { state in
+            state.active[id] = nil
+            guard fromQueue else { return false }
+            state.fromQueue -= 1
+            // Half a load at a time: fewer and fuller claims.
+            return state.serves && state.fromQueue * 2 <= self.configuration.maximumQueuedPipelines
+                && state.mustPumpAgain
+        }
+        if mustPump { self.wake() }
+    }
+
+    /// Runs a closure without the slot of the task that calls it, if one of this runner's tasks does: a task that waits for
+    /// another pipeline must not keep it from running.
+    func lendingSlot<R>(_ body: () async -> R) async -> R {
+        guard let slot = HeldSlot.current else { return await body() }
+        return await slot.lend(body)
     }
 }

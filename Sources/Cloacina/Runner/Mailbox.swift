@@ -9,8 +9,22 @@ final class Mailbox: Sendable {
         case finished(Attempt)
         /// A slot was handed over.
         case slot
-        /// The caller was cancelled.
+        /// Nobody wants the pipeline any more.
         case cancel
+        /// It is to stand still.
+        case pause
+        /// The runner shuts down: nothing new begins.
+        case release
+        /// The runner waits no longer for what runs.
+        case interrupt
+        /// What was cancelled has had time enough.
+        case graceOver
+        /// A task's next attempt is due.
+        case retryDue(position: Int, attempt: Int)
+        /// An attempt took too long.
+        case timedOut(position: Int, attempt: Int)
+        /// The pipeline took too long.
+        case pipelineTimedOut
     }
 
     private struct State {

@@ -5,28 +5,39 @@
 #endif
 
 /// Where a pipeline stands.
-public enum PipelineStatus: String, Sendable, Hashable, CaseIterable {
-    /// Some task has not ended.
+public enum PipelineStatus: String, Sendable, Hashable, CaseIterable, Codable {
+    /// It waits for a runner, or for its time.
+    case queued
+    /// A runner has claimed it.
     case running
-    /// Every task completed.
+    /// It stands still until it is resumed.
+    case paused
+    /// Every task completed or was skipped by a rule.
     case completed
-    /// A task failed.
+    /// A task failed, or the time ran out.
     case failed
-    /// The caller was cancelled before every task had completed.
+    /// It was cancelled before every task had completed.
     case cancelled
 
     /// Whether nothing more will happen.
-    public var isTerminal: Bool { self != .running }
+    public var isTerminal: Bool {
+        switch self {
+        case .queued, .running, .paused: false
+        case .completed, .failed, .cancelled: true
+        }
+    }
 }
 
 /// Where a task stands.
-public enum TaskStatus: String, Sendable, Hashable, CaseIterable {
+public enum TaskStatus: String, Sendable, Hashable, CaseIterable, Codable {
     /// A dependency has not ended.
     case waiting
     /// It may begin.
     case ready
     /// It is being run.
     case running
+    /// An attempt failed; the next one waits for its time.
+    case retrying
     /// It succeeded.
     case completed
     /// It threw.
@@ -37,7 +48,7 @@ public enum TaskStatus: String, Sendable, Hashable, CaseIterable {
     /// Whether nothing more will happen.
     public var isTerminal: Bool {
         switch self {
-        case .waiting, .ready, .running: false
+        case .waiting, .ready, .running, .retrying: false
         case .completed, .failed, .skipped: true
         }
     }
@@ -55,9 +66,9 @@ public struct PipelineResult: Sendable, Identifiable {
     public let finalContext: Context
     /// What came of each task, in the order in which the workflow declares them.
     public let tasks: [TaskResult]
-    /// When it began.
+    /// When it began first; when it was asked for, if it never began.
     public let startedAt: Date
-    /// How long it took.
+    /// How long it took from then to its end.
     public let duration: Duration
 
     /// What came of one task; nil when the workflow has none of that id.
@@ -72,12 +83,35 @@ public struct TaskResult: Sendable, Identifiable {
     public let status: TaskStatus
     /// How many attempts were begun; 0 when it never ran.
     public let attempt: Int
+    /// What came of each attempt that ended, in order.
+    public let attempts: [TaskAttempt]
     /// When the last attempt began; nil when it never ran.
-    public let startedAt: Date?
+    public var startedAt: Date? { self.attempts.last?.startedAt }
     /// When the last attempt ended; nil when it never ran.
-    public let completedAt: Date?
-    /// How long the task's own code took; nil when it never ran.
-    public let duration: Duration?
+    public var completedAt: Date? { self.attempts.last?.endedAt }
+    /// How long the last attempt took; nil when it never ran.
+    public var duration: Duration? { self.attempts.last?.duration }
     /// Why it failed or was skipped.
     public let error: String?
+}
+
+/// What came of one attempt at a task.
+public struct TaskAttempt: Sendable, Hashable {
+    /// Its number, from 1. An attempt that a crash ended is missing from the list, its number is not given again.
+    public let number: Int
+    /// When it began; nil when it was given up.
+    public let startedAt: Date?
+    /// When it ended.
+    public let endedAt: Date
+    /// Why it failed; nil when it succeeded or was interrupted by a shutdown.
+    public let error: String?
+    /// The runner that ran it.
+    public let worker: UUID?
+    /// Whether it succeeded.
+    public let succeeded: Bool
+
+    /// How long it took, as the clock showed; zero when the clock was put back meanwhile.
+    public var duration: Duration? {
+        self.startedAt.map { .seconds(max(0, self.endedAt.timeIntervalSince($0))) }
+    }
 }

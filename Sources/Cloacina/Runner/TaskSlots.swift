@@ -27,7 +27,7 @@ final class TaskSlots: Sendable {
         guard count > 0 else { return }
         self.state.withLock { state in
             for _ in 0..<count {
-                if state.waiting.isEmpty {
+                if state.waiting.isEmpty || state.free < 0 {
                     state.free += 1
                 } else {
                     state.waiting.removeFirst().post(.slot)
@@ -48,17 +48,38 @@ final class TaskSlots: Sendable {
         }
     }
 
-    /// Gives back what was reserved too much, or takes what is missing even when none is free.
-    func settle(_ surplus: Int) {
-        if surplus < 0 {
-            self.state.withLock { $0.free += surplus }
-        } else {
-            self.give(surplus)
-        }
-    }
+    /// Takes a slot even when none is free, for code that gave its own up for a while.
+    func takeBack() { self.state.withLock { $0.free -= 1 } }
 
     /// Asks no longer. A slot that came before is in the mailbox.
     func withdraw(_ mailbox: Mailbox) {
         self.state.withLock { $0.waiting.removeAll { $0 === mailbox } }
+    }
+}
+
+/// The slot of one attempt, which is given back once, whoever is first to say so.
+final class HeldSlot: Sendable {
+    /// The slot of the task that runs.
+    @TaskLocal static var current: HeldSlot?
+
+    private let slots: TaskSlots
+    private let isHeld = Mutex(true)
+
+    init(_ slots: TaskSlots) { self.slots = slots }
+
+    func release() {
+        let wasHeld = self.isHeld.withLock { isHeld in
+            defer { isHeld = false }
+            return isHeld
+        }
+        if wasHeld { self.slots.give(1) }
+    }
+
+    /// Lends the slot to others while a task only waits for another pipeline of its runner.
+    func lend<R>(_ body: () async -> R) async -> R {
+        guard self.isHeld.withLock({ $0 }) else { return await body() }
+        self.slots.give(1)
+        defer { self.slots.takeBack() }
+        return await body()
     }
 }

@@ -3,74 +3,185 @@ import Synchronization
 
 /// Keeps pipelines as long as the process lives: the model that the databases are compared with.
 package final class InMemoryWorkflowStore: WorkflowStore {
-    private let pipelines = Mutex<[UUID: StoredPipeline]>([:])
+    fileprivate struct State {
+        var pipelines: [UUID: StoredPipeline] = [:]
+        var keys: [String: UUID] = [:]
+        var beats: [UUID: Int] = [:]
+    }
+    private let state = Mutex(State())
 
     package init() {}
 
-    package func create(_ pipeline: NewPipeline) async throws(PipelineError) -> Bool {
-        self.pipelines.withLock { pipelines in
-            guard pipelines[pipeline.id] == nil else { return false }
-            let tasks = pipeline.tasks.map { ($0, StoredPipeline.Task(record: TaskRecord())) }
-            var stored = StoredPipeline(
-                workflow: pipeline.workflow, status: .running, revision: 0, input: pipeline.input,
-                startedAt: pipeline.at, endedAt: nil, tasks: Dictionary(uniqueKeysWithValues: tasks))
-            stored.apply(pipeline.first, owner: pipeline.owner, at: pipeline.at)
-            pipelines[pipeline.id] = stored
-            return true
-        }
+    package func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
+        self.state.withLock { state in pipelines.map { state.create($0) } }
     }
 
-    package func apply(_ change: PipelineChange) async throws(PipelineError) -> StoreOutcome {
-        self.pipelines.withLock { pipelines in
-            guard let stored = pipelines[change.id], stored.accepts(change) else { return .staleLease }
-            pipelines[change.id]?.apply(change.transition, owner: change.owner, at: change.at)
-            return .applied
+    package func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
+        self.state.withLock { state in changes.map { state.apply($0) } }
+    }
+
+    package func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
+        self.state.withLock { state in
+            let due = state.pipelines.values.filter { $0.canBeClaimed(by: claim) }
+                .sorted { ($1.priority, $0.dueAt ?? claim.at, $0.id) < ($0.priority, $1.dueAt ?? claim.at, $1.id) }
+            return due.prefix(max(0, claim.limit)).map { pipeline in
+                let claimed = pipeline.claimed(by: claim)
+                state.pipelines[pipeline.id] = claimed
+                return claimed
+            }
         }
     }
 
     package func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline? {
-        self.pipelines.withLock { $0[id] }
+        self.state.withLock { $0.pipelines[id] }
+    }
+
+    package func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
+        self.state.withLock { state in
+            if state.pipelines[id]?.status == .running { state.pipelines[id]?.request = request }
+        }
+    }
+
+    package func beat(
+        _ runner: UUID, pipelines: [UUID], at: Date
+    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
+        self.state.withLock { state in
+            state.beats[runner, default: 0] += 1
+            let mine = pipelines.compactMap { state.pipelines[$0] }.filter { $0.owner == runner }
+            return Dictionary(
+                uniqueKeysWithValues: mine.compactMap { pipeline in
+                    pipeline.request.map { (pipeline.id, $0) }
+                })
+        }
+    }
+
+    package func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
+        self.state.withLock { state in
+            guard everyOwner else { return state.beats }
+            let owners = state.pipelines.values.filter { $0.status == .running }.compactMap(\.owner)
+            return state.beats.merging(owners.map { ($0, 0) }) { beats, _ in beats }
+        }
+    }
+
+    package func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
+        self.state.withLock { state in
+            guard state.beats[runner, default: 0] == beats else { return 0 }
+            state.beats[runner] = nil
+            let lost = state.pipelines.values.filter { $0.owner == runner && $0.status == .running }
+            for pipeline in lost { state.pipelines[pipeline.id] = pipeline.recovered(at: at) }
+            return lost.count
+        }
+    }
+
+    package func leave(_ runner: UUID) async throws(PipelineError) {
+        self.state.withLock { $0.beats[runner] = nil }
+    }
+
+    package func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
+        self.state.withLock { state in
+            let found = state.pipelines.values.filter { pipeline in
+                (query.workflow == nil || pipeline.workflow == query.workflow)
+                    && (query.statuses.isEmpty || query.statuses.contains(pipeline.status))
+                    && query.after.map { pipeline.id < $0 } ?? true
+            }
+            return found.sorted { $0.id > $1.id }.prefix(max(0, query.limit)).map(\.summary)
+        }
+    }
+
+    package func prune(endedBefore limit: Date, limit count: Int) async throws(PipelineError) -> Int {
+        self.state.withLock { state in
+            let old = state.pipelines.values.filter { $0.endedAt.map { $0 < limit } ?? false }
+                .sorted { $0.id < $1.id }.prefix(max(0, count))
+            for pipeline in old { state.delete(pipeline.id) }
+            return old.count
+        }
     }
 
     /// Takes a pipeline away, as an operator's DELETE would.
     package func delete(_ id: UUID) {
-        self.pipelines.withLock { $0[id] = nil }
+        self.state.withLock { $0.delete(id) }
+    }
+}
+
+extension InMemoryWorkflowStore.State {
+    fileprivate mutating func create(_ new: NewPipeline) -> Creation {
+        if self.pipelines[new.id] != nil { return .exists(new.id) }
+        if let key = new.options.idempotencyKey {
+            if let existing = self.keys[key] { return .exists(existing) }
+            self.keys[key] = new.id
+        }
+        self.pipelines[new.id] = StoredPipeline(new)
+        return .created
+    }
+
+    fileprivate mutating func apply(_ change: PipelineChange) -> StoreOutcome {
+        guard let stored = self.pipelines[change.id], stored.epoch == change.epoch,
+            stored.revision == change.transition.expectedRevision
+        else { return .stale }
+        self.pipelines[change.id] = stored.applying(change)
+        return .applied(stored.request)
+    }
+
+    fileprivate mutating func delete(_ id: UUID) {
+        if let key = self.pipelines.removeValue(forKey: id)?.idempotencyKey { self.keys[key] = nil }
     }
 }
 
 extension StoredPipeline {
-    fileprivate func accepts(_ change: PipelineChange) -> Bool {
-        self.status == .running && self.revision == change.transition.expectedRevision
-            && change.transition.ended.allSatisfy { ended in
-                self.tasks[ended.task]?.record.state == .running(owner: change.owner, epoch: ended.epoch)
-            }
+    fileprivate func canBeClaimed(by claim: QueueClaim) -> Bool {
+        guard self.status == .queued, let dueAt, dueAt <= claim.at, let version = claim.workflows[self.workflow] else {
+            return false
+        }
+        return self.startedAt == nil || self.version == version
     }
 
-    fileprivate mutating func apply(_ transition: PipelineTransition, owner: UUID, at: Date) {
-        self.revision += 1
-        self.status = transition.status
-        if transition.status.isTerminal { self.endedAt = at }
-        for ended in transition.ended {
-            self.tasks[ended.task]?.endedAt = ended.at
-            switch ended.outcome {
-            case .completed(let delta):
-                self.tasks[ended.task]?.record.state = .completed
-                self.tasks[ended.task]?.delta = delta
-            case .failed(let error):
-                self.tasks[ended.task]?.record.state = .failed
-                self.tasks[ended.task]?.reason = error
-            }
+    fileprivate func claimed(by claim: QueueClaim) -> StoredPipeline {
+        var claimed = self
+        claimed.status = .running
+        claimed.revision += 1
+        claimed.epoch += 1
+        claimed.owner = claim.runner
+        claimed.dueAt = nil
+        claimed.request = nil
+        if claimed.startedAt == nil {
+            claimed.startedAt = claim.at
+            claimed.version = claim.workflows[self.workflow] ?? self.version
         }
-        for claim in transition.claimed {
-            self.tasks[claim.task]?.record = TaskRecord(
-                state: .running(owner: owner, epoch: claim.epoch), epoch: claim.epoch, attempt: claim.attempt)
-            self.tasks[claim.task]?.startedAt = at
-        }
-        for task in transition.queued { self.tasks[task]?.record.state = .ready }
-        for task in transition.skipped {
-            self.tasks[task]?.record.state = .skipped(transition.skipReason ?? .cancelled)
-            self.tasks[task]?.reason = transition.skipReason?.text
-            self.tasks[task]?.endedAt = at
-        }
+        claimed.events.append(PipelineEvent(.pipelineStarted, worker: claim.runner, at: claim.at))
+        return claimed
     }
+
+    fileprivate func recovered(at: Date) -> StoredPipeline {
+        var recovered = self
+        recovered.status = .queued
+        recovered.revision += 1
+        recovered.owner = nil
+        recovered.dueAt = at
+        recovered.recoveries += 1
+        recovered.events.append(PipelineEvent(.pipelineRecovered, worker: self.owner, at: at))
+        return recovered
+    }
+
+    fileprivate func applying(_ change: PipelineChange) -> StoredPipeline {
+        var changed = self
+        changed.status = change.transition.status
+        changed.revision += 1
+        changed.dueAt = change.transition.dueAt
+        if change.transition.status != .running { changed.owner = nil }
+        if change.transition.status.isTerminal { changed.endedAt = change.at }
+        changed.events += change.transition.events
+        return changed
+    }
+
+    package var summary: PipelineSummary {
+        PipelineSummary(
+            id: self.id, workflow: self.workflow, version: self.version, status: self.status,
+            createdAt: self.createdAt, startedAt: self.startedAt, endedAt: self.endedAt, recoveries: self.recoveries)
+    }
+}
+
+extension UUID {
+    /// The order in which databases sort ids: byte by byte.
+    fileprivate static func < (left: UUID, right: UUID) -> Bool { left.uuidString < right.uuidString }
+    fileprivate static func > (left: UUID, right: UUID) -> Bool { right.uuidString < left.uuidString }
 }

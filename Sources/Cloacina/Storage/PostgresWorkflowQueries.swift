@@ -3,162 +3,315 @@ import FoundationEssentials
 
 /// The statements of ``PostgresWorkflowStore``. The tables' names carry no schema: the lease's label decides whose they are.
 ///
-/// Each reaches its rows by the whole primary key with bound values, so that the plan made while a new tenant's tables are
-/// empty is the plan for full ones. Times are bound, there is no volatile function, and so they also run where the schema is
-/// distributed (Citus).
+/// What is kept prepared reaches its rows by the whole primary key with bound values, so that the plan made while a new
+/// tenant's tables are empty is the plan for full ones. What joins or searches is planned each time it runs. Times are bound
+/// and there is no volatile function, so all of it also runs where the schema is distributed (Citus).
 enum PostgresWorkflowQueries {
-    /// Stores a pipeline, its tasks and the first event in one statement; `created` is 0 when the id exists.
-    static func create(_ pipeline: NewPipeline) -> PostgresStatement {
-        let claimed = Dictionary(uniqueKeysWithValues: pipeline.first.claimed.map { ($0.task, $0) })
-        let queued = Set(pipeline.first.queued)
-        let claims = pipeline.tasks.map { claimed[$0] }
-        return PostgresStatement(
+    /// Stores pipelines and the first line of each one's history; answers the ids of those that were not there.
+    static func create(_ pipelines: [NewPipeline]) -> PostgresStatement {
+        PostgresStatement(
             trusted: """
                 WITH pipeline AS (
-                    INSERT INTO cloacina_pipelines (id, workflow, state, revision, input, started_at)
-                    VALUES ($1, $2, 'running', 1, $3, $4)
-                    ON CONFLICT (id) DO NOTHING
-                    RETURNING id
-                ), tasks AS (
-                    INSERT INTO cloacina_tasks
-                        (pipeline_id, task, state, epoch, attempt, owner, started_at, queued_at)
-                    SELECT $1, t.task, t.state, t.epoch, t.attempt,
-                        CASE t.state WHEN 'running' THEN $5::uuid END,
-                        CASE t.state WHEN 'running' THEN $4::timestamptz END,
-                        CASE t.state WHEN 'ready' THEN $4::timestamptz END
-                    FROM pipeline, unnest($6::text[], $7::text[], $8::int4[], $9::int4[])
-                        AS t (task, state, epoch, attempt)
+                    INSERT INTO cloacina_pipelines (id, workflow, version, state, revision, epoch, recoveries, priority, owner,
+                        due_at, created_at, started_at, timeout_ms, idempotency_key, input)
+                    SELECT n.id, n.workflow, n.version, CASE WHEN n.owner IS NULL THEN 'queued' ELSE 'running' END, 1,
+                        CASE WHEN n.owner IS NULL THEN 0 ELSE 1 END, 0, n.priority, n.owner, n.due_at, n.created_at,
+                        CASE WHEN n.owner IS NOT NULL THEN n.created_at END, nullif(n.timeout_ms, -1),
+                        n.idempotency_key, n.input
+                    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int4[], $5::uuid[], $6::timestamptz[],
+                            $7::timestamptz[], $8::int8[], $9::text[], $10::text[])
+                        AS n (id, workflow, version, priority, owner, due_at, created_at, timeout_ms, idempotency_key, input)
+                    ON CONFLICT DO NOTHING
+                    RETURNING id, owner, created_at, due_at
                 ), happened AS (
-                    INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, at)
-                    SELECT id, 1, 0, 'pipeline started', 0, $4 FROM pipeline
+                    INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at, due_at)
+                    SELECT id, 1, 0, CASE WHEN owner IS NULL THEN 'pipeline queued' ELSE 'pipeline started' END, 0, owner,
+                        created_at, due_at
+                    FROM pipeline
                 )
-                SELECT count(*)::int4 AS created FROM pipeline
+                SELECT id FROM pipeline
                 """,
             [
-                .uuid(pipeline.id), .text(pipeline.workflow), .text(pipeline.input.jsonText), .timestamp(pipeline.at),
-                .uuid(pipeline.owner), .textArray(pipeline.tasks),
-                .textArray(
-                    zip(pipeline.tasks, claims).map { task, claim in
-                        claim != nil ? "running" : queued.contains(task) ? "ready" : "waiting"
-                    }),
-                .int32Array(claims.map { Int32($0?.epoch ?? 0) }),
-                .int32Array(claims.map { Int32($0?.attempt ?? 0) }),
+                .uuidArray(pipelines.map(\.id)), .textArray(pipelines.map(\.workflow)),
+                .textArray(pipelines.map(\.version)),
+                .int32Array(pipelines.map { Int32(clamping: $0.options.priority) }),
+                .optionalUUIDArray(pipelines.map(\.owner)), .optionalTimestampArray(pipelines.map(\.dueAt)),
+                .timestampArray(pipelines.map(\.at)),
+                .int64Array(pipelines.map { $0.options.timeout?.wholeMilliseconds ?? -1 }),
+                .optionalTextArray(pipelines.map(\.options.idempotencyKey)),
+                .textArray(pipelines.map(\.input.jsonText)),
             ])
     }
 
-    /// Ends tasks and claims the next ones: the statement of a healthy pipeline. `applied` is 0 when a revision or a claim
-    /// has changed, and then nothing has been stored.
-    ///
-    /// All compare-and-sets are in `guard`. When another session holds the pipeline's row, PostgreSQL waits for it and reads
-    /// the revision again; as every change of a task changes the revision too, what `guard` has seen of the tasks is still
-    /// true when the revision is.
-    private static let advance = """
-        WITH guard AS (
-            UPDATE cloacina_pipelines SET revision = $2 + 1, state = $3, ended_at = $4
-            WHERE id = $1 AND revision = $2 AND state = 'running'
-                AND cardinality($7::text[]) = (
-                    SELECT count(*) FROM cloacina_tasks AS t
-                    JOIN unnest($7::text[], $8::int4[]) AS e (task, epoch) ON e.task = t.task AND e.epoch = t.epoch
-                    WHERE t.pipeline_id = $1 AND t.task = ANY ($7::text[]) AND t.state = 'running' AND t.owner = $5
-                )
-            RETURNING id
-        ), ended AS (
-            UPDATE cloacina_tasks AS t
-            SET state = e.state, ended_at = e.ended_at, reason = e.reason, delta = e.delta
-            FROM guard, unnest($7::text[], $9::text[], $10::timestamptz[], $11::text[], $12::text[])
-                AS e (task, state, ended_at, reason, delta)
-            WHERE t.pipeline_id = $1 AND t.task = ANY ($7::text[]) AND t.task = e.task
-        ), claimed AS (
-            UPDATE cloacina_tasks AS t
-            SET state = 'running', epoch = t.epoch + 1, attempt = t.attempt + 1, owner = $5, started_at = $6,
-                queued_at = NULL
-            FROM guard
-            WHERE t.pipeline_id = $1 AND t.task = ANY ($13::text[]) AND t.state IN ('waiting', 'ready')
-        ), happened AS (
-            INSERT INTO cloacina_events (pipeline_id, revision, position, kind, task, attempt, at, detail)
-            SELECT $1, $2 + 1, e.position - 1, e.kind, e.task, e.attempt, e.at, e.detail
-            FROM guard, unnest($14::text[], $15::text[], $16::int4[], $17::timestamptz[], $18::text[])
-                WITH ORDINALITY AS e (kind, task, attempt, at, detail, position)
-        )
+    /// Which pipeline has an idempotency key.
+    static func find(key: String) -> PostgresStatement {
+        PostgresStatement(trusted: "SELECT id FROM cloacina_pipelines WHERE idempotency_key = $1", [.text(key)])
+    }
+
+    // MARK: Transitions
+
+    private static let eventColumns = """
+        pipeline_id, revision, position, kind, task, attempt, worker, started_at, at, due_at, detail, delta
         """
 
-    /// The same, and the tasks that are queued or skipped.
-    private static let advanceWithQueue = """
-        \(advance), queued AS (
-            UPDATE cloacina_tasks AS t SET state = 'ready', queued_at = $6
-            FROM guard
-            WHERE t.pipeline_id = $1 AND t.task = ANY ($19::text[]) AND t.state = 'waiting'
-        ), skipped AS (
-            UPDATE cloacina_tasks AS t SET state = 'skipped', ended_at = $6, reason = $21, queued_at = NULL
-            FROM guard
-            WHERE t.pipeline_id = $1 AND t.task = ANY ($20::text[]) AND t.state IN ('waiting', 'ready')
-        )
-        SELECT count(*)::int4 AS applied FROM guard
-        """
-
-    private static let advanceAlone = "\(advance)\nSELECT count(*)::int4 AS applied FROM guard"
-
+    /// One transition: the statement of a healthy pipeline. It answers a row unless the revision or the epoch has changed,
+    /// and then nothing is stored.
     static func apply(_ change: PipelineChange) -> PostgresStatement {
         let transition = change.transition
-        let ended = transition.ended
-        let events = PipelineEvent.events(of: transition, at: change.at)
-        let binds: [PostgresValue] = [
-            .uuid(change.id), .int32(Int32(transition.expectedRevision)), .text(transition.status.rawValue),
-            transition.status.isTerminal ? .timestamp(change.at) : .null, .uuid(change.owner), .timestamp(change.at),
-            .textArray(ended.map(\.task)), .int32Array(ended.map { Int32($0.epoch) }),
-            .textArray(ended.map(\.outcome.state)), .timestampArray(ended.map(\.at)),
-            .optionalTextArray(ended.map(\.outcome.reason)), .optionalTextArray(ended.map(\.outcome.delta)),
-            .textArray(transition.claimed.map(\.task)),
-            .textArray(events.map(\.kind)), .optionalTextArray(events.map(\.task)),
-            .int32Array(events.map { Int32($0.attempt) }), .timestampArray(events.map(\.at)),
-            .optionalTextArray(events.map(\.detail)),
-        ]
-        guard !transition.queued.isEmpty || !transition.skipped.isEmpty else {
-            return PostgresStatement(trusted: self.advanceAlone, binds)
-        }
-        let reason = transition.skipReason.map { PostgresValue.text($0.text) } ?? .null
+        let events = transition.events
         return PostgresStatement(
-            trusted: self.advanceWithQueue,
-            binds + [.textArray(transition.queued), .textArray(transition.skipped), reason])
+            trusted: """
+                WITH guard AS (
+                    UPDATE cloacina_pipelines SET revision = $2 + 1, state = $4, due_at = $5, ended_at = $6,
+                        owner = CASE $4 WHEN 'running' THEN owner END, request = CASE $4 WHEN 'running' THEN request END
+                    WHERE id = $1 AND revision = $2 AND epoch = $3
+                    RETURNING request
+                ), happened AS (
+                    INSERT INTO cloacina_events (\(eventColumns))
+                    SELECT $1, $2 + 1, e.position, e.kind, e.task, e.attempt, e.worker, e.started_at, e.at, e.due_at,
+                        e.detail, e.delta
+                    FROM guard, unnest($7::text[], $8::text[], $9::int4[], $10::uuid[], $11::timestamptz[],
+                            $12::timestamptz[], $13::timestamptz[], $14::text[], $15::text[]) WITH ORDINALITY
+                        AS e (kind, task, attempt, worker, started_at, at, due_at, detail, delta, position)
+                )
+                SELECT request FROM guard
+                """,
+            [
+                .uuid(change.id), .int32(Int32(transition.expectedRevision)), .int32(Int32(change.epoch)),
+                .text(transition.status.rawValue), transition.dueAt.map { .timestamp($0) } ?? .null,
+                transition.status.isTerminal ? .timestamp(change.at) : .null,
+            ] + self.binds(of: events))
     }
 
-    /// What never changes of a pipeline.
-    static func loadInput(_ id: UUID) -> PostgresStatement {
-        PostgresStatement(
-            trusted: "SELECT workflow, input, started_at FROM cloacina_pipelines WHERE id = $1", [.uuid(id)])
+    /// Transitions of several pipelines at once; answers the ids of those that are stored.
+    static func apply(_ changes: [PipelineChange]) -> PostgresStatement {
+        let events = changes.flatMap(\.transition.events)
+        return PostgresStatement(
+            trusted: """
+                WITH guard AS (
+                    UPDATE cloacina_pipelines AS p SET revision = c.revision + 1, state = c.state, due_at = c.due_at,
+                        ended_at = c.ended_at, owner = CASE c.state WHEN 'running' THEN p.owner END,
+                        request = CASE c.state WHEN 'running' THEN p.request END
+                    FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::text[], $5::timestamptz[], $6::timestamptz[])
+                        AS c (id, revision, epoch, state, due_at, ended_at)
+                    WHERE p.id = c.id AND p.revision = c.revision AND p.epoch = c.epoch
+                    RETURNING p.id, p.revision, p.request
+                ), happened AS (
+                    INSERT INTO cloacina_events (\(eventColumns))
+                    SELECT g.id, g.revision, e.position, e.kind, e.task, e.attempt, e.worker, e.started_at, e.at, e.due_at,
+                        e.detail, e.delta
+                    FROM unnest($7::text[], $8::text[], $9::int4[], $10::uuid[], $11::timestamptz[], $12::timestamptz[],
+                            $13::timestamptz[], $14::text[], $15::text[], $16::uuid[], $17::int4[])
+                        AS e (kind, task, attempt, worker, started_at, at, due_at, detail, delta, pipeline_id, position)
+                        JOIN guard AS g ON g.id = e.pipeline_id
+                )
+                SELECT id, request FROM guard
+                """,
+            [
+                .uuidArray(changes.map(\.id)), .int32Array(changes.map { Int32($0.transition.expectedRevision) }),
+                .int32Array(changes.map { Int32($0.epoch) }),
+                .textArray(changes.map(\.transition.status.rawValue)),
+                .optionalTimestampArray(changes.map(\.transition.dueAt)),
+                .optionalTimestampArray(changes.map { $0.transition.status.isTerminal ? $0.at : nil }),
+            ] + self.binds(of: events) + [
+                .uuidArray(changes.flatMap { change in change.transition.events.map { _ in change.id } }),
+                .int32Array(changes.flatMap { $0.transition.events.indices.map { Int32($0 + 1) } }),
+            ], prepared: false)
     }
 
-    /// Everything else, in one statement and so of one moment.
-    static func loadTasks(_ id: UUID) -> PostgresStatement {
+    /// The revision under which completions stand that were committed with a task's own writes; each task has one place.
+    static let ownCommits = 1_000_000_000
+
+    /// A completion inside a task's own transaction, if the claim still holds; a row says that it is written. The lock keeps
+    /// anyone from taking the pipeline over before the commit.
+    static func commit(_ event: PipelineEvent, at place: TaskPlace) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                SELECT p.state AS pipeline_state, p.revision, p.ended_at AS pipeline_ended_at, t.task, t.state, t.epoch,
-                    t.attempt, t.owner, t.started_at, t.ended_at, t.reason, t.delta
-                FROM cloacina_pipelines AS p JOIN cloacina_tasks AS t ON t.pipeline_id = p.id
-                WHERE p.id = $1 AND t.pipeline_id = $1
+                WITH claim AS (
+                    SELECT id FROM cloacina_pipelines WHERE id = $1 AND epoch = $2 AND state = 'running' FOR SHARE
+                )
+                INSERT INTO cloacina_events (pipeline_id, revision, position, kind, task, attempt, worker, started_at, at, delta)
+                SELECT id, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM claim
+                ON CONFLICT DO NOTHING
+                RETURNING position
+                """,
+            [
+                .uuid(place.pipeline), .int32(Int32(place.epoch)), .int32(Int32(self.ownCommits)),
+                .int32(Int32(place.position)), .text(event.kind.rawValue), event.task.map { .text($0) } ?? .null,
+                .int32(Int32(event.attempt)), event.worker.map { .uuid($0) } ?? .null,
+                event.startedAt.map { .timestamp($0) } ?? .null, .timestamp(event.at),
+                event.delta.flatMap { $0.isEmpty ? nil : .text($0.jsonText) } ?? .null,
+            ])
+    }
+
+    private static func binds(of events: [PipelineEvent]) -> [PostgresValue] {
+        [
+            .textArray(events.map(\.kind.rawValue)), .optionalTextArray(events.map(\.task)),
+            .int32Array(events.map { Int32($0.attempt) }), .optionalUUIDArray(events.map(\.worker)),
+            .optionalTimestampArray(events.map(\.startedAt)), .timestampArray(events.map(\.at)),
+            .optionalTimestampArray(events.map(\.dueAt)), .optionalTextArray(events.map(\.detail)),
+            .optionalTextArray(events.map { $0.delta.flatMap { $0.isEmpty ? nil : $0.jsonText } }),
+        ]
+    }
+
+    // MARK: Reading
+
+    static let pipelineColumns = """
+        id, workflow, version, state, revision, epoch, recoveries, priority, owner, due_at, created_at, started_at, ended_at,
+        timeout_ms, request, idempotency_key, input
+        """
+
+    static func load(_ id: UUID) -> PostgresStatement {
+        PostgresStatement(trusted: "SELECT \(self.pipelineColumns) FROM cloacina_pipelines WHERE id = $1", [.uuid(id)])
+    }
+
+    static func history(_ id: UUID) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                SELECT \(self.eventColumns) FROM cloacina_events WHERE pipeline_id = $1 ORDER BY revision, position
                 """, [.uuid(id)])
+    }
+
+    static func histories(_ ids: [UUID]) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                SELECT \(self.eventColumns) FROM cloacina_events WHERE pipeline_id = ANY ($1)
+                ORDER BY pipeline_id, revision, position
+                """, [.uuidArray(ids)], prepared: false)
+    }
+
+    static func list(_ query: PipelineQuery) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                SELECT id, workflow, version, state, created_at, started_at, ended_at, recoveries FROM cloacina_pipelines
+                WHERE ($1::text IS NULL OR workflow = $1) AND ($2::text[] IS NULL OR state = ANY ($2))
+                    AND ($3::uuid IS NULL OR id < $3)
+                ORDER BY id DESC LIMIT $4
+                """,
+            [
+                query.workflow.map { .text($0) } ?? .null,
+                query.statuses.isEmpty ? .null : .textArray(query.statuses.map(\.rawValue).sorted()),
+                query.after.map { .uuid($0) } ?? .null, .int64(Int64(max(0, query.limit))),
+            ], prepared: false)
+    }
+
+    // MARK: The queue
+
+    /// Claims what waits, in one statement with the line of history that says so.
+    static func claim(_ claim: QueueClaim) -> PostgresStatement {
+        let workflows = claim.workflows.sorted { $0.key < $1.key }
+        return PostgresStatement(
+            trusted: """
+                WITH due AS (
+                    SELECT id FROM cloacina_pipelines
+                    WHERE due_at <= $1 AND workflow = ANY ($3)
+                        AND (started_at IS NULL OR version = ($4::text[])[array_position($3::text[], workflow)])
+                    ORDER BY priority DESC, due_at LIMIT $2
+                    FOR UPDATE SKIP LOCKED
+                ), claimed AS (
+                    UPDATE cloacina_pipelines AS p SET state = 'running', revision = p.revision + 1, epoch = p.epoch + 1,
+                        owner = $5, due_at = NULL, request = NULL,
+                        version = CASE WHEN p.started_at IS NULL
+                            THEN ($4::text[])[array_position($3::text[], p.workflow)] ELSE p.version END,
+                        started_at = CASE WHEN p.started_at IS NULL THEN $1 ELSE p.started_at END
+                    FROM due WHERE p.id = due.id
+                    RETURNING p.id, p.workflow, p.version, p.state, p.revision, p.epoch, p.recoveries, p.priority, p.owner,
+                        p.due_at, p.created_at, p.started_at, p.ended_at, p.timeout_ms, p.request, p.idempotency_key,
+                        p.input
+                ), happened AS (
+                    INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at)
+                    SELECT id, revision, 0, 'pipeline started', 0, $5, $1 FROM claimed
+                )
+                SELECT \(self.pipelineColumns) FROM claimed ORDER BY priority DESC, id
+                """,
+            [
+                .timestamp(claim.at), .int64(Int64(max(0, claim.limit))), .textArray(workflows.map(\.key)),
+                .textArray(workflows.map(\.value)), .uuid(claim.runner),
+            ], prepared: false)
+    }
+
+    // MARK: Runners
+
+    static func ask(_ request: PipelineRequest, of id: UUID) -> PostgresStatement {
+        PostgresStatement(
+            trusted: "UPDATE cloacina_pipelines SET request = $2 WHERE id = $1 AND state = 'running'",
+            [.uuid(id), .text(request.rawValue)])
+    }
+
+    static func beat(_ runner: UUID, at: Date) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                INSERT INTO cloacina_runners AS r (id, beats, seen_at) VALUES ($1, 1, $2)
+                ON CONFLICT (id) DO UPDATE SET beats = r.beats % 2000000000 + 1, seen_at = $2
+                """, [.uuid(runner), .timestamp(at)])
+    }
+
+    static func requests(of runner: UUID, _ pipelines: [UUID]) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                SELECT id, request FROM cloacina_pipelines WHERE id = ANY ($2) AND owner = $1 AND request IS NOT NULL
+                """, [.uuid(runner), .uuidArray(pipelines)], prepared: false)
+    }
+
+    /// With `everyOwner`, also the owners of running pipelines that never said anything; that reads all pipelines.
+    static func beats(everyOwner: Bool) -> PostgresStatement {
+        let known = "SELECT id, beats FROM cloacina_runners"
+        guard everyOwner else { return PostgresStatement(trusted: known) }
+        return PostgresStatement(
+            trusted: """
+                \(known)
+                UNION ALL
+                SELECT DISTINCT owner, 0 FROM cloacina_pipelines AS p
+                WHERE state = 'running' AND NOT EXISTS (SELECT FROM cloacina_runners AS r WHERE r.id = p.owner)
+                """, prepared: false)
+    }
+
+    static func recover(_ runner: UUID, beats: Int, at: Date) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                WITH dead AS (
+                    DELETE FROM cloacina_runners WHERE id = $1 AND beats = $2 RETURNING id
+                ), silent AS (
+                    SELECT id FROM dead
+                    UNION ALL
+                    SELECT $1::uuid WHERE $2 = 0 AND NOT EXISTS (SELECT FROM cloacina_runners WHERE id = $1)
+                ), recovered AS (
+                    UPDATE cloacina_pipelines AS p SET state = 'queued', revision = p.revision + 1, owner = NULL, due_at = $3,
+                        recoveries = p.recoveries + 1
+                    FROM silent WHERE p.owner = silent.id AND p.state = 'running'
+                    RETURNING p.id, p.revision
+                ), happened AS (
+                    INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at)
+                    SELECT id, revision, 0, 'pipeline recovered', 0, $1, $3 FROM recovered
+                )
+                SELECT count(*)::int4 AS recovered FROM recovered
+                """, [.uuid(runner), .int32(Int32(beats)), .timestamp(at)], prepared: false)
+    }
+
+    static func leave(_ runner: UUID) -> PostgresStatement {
+        PostgresStatement(trusted: "DELETE FROM cloacina_runners WHERE id = $1", [.uuid(runner)])
+    }
+
+    static func prune(endedBefore: Date, limit: Int) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                WITH old AS (
+                    SELECT id FROM cloacina_pipelines WHERE ended_at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+                ), events AS (
+                    DELETE FROM cloacina_events USING old WHERE pipeline_id = old.id
+                ), gone AS (
+                    DELETE FROM cloacina_pipelines AS p USING old WHERE p.id = old.id RETURNING p.id
+                )
+                SELECT count(*)::int4 AS pruned FROM gone
+                """, [.timestamp(endedBefore), .int64(Int64(max(0, limit)))], prepared: false)
     }
 }
 
-extension TaskOutcome {
-    fileprivate var state: String {
-        switch self {
-        case .completed: TaskStatus.completed.rawValue
-        case .failed: TaskStatus.failed.rawValue
-        }
-    }
-
-    fileprivate var reason: String? {
-        switch self {
-        case .completed: nil
-        case .failed(let error): error
-        }
-    }
-
-    fileprivate var delta: String? {
-        switch self {
-        case .completed(let delta): delta.isEmpty ? nil : delta.jsonText
-        case .failed: nil
-        }
+extension Duration {
+    /// Milliseconds, rounded up, at most what 63 bits hold.
+    var wholeMilliseconds: Int64 {
+        let (seconds, attoseconds) = self.components
+        guard seconds < Int64.max / 1_000 - 1 else { return .max }
+        return max(0, seconds * 1_000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
     }
 }

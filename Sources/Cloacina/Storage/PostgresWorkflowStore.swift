@@ -11,24 +11,126 @@ package struct PostgresWorkflowStore: WorkflowStore {
         self.label = label
     }
 
-    package func create(_ pipeline: NewPipeline) async throws(PipelineError) -> Bool {
-        try await self.run([PostgresWorkflowQueries.create(pipeline)]) { results throws(PostgresError) in
-            try results[0].single("created", as: Int.self) == 1
+    package func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
+        let created = try await self.run([PostgresWorkflowQueries.create(pipelines)]) { results in
+            Set(try results[0].column("id", as: UUID.self))
+        }
+        var creations: [Creation] = []
+        for pipeline in pipelines {
+            creations.append(created.contains(pipeline.id) ? .created : .exists(try await self.existing(pipeline)))
+        }
+        return creations
+    }
+
+    /// What stood in the way of a new pipeline.
+    private func existing(_ pipeline: NewPipeline) async throws(PipelineError) -> UUID {
+        guard let key = pipeline.options.idempotencyKey else { return pipeline.id }
+        return try await self.run([PostgresWorkflowQueries.find(key: key)]) { results in
+            try results[0].first?.value("id", as: UUID.self) ?? pipeline.id
         }
     }
 
-    package func apply(_ change: PipelineChange) async throws(PipelineError) -> StoreOutcome {
-        try await self.run([PostgresWorkflowQueries.apply(change)]) { results throws(PostgresError) in
-            try results[0].single("applied", as: Int.self) == 1 ? .applied : .staleLease
+    package func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
+        if changes.count == 1 {
+            return try await self.run([PostgresWorkflowQueries.apply(changes[0])]) { results in
+                guard let row = results[0].first else { return [.stale] }
+                return [.applied(try Self.request(of: row))]
+            }
         }
+        return try await self.run([PostgresWorkflowQueries.apply(changes)]) { results in
+            var applied: [UUID: StoreOutcome] = [:]
+            for row in results[0] { applied[try row.value("id")] = .applied(try Self.request(of: row)) }
+            return changes.map { applied[$0.id] ?? .stale }
+        }
+    }
+
+    package func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
+        guard claim.limit > 0, !claim.workflows.isEmpty else { return [] }
+        var claimed = try await self.run([PostgresWorkflowQueries.claim(claim)]) { results in
+            try results[0].map { try StoredPipeline($0) }
+        }
+        // A pipeline that was queued and claimed has nothing else to tell.
+        let begun = claimed.filter { $0.revision > 2 }.map(\.id)
+        guard !begun.isEmpty else { return claimed }
+        let histories = try await self.run([PostgresWorkflowQueries.histories(begun)]) { results in
+            var histories: [UUID: [PipelineEvent]] = [:]
+            for row in results[0] {
+                histories[try row.value("pipeline_id"), default: []].append(try PipelineEvent(row))
+            }
+            return histories
+        }
+        for index in claimed.indices { claimed[index].events = histories[claimed[index].id] ?? claimed[index].events }
+        return claimed
     }
 
     package func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline? {
-        let queries = [PostgresWorkflowQueries.loadInput(id), PostgresWorkflowQueries.loadTasks(id)]
+        let queries = [PostgresWorkflowQueries.load(id), PostgresWorkflowQueries.history(id)]
         return try await self.run(queries) { results in
-            guard let pipeline = results[0].first, let state = results[1].first else { return nil }
-            return try StoredPipeline(pipeline: pipeline, state: state, tasks: results[1])
+            guard let row = results[0].first else { return nil }
+            var pipeline = try StoredPipeline(row)
+            // The history is read after the pipeline: what has come since is not part of it.
+            pipeline.events = try results[1].filter { row in
+                let revision: Int = try row.value("revision")
+                return revision <= pipeline.revision || revision == PostgresWorkflowQueries.ownCommits
+            }.map { try PipelineEvent($0) }
+            return pipeline
         }
+    }
+
+    package func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
+        try await self.run([PostgresWorkflowQueries.ask(request, of: id)]) { _ in }
+    }
+
+    package func beat(
+        _ runner: UUID, pipelines: [UUID], at: Date
+    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
+        var queries = [PostgresWorkflowQueries.beat(runner, at: at)]
+        if !pipelines.isEmpty { queries.append(PostgresWorkflowQueries.requests(of: runner, pipelines)) }
+        return try await self.run(queries) { results in
+            var requests: [UUID: PipelineRequest] = [:]
+            for row in results.dropFirst().joined() { requests[try row.value("id")] = try Self.request(of: row) }
+            return requests
+        }
+    }
+
+    package func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
+        try await self.run([PostgresWorkflowQueries.beats(everyOwner: everyOwner)]) { results in
+            var beats: [UUID: Int] = [:]
+            for row in results[0] { beats[try row.value("id")] = try row.value("beats") }
+            return beats
+        }
+    }
+
+    package func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
+        try await self.run([PostgresWorkflowQueries.recover(runner, beats: beats, at: at)]) { results in
+            try results[0].single("recovered", as: Int.self)
+        }
+    }
+
+    package func leave(_ runner: UUID) async throws(PipelineError) {
+        try await self.run([PostgresWorkflowQueries.leave(runner)]) { _ in }
+    }
+
+    package func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
+        try await self.run([PostgresWorkflowQueries.list(query)]) { results in
+            try results[0].map { row in
+                PipelineSummary(
+                    id: try row.value("id"), workflow: try row.value("workflow"), version: try row.value("version"),
+                    status: try StoredPipeline.known(PipelineStatus.init(rawValue:), try row.value("state")),
+                    createdAt: try row.value("created_at"), startedAt: try row.value("started_at"),
+                    endedAt: try row.value("ended_at"), recoveries: try row.value("recoveries"))
+            }
+        }
+    }
+
+    package func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int {
+        try await self.run([PostgresWorkflowQueries.prune(endedBefore: endedBefore, limit: limit)]) { results in
+            try results[0].single("pruned", as: Int.self)
+        }
+    }
+
+    private static func request(of row: PostgresRow) throws -> PipelineRequest? {
+        try row.value("request", as: String?.self).flatMap { PipelineRequest(rawValue: $0) }
     }
 
     private func run<Value>(
@@ -46,41 +148,38 @@ package struct PostgresWorkflowStore: WorkflowStore {
 }
 
 extension StoredPipeline {
-    fileprivate init(pipeline: PostgresRow, state: PostgresRow, tasks rows: PostgresRows) throws {
-        var tasks: [String: Task] = [:]
-        for row in rows {
-            let delta = try row.value("delta", as: String?.self)
-            let record = TaskRecord(
-                state: try Self.state(of: row), epoch: try row.value("epoch"), attempt: try row.value("attempt"))
-            tasks[try row.value("task")] = Task(
-                record: record, startedAt: try row.value("started_at"), endedAt: try row.value("ended_at"),
-                reason: try row.value("reason"),
-                delta: try delta.map { try ContextDelta(parsing: $0) }
-                    ?? (record.state == .completed ? ContextDelta() : nil))
-        }
+    fileprivate init(_ row: PostgresRow) throws {
+        let id: UUID = try row.value("id")
+        let createdAt: Date = try row.value("created_at")
         self.init(
-            workflow: try pipeline.value("workflow"),
-            status: try Self.known(PipelineStatus.init(rawValue:), try state.value("pipeline_state")),
-            revision: try state.value("revision"),
-            input: try Context(parsing: pipeline.value("input"), byteLimit: .max),
-            startedAt: try pipeline.value("started_at"), endedAt: try state.value("pipeline_ended_at"), tasks: tasks)
+            id: id, workflow: try row.value("workflow"), version: try row.value("version"),
+            status: try Self.known(PipelineStatus.init(rawValue:), try row.value("state")),
+            revision: try row.value("revision"), epoch: try row.value("epoch"), owner: try row.value("owner"),
+            recoveries: try row.value("recoveries"), priority: try row.value("priority"),
+            timeout: try row.value("timeout_ms", as: Int64?.self).map { .milliseconds($0) },
+            input: try Context(parsing: row.value("input"), byteLimit: .max), createdAt: createdAt,
+            startedAt: try row.value("started_at"), endedAt: try row.value("ended_at"),
+            dueAt: try row.value("due_at"),
+            request: try row.value("request", as: String?.self).flatMap { PipelineRequest(rawValue: $0) },
+            idempotencyKey: try row.value("idempotency_key"), events: [])
     }
 
-    private static func state(of row: PostgresRow) throws -> TaskState {
-        switch try self.known(TaskStatus.init(rawValue:), try row.value("state")) {
-        case .waiting: .waiting
-        case .ready: .ready
-        case .running: .running(owner: try row.value("owner"), epoch: try row.value("epoch"))
-        case .completed: .completed
-        case .failed: .failed
-        case .skipped: .skipped(SkipReason(text: try row.value("reason", as: String?.self) ?? ""))
-        }
-    }
-
-    private static func known<State>(_ state: (String) -> State?, _ text: String) throws -> State {
+    static func known<State>(_ state: (String) -> State?, _ text: String) throws -> State {
         guard let state = state(text) else {
             throw PipelineError(.storageFailed, "a newer version of this library wrote the state \"\(text)\"")
         }
         return state
+    }
+}
+
+extension PipelineEvent {
+    fileprivate init(_ row: PostgresRow) throws {
+        let kind = try StoredPipeline.known(Kind.init(rawValue:), try row.value("kind"))
+        let delta = try row.value("delta", as: String?.self)
+        self.init(
+            kind, task: try row.value("task"), attempt: try row.value("attempt"), worker: try row.value("worker"),
+            startedAt: try row.value("started_at"), at: try row.value("at"), detail: try row.value("detail"),
+            delta: try delta.map { try ContextDelta(parsing: $0) } ?? (kind == .taskCompleted ? ContextDelta() : nil),
+            dueAt: try row.value("due_at"))
     }
 }

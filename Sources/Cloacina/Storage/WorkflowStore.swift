@@ -2,133 +2,195 @@ package import FoundationEssentials
 
 /// Keeps pipelines, so that they outlive the process.
 ///
-/// Every method is atomic: all of it is stored, or nothing.
+/// Every method is atomic for each pipeline: all of a change is stored, or nothing. A pipeline is one runner's alone while it
+/// is `running`; the claim is its revision and its epoch, which every change compares and sets.
 package protocol WorkflowStore: Sendable {
-    /// Stores a new pipeline together with its first transition; false when the id is there already.
-    func create(_ pipeline: NewPipeline) async throws(PipelineError) -> Bool
+    /// Stores new pipelines; the answers are in their order.
+    func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation]
 
-    /// Stores a transition if the pipeline is as the transition expects it.
-    func apply(_ change: PipelineChange) async throws(PipelineError) -> StoreOutcome
+    /// Stores those transitions whose pipelines are as they expect them; the answers are in their order.
+    func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome]
 
-    /// Reads a pipeline; nil when there is none.
+    /// Claims pipelines that wait, by priority and age.
+    func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline]
+
+    /// Reads a pipeline and its history; nil when there is none.
     func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline?
+
+    /// Leaves word for the runner that has claimed a pipeline. Whoever asks last is heard.
+    func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError)
+
+    /// Says that a runner lives, and reads what was asked of its pipelines.
+    func beat(_ runner: UUID, pipelines: [UUID], at: Date) async throws(PipelineError) -> [UUID: PipelineRequest]
+
+    /// How often each known runner has said that it lives; with `everyOwner`, zero for owners that never said anything.
+    func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int]
+
+    /// Puts back into the queue what a runner had claimed that hasn't said anything since; the number of pipelines.
+    func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int
+
+    /// Forgets a runner that has ended in good order.
+    func leave(_ runner: UUID) async throws(PipelineError)
+
+    /// Pipelines, the newest first.
+    func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary]
+
+    /// Deletes pipelines that ended before a time, with their history; the number deleted, at most `limit`.
+    func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int
+}
+
+/// What became of a new pipeline.
+package enum Creation: Sendable, Hashable {
+    /// It is stored.
+    case created
+    /// There is one with its idempotency key, or its id, already.
+    case exists(UUID)
 }
 
 /// What became of a change.
 package enum StoreOutcome: Sendable, Hashable {
-    /// It is stored.
-    case applied
-    /// The pipeline's revision or a task's claim is another one by now; nothing was stored.
-    case staleLease
+    /// It is stored. Somebody may have asked for something since.
+    case applied(PipelineRequest?)
+    /// The pipeline's revision or epoch is another one by now; nothing was stored.
+    case stale
+}
+
+/// What somebody else wants of a pipeline's runner.
+package enum PipelineRequest: String, Sendable, Hashable {
+    case cancel, pause
 }
 
 /// A pipeline that begins.
 package struct NewPipeline: Sendable {
-    package let id: UUID
-    package let workflow: String
-    package let input: Context
-    package let tasks: [String]
-    package let owner: UUID
-    package let at: Date
-    package let first: PipelineTransition
+    package var id: UUID
+    package var workflow: String
+    /// The content version of the workflow it begins with.
+    package var version: String
+    package var input: Context
+    package var options = ExecutionOptions()
+    /// The runner that begins it at once; nil when it waits in the queue.
+    package var owner: UUID?
+    package var at: Date
 
     package init(
-        id: UUID, workflow: String, input: Context, tasks: [String], owner: UUID, at: Date, first: PipelineTransition
+        id: UUID, workflow: String, version: String, input: Context, options: ExecutionOptions = ExecutionOptions(),
+        owner: UUID?, at: Date
     ) {
         self.id = id
         self.workflow = workflow
+        self.version = version
         self.input = input
-        self.tasks = tasks
+        self.options = options
         self.owner = owner
         self.at = at
-        self.first = first
+    }
+
+    /// When it may be claimed; nil when it is claimed already.
+    package var dueAt: Date? { self.owner == nil ? self.at.addingTimeInterval(self.options.delay.seconds) : nil }
+
+    /// The first line of its history.
+    package var event: PipelineEvent {
+        PipelineEvent(
+            self.owner == nil ? .pipelineQueued : .pipelineStarted, worker: self.owner, at: self.at, dueAt: self.dueAt)
     }
 }
 
 /// A transition of a stored pipeline.
 package struct PipelineChange: Sendable {
-    package let id: UUID
-    package let owner: UUID
-    package let at: Date
+    package var id: UUID
+    package var epoch: Int
+    package var at: Date
     package var transition: PipelineTransition
 
-    package init(id: UUID, owner: UUID, at: Date, transition: PipelineTransition) {
+    package init(id: UUID, epoch: Int, at: Date, transition: PipelineTransition) {
         self.id = id
-        self.owner = owner
+        self.epoch = epoch
         self.at = at
         self.transition = transition
     }
 }
 
-/// A pipeline as it is stored.
-package struct StoredPipeline: Sendable {
-    /// A task as it is stored.
-    package struct Task: Sendable {
-        package var record: TaskRecord
-        package var startedAt: Date?
-        package var endedAt: Date?
-        package var reason: String?
-        package var delta: ContextDelta?
+/// Which pipelines a runner takes from the queue.
+package struct QueueClaim: Sendable {
+    package var runner: UUID
+    /// The workflows it knows, with their versions. One that has begun is claimed by a runner of its version only.
+    package var workflows: [String: String]
+    package var limit: Int
+    package var at: Date
 
-        package init(
-            record: TaskRecord, startedAt: Date? = nil, endedAt: Date? = nil, reason: String? = nil,
-            delta: ContextDelta? = nil
-        ) {
-            self.record = record
-            self.startedAt = startedAt
-            self.endedAt = endedAt
-            self.reason = reason
-            self.delta = delta
-        }
-    }
-
-    package var workflow: String
-    package var status: PipelineStatus
-    package var revision: Int
-    package var input: Context
-    package var startedAt: Date
-    package var endedAt: Date?
-    package var tasks: [String: Task]
-
-    package init(
-        workflow: String, status: PipelineStatus, revision: Int, input: Context, startedAt: Date, endedAt: Date?,
-        tasks: [String: Task]
-    ) {
-        self.workflow = workflow
-        self.status = status
-        self.revision = revision
-        self.input = input
-        self.startedAt = startedAt
-        self.endedAt = endedAt
-        self.tasks = tasks
+    package init(runner: UUID, workflows: [String: String], limit: Int, at: Date) {
+        self.runner = runner
+        self.workflows = workflows
+        self.limit = limit
+        self.at = at
     }
 }
 
-/// One line of a pipeline's history, as every store writes it.
-struct PipelineEvent {
-    let kind: String
-    var task: String?
-    var attempt = 0
-    let at: Date
-    var detail: String?
+/// A pipeline as it is stored, with its history.
+package struct StoredPipeline: Sendable {
+    package var id: UUID
+    package var workflow: String
+    package var version: String
+    package var status: PipelineStatus
+    package var revision: Int
+    package var epoch: Int
+    package var owner: UUID?
+    package var recoveries: Int
+    package var priority: Int
+    package var timeout: Duration?
+    package var input: Context
+    package var createdAt: Date
+    package var startedAt: Date?
+    package var endedAt: Date?
+    package var dueAt: Date?
+    package var request: PipelineRequest?
+    package var idempotencyKey: String?
+    package var events: [PipelineEvent]
 
-    /// What a transition writes down: every attempt that ended, every task that was skipped, the pipeline's end.
-    static func events(of transition: PipelineTransition, at: Date) -> [PipelineEvent] {
-        var events = transition.ended.map { ended in
-            switch ended.outcome {
-            case .completed:
-                PipelineEvent(kind: "task completed", task: ended.task, attempt: ended.attempt, at: ended.at)
-            case .failed(let error):
-                PipelineEvent(
-                    kind: "task failed", task: ended.task, attempt: ended.attempt, at: ended.at, detail: error)
-            }
-        }
-        events += transition.skipped.map { task in
-            PipelineEvent(kind: "task skipped", task: task, at: at, detail: transition.skipReason?.text)
-        }
-        if transition.status.isTerminal {
-            events.append(PipelineEvent(kind: "pipeline \(transition.status.rawValue)", at: at))
-        }
-        return events
+    package init(_ new: NewPipeline) {
+        self.id = new.id
+        self.workflow = new.workflow
+        self.version = new.version
+        self.status = new.owner == nil ? .queued : .running
+        self.revision = 1
+        self.epoch = new.owner == nil ? 0 : 1
+        self.owner = new.owner
+        self.recoveries = 0
+        self.priority = new.options.priority
+        self.timeout = new.options.timeout
+        self.input = new.input
+        self.createdAt = new.at
+        self.startedAt = new.owner == nil ? nil : new.at
+        self.dueAt = new.dueAt
+        self.idempotencyKey = new.options.idempotencyKey
+        self.events = [new.event]
     }
+
+    package init(
+        id: UUID, workflow: String, version: String, status: PipelineStatus, revision: Int, epoch: Int, owner: UUID?,
+        recoveries: Int, priority: Int, timeout: Duration?, input: Context, createdAt: Date, startedAt: Date?,
+        endedAt: Date?, dueAt: Date?, request: PipelineRequest?, idempotencyKey: String?, events: [PipelineEvent]
+    ) {
+        self.id = id
+        self.workflow = workflow
+        self.version = version
+        self.status = status
+        self.revision = revision
+        self.epoch = epoch
+        self.owner = owner
+        self.recoveries = recoveries
+        self.priority = priority
+        self.timeout = timeout
+        self.input = input
+        self.createdAt = createdAt
+        self.startedAt = startedAt
+        self.endedAt = endedAt
+        self.dueAt = dueAt
+        self.request = request
+        self.idempotencyKey = idempotencyKey
+        self.events = events
+    }
+
+    /// Whether its history holds more than its beginning.
+    package var hasHistory: Bool { self.events.count > 2 || self.recoveries > 0 }
 }

@@ -91,6 +91,8 @@ extension PostgresValue {
             case .doubleArray(let elements): elements.count * 12
             case .timestampArray(let elements): elements.count * 12
             case .uuidArray(let elements): elements.count * 20
+            case .optionalTimestampArray(let elements): elements.count * 12
+            case .optionalUUIDArray(let elements): elements.count * 20
             default: 0
             }
         return length > 0x3fff_ff00
@@ -148,6 +150,14 @@ struct BindEncoder {
             self.appendArray(doubles, TypeOID.float8Array, TypeOID.float8) { Self.append($0.bitPattern, to: &$1) }
         case .uuidArray(let uuids):
             self.appendArray(uuids, TypeOID.uuidArray, TypeOID.uuid) { Self.append($0, to: &$1) }
+        case .optionalUUIDArray(let uuids):
+            self.appendArray(uuids, TypeOID.uuidArray, TypeOID.uuid, isNull: { $0 == nil }) { uuid, bytes in
+                if let uuid { Self.append(uuid, to: &bytes) }
+            }
+        case .optionalTimestampArray(let dates):
+            self.appendArray(dates, TypeOID.timestamptzArray, TypeOID.timestamptz, isNull: { $0 == nil }) {
+                Self.append(($0 ?? .distantPast).postgresMicroseconds, to: &$1)
+            }
         case .timestampArray(let dates):
             self.appendArray(dates, TypeOID.timestamptzArray, TypeOID.timestamptz) {
                 Self.append($0.postgresMicroseconds, to: &$1)

@@ -44,6 +44,10 @@ public enum PostgresValue: Sendable, Hashable {
     case uuidArray([UUID])
     /// `timestamptz[]`.
     case timestampArray([Date])
+    /// `uuid[]` with nulls.
+    case optionalUUIDArray([UUID?])
+    /// `timestamptz[]` with nulls.
+    case optionalTimestampArray([Date?])
     /// `jsonb[]`, each element given as JSON text.
     case jsonArray([String])
     /// `oid[]`.

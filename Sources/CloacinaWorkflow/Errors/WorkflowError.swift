@@ -8,6 +8,7 @@ public struct WorkflowError: Error, Sendable {
             case emptyWorkflow, invalidName, duplicateTask, missingDependency, selfDependency, cyclicDependency
             case taskNotFound, invalidNamespace
             case keyExists, keyNotFound, typeMismatch, invalidValue, contextTooLarge, invalidJSON
+            case invalidRetryPolicy, invalidRule
         }
         let base: Base
 

@@ -12,31 +12,69 @@
 public struct WorkflowTask: Sendable, Identifiable {
     /// What a task does.
     public typealias Body = @concurrent @Sendable (inout Context, TaskScope) async throws -> Void
+    /// What follows a success: given the task's scope and the context as the task left it.
+    public typealias SuccessHandler = @concurrent @Sendable (TaskScope, Context) async -> Void
+    /// What follows the last failure.
+    public typealias FailureHandler = @concurrent @Sendable (TaskScope, TaskFailure) async -> Void
 
     /// Its name, unique in the workflow.
     public let id: String
-    /// The ids of the tasks that have to succeed first. Their order decides whose change of a context's key wins.
+    /// The ids of the tasks that have to end first; all of them with success, unless there is a ``triggerRule``. Their order
+    /// decides whose change of a context's key wins.
     public let dependencies: [String]
+    /// When a failed attempt is followed by another: never, by default.
+    public let retry: RetryPolicy
+    /// When the task runs, once everything it depends on has ended; nil: when all of that succeeded.
+    public let triggerRule: TriggerRule?
+    /// How long an attempt may take before it is cancelled and counts as failed; as long as it likes when nil.
+    public let timeout: Duration?
+    /// A text that changes with the task's code. The macro computes it; it is part of the workflow's content version.
+    public let codeVersion: String
+    /// What is done after the task has succeeded and that is stored. It runs at most once, and not if the process dies first.
+    public let onSuccess: SuccessHandler?
+    /// What is done after the task's last attempt has failed and that is stored; at most once, as above.
+    public let onFailure: FailureHandler?
 
     private let body: Body
 
     /// Makes a task that needs the context alone.
     public init(
-        _ id: String, after dependencies: String...,
+        _ id: String, after dependencies: String..., retry: RetryPolicy = .none, triggerRule: TriggerRule? = nil,
+        timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
+        onFailure: FailureHandler? = nil,
         run body: @escaping @concurrent @Sendable (inout Context) async throws -> Void
     ) {
-        self.init(id, dependencies: dependencies) { context, _ in try await body(&context) }
+        self.init(
+            id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, timeout: timeout,
+            codeVersion: codeVersion, onSuccess: onSuccess, onFailure: onFailure
+        ) { context, _ in try await body(&context) }
     }
 
     /// Makes a task that also asks about itself or uses what its ``TaskScope`` lends, such as the tenant's database.
-    public init(_ id: String, after dependencies: String..., run body: @escaping Body) {
-        self.init(id, dependencies: dependencies, run: body)
+    public init(
+        _ id: String, after dependencies: String..., retry: RetryPolicy = .none, triggerRule: TriggerRule? = nil,
+        timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
+        onFailure: FailureHandler? = nil, run body: @escaping Body
+    ) {
+        self.init(
+            id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, timeout: timeout,
+            codeVersion: codeVersion, onSuccess: onSuccess, onFailure: onFailure, run: body)
     }
 
     /// Makes a task whose dependencies are computed.
-    public init(_ id: String, dependencies: [String], run body: @escaping Body) {
+    public init(
+        _ id: String, dependencies: [String], retry: RetryPolicy = .none, triggerRule: TriggerRule? = nil,
+        timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
+        onFailure: FailureHandler? = nil, run body: @escaping Body
+    ) {
         self.id = id
         self.dependencies = dependencies
+        self.retry = retry
+        self.triggerRule = triggerRule
+        self.timeout = timeout
+        self.codeVersion = codeVersion
+        self.onSuccess = onSuccess
+        self.onFailure = onFailure
         self.body = body
     }
 

@@ -40,7 +40,25 @@ struct WorkflowCheck {
                 .cyclicDependency, "\(path.joined(separator: " after ")): a circle", path: path, fileID: self.fileID,
                 line: self.line)
         }
+        for (position, task) in self.tasks.enumerated() { try self.checkPolicies(of: task, position, graph) }
         return graph
+    }
+
+    private func checkPolicies(of task: WorkflowTask, _ position: Int, _ graph: TaskGraph) throws(WorkflowError) {
+        do throws(WorkflowError) {
+            try task.retry.validate(fileID: self.fileID, line: self.line)
+            if let rule = task.triggerRule {
+                let awaited = graph.ancestry(of: [position]).dropLast().map { self.tasks[$0].id }
+                try rule.validate(waitingFor: awaited, fileID: self.fileID, line: self.line)
+            }
+        } catch {
+            throw WorkflowError(
+                error.code, "\"\(task.id)\": \(error.message)", suggestion: error.suggestion,
+                underlying: error.underlying, fileID: self.fileID, line: self.line)
+        }
+        if let timeout = task.timeout, timeout <= .zero {
+            throw self.error(.invalidValue, "the timeout of \"\(task.id)\" is not positive: \(timeout)")
+        }
     }
 
     private static func isName(_ text: String) -> Bool {

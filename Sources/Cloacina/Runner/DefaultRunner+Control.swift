@@ -1,0 +1,185 @@
+import CloacinaWorkflow
+public import FoundationEssentials
+import Synchronization
+
+/// What can be asked of pipelines, wherever they run.
+extension DefaultRunner {
+    /// Where a pipeline stands.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound`` or ``PipelineError/Code/storageFailed``.
+    public func status(of id: UUID) async throws(PipelineError) -> PipelineStatus { try await self.load(id).status }
+
+    /// A pipeline's history.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound`` or ``PipelineError/Code/storageFailed``.
+    public func history(of id: UUID) async throws(PipelineError) -> [PipelineEvent] { try await self.load(id).events }
+
+    /// The tenant's pipelines, the newest first, a page at a time.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/storageFailed``.
+    public func list(_ query: PipelineQuery = PipelineQuery()) async throws(PipelineError) -> [PipelineSummary] {
+        try await self.store.list(query)
+    }
+
+    /// What came of a pipeline so far, without waiting.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound``, ``PipelineError/Code/workflowNotFound`` when
+    ///   this runner doesn't know the workflow, or ``PipelineError/Code/storageFailed``.
+    public func snapshot(of id: UUID) async throws(PipelineError) -> PipelineResult {
+        try self.result(of: try await self.load(id))
+    }
+
+    /// Waits for a pipeline's end, wherever it runs, and says what came of it.
+    ///
+    /// - Throws: ``PipelineError`` as ``snapshot(of:)``, and with ``PipelineError/Code/cancelled`` when the caller is
+    ///   cancelled; the pipeline goes on.
+    public func result(of id: UUID) async throws(PipelineError) -> PipelineResult {
+        var pause = Duration.milliseconds(5)
+        while true {
+            if let active = self.state.withLock({ $0.active[id] }) {
+                let end = await self.lendingSlot { await active.task.value }
+                if case .ended(let result) = end { return result }
+                if case .broken(let error) = end, error.code == .pipelineVanished { throw error }
+            }
+            let stored = try await self.load(id)
+            if stored.status.isTerminal { return try self.result(of: stored) }
+            if self.state.withLock({ $0.isShutDown }) {
+                throw PipelineError(.released, "the runner was shut down; another one goes on with the pipeline")
+            }
+            let waited = await self.lendingSlot { () async -> Bool in
+                do { try await self.clock.sleep(for: pause) } catch { return false }
+                return true
+            }
+            guard waited else { throw PipelineError(.cancelled, "the caller was cancelled; the pipeline goes on") }
+            pause = min(pause * 2, .milliseconds(500))
+        }
+    }
+
+    /// Cancels a pipeline: what has not begun never will, what runs is cancelled, and after a time of grace not waited for.
+    ///
+    /// Returns once that is decided and stored, or the runner that has the pipeline has been told; it looks with its next
+    /// write, and at the latest with its next heartbeat. Cancelling a pipeline that has ended changes nothing.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound`` or ``PipelineError/Code/storageFailed``.
+    public func cancel(_ id: UUID) async throws(PipelineError) {
+        try await self.change(id, request: .cancel) { machine, now in machine.receive(.cancel(at: now)) }
+    }
+
+    /// Pauses a pipeline: what runs goes on to its end, nothing new begins.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound``, ``PipelineError/Code/notPossible`` when it
+    ///   has ended, or ``PipelineError/Code/storageFailed``.
+    public func pause(_ id: UUID) async throws(PipelineError) {
+        try await self.change(id, request: .pause) { machine, _ in machine.receive(.pause) }
+    }
+
+    /// Puts a paused pipeline back into the queue, and begins it if a runner serves that; on a pipeline that is not paused,
+    /// does nothing.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound``, ``PipelineError/Code/notPossible`` when it
+    ///   has ended, or ``PipelineError/Code/storageFailed``.
+    public func resume(_ id: UUID) async throws(PipelineError) {
+        while true {
+            let stored = try await self.load(id)
+            guard !stored.status.isTerminal else {
+                throw PipelineError(.notPossible, "the pipeline has ended: \(stored.status)")
+            }
+            guard stored.status == .paused else { return }
+            let now = self.clock.now()
+            var transition = PipelineTransition(expectedRevision: stored.revision)
+            transition.status = .queued
+            transition.dueAt = now
+            transition.events = [PipelineEvent(.pipelineResumed, worker: self.id, at: now)]
+            if try await self.apply(transition, to: stored, at: now) { return await self.ring() }
+        }
+    }
+
+    /// Deletes pipelines that ended before a time, with their history.
+    ///
+    /// - Returns: How many; call again while it is `limit`.
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/storageFailed``.
+    public func prune(endedBefore time: Date, limit: Int = 1_000) async throws(PipelineError) -> Int {
+        try await self.store.prune(endedBefore: time, limit: limit)
+    }
+
+    private func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline {
+        guard let stored = try await self.store.load(id) else {
+            throw PipelineError(.pipelineNotFound, "there is no pipeline \(id)")
+        }
+        return stored
+    }
+
+    private func result(of stored: StoredPipeline) throws(PipelineError) -> PipelineResult {
+        try PipelineResult(self.machine(of: stored), of: stored, endedAt: stored.endedAt ?? self.clock.now())
+    }
+
+    private func machine(of stored: StoredPipeline) throws(PipelineError) -> PipelineStateMachine {
+        PipelineStateMachine(
+            workflow: try self.registered(stored.workflow).workflow,
+            input: Context(stored.input, byteLimit: .max), worker: self.id, resuming: stored,
+            maximumRecoveries: .max, at: self.clock.now())
+    }
+
+    /// Changes a pipeline that nobody has, or tells whoever has it.
+    private func change(
+        _ id: UUID, request: PipelineRequest, _ decide: (inout PipelineStateMachine, Date) -> Void
+    ) async throws(PipelineError) {
+        while true {
+            if let active = self.state.withLock({ $0.active[id] }) {
+                return active.mailbox.post(request == .cancel ? .cancel : .pause)
+            }
+            let stored = try await self.load(id)
+            switch stored.status {
+            case .completed, .failed, .cancelled:
+                guard request == .cancel else {
+                    throw PipelineError(.notPossible, "the pipeline has ended: \(stored.status)")
+                }
+                return
+            case .running:
+                try await self.store.ask(request, of: id)
+                // It may have been given back just before; then it is decided here.
+                if try await self.load(id).status == .running { return }
+            case .paused where request == .pause: return
+            case .queued, .paused:
+                var resumed = stored
+                resumed.status = .running
+                var machine = try self.machine(of: resumed)
+                let now = self.clock.now()
+                decide(&machine, now)
+                guard let transition = machine.commit(at: now) else { return }
+                if try await self.apply(transition, to: stored, at: now) { return }
+            }
+        }
+    }
+
+    private func apply(
+        _ transition: PipelineTransition, to stored: StoredPipeline, at now: Date
+    ) async throws(PipelineError) -> Bool {
+        let change = PipelineChange(id: stored.id, epoch: stored.epoch, at: now, transition: transition)
+        return try await self.store.apply([change]) != [.stale]
+    }
+}
+
+extension PipelineResult {
+    init(_ machine: PipelineStateMachine, of pipeline: StoredPipeline, endedAt: Date) throws(PipelineError) {
+        let tasks = machine.tasks.indices.map { position in
+            let record = machine.tasks[position]
+            let attempts = machine.attempts[position]
+            var error = record.state == .completed ? nil : attempts.last?.error
+            if case .skipped(let reason) = record.state { error = reason.text }
+            return TaskResult(
+                id: machine.workflow.tasks[position].id, status: record.state.status, attempt: record.attempt,
+                attempts: attempts, error: error)
+        }
+        let startedAt = pipeline.startedAt ?? pipeline.createdAt
+        let context: Context
+        do {
+            context = try machine.finalContext()
+        } catch {
+            throw PipelineError(.storageFailed, "the final context can't be merged", underlying: error)
+        }
+        self.init(
+            id: pipeline.id, workflow: pipeline.workflow, status: machine.status, finalContext: context, tasks: tasks,
+            startedAt: startedAt, duration: .seconds(max(0, endedAt.timeIntervalSince(startedAt))))
+    }
+}

@@ -1,0 +1,45 @@
+public import FoundationEssentials
+import Synchronization
+
+/// A pipeline that was started or put into the queue.
+public struct PipelineExecution: Sendable, Identifiable {
+    /// The pipeline's id.
+    public let id: UUID
+
+    private let runner: DefaultRunner
+    /// Whether the call that returned this began the pipeline in this process.
+    let isOwn: Bool
+
+    init(id: UUID, runner: DefaultRunner, isOwn: Bool) {
+        self.id = id
+        self.runner = runner
+        self.isOwn = isOwn
+    }
+
+    /// Where it stands.
+    public func status() async throws(PipelineError) -> PipelineStatus { try await self.runner.status(of: self.id) }
+
+    /// Waits for its end, wherever it runs, and says what came of it.
+    ///
+    /// - Throws: ``PipelineError``; with ``PipelineError/Code/cancelled`` when the caller is cancelled, which leaves the
+    ///   pipeline alone.
+    public func result() async throws(PipelineError) -> PipelineResult { try await self.runner.result(of: self.id) }
+
+    /// Cancels it; see ``DefaultRunner/cancel(_:)``.
+    public func cancel() async throws(PipelineError) { try await self.runner.cancel(self.id) }
+
+    /// Pauses it; see ``DefaultRunner/pause(_:)``.
+    public func pause() async throws(PipelineError) { try await self.runner.pause(self.id) }
+
+    /// Resumes it; see ``DefaultRunner/resume(_:)``.
+    public func resume() async throws(PipelineError) { try await self.runner.resume(self.id) }
+
+    /// Waits for this process's part in it; nil when that is over.
+    func waitHere() async -> RunEnd? {
+        await self.runner.state.withLock { $0.active[self.id]?.task }?.value
+    }
+
+    func cancelHere() {
+        self.runner.state.withLock { $0.active[self.id]?.mailbox }?.post(.cancel)
+    }
+}

@@ -1,0 +1,105 @@
+public import CloacinaPostgres
+import FoundationEssentials
+public import Logging
+public import ServiceLifecycle
+import Synchronization
+
+/// Serves the queues of many tenants' runners in one process: one connection that listens for all of them, one sweep that
+/// goes round, nothing at all for a tenant that has nothing to do.
+///
+/// ```swift
+/// let group = RunnerGroup(runners, listeningOn: PostgresConfiguration(url))
+/// try await group.run()    // until the task is cancelled or the service is shut down
+/// ```
+///
+/// A call that is lost costs time, never a pipeline: every tenant is looked at once in each
+/// ``RunnerConfiguration/sweepInterval``.
+public final class RunnerGroup: Service {
+    /// The channel on which runners call each other; the payload is the tenant's schema.
+    static let channel = "cloacina_queue"
+
+    private let runners: [DefaultRunner]
+    private let bySchema: [String: [DefaultRunner]]
+    private let listener: PostgresConfiguration?
+    private let drain: Duration
+    private let logger: Logger
+
+    /// Makes a group.
+    ///
+    /// - Parameters:
+    ///   - runners: One or more for each tenant.
+    ///   - listener: Where to listen for calls of other processes: any login of the database. Without one, only calls of
+    ///     this process are heard at once, others' with the next sweep.
+    ///   - drain: How long what runs may take to end when the group is shut down, before it is cancelled: 30 s.
+    public init(
+        _ runners: [DefaultRunner], listeningOn listener: PostgresConfiguration? = nil,
+        drain: Duration = .seconds(30), logger: Logger? = nil
+    ) {
+        self.runners = runners
+        self.bySchema = Dictionary(grouping: runners) { $0.database?.label.schema ?? "" }
+        self.listener = listener
+        self.drain = drain
+        self.logger = logger ?? .silent
+    }
+
+    /// Serves until the task is cancelled or the service is shut down; then ends every runner in good order.
+    public func run() async throws {
+        for runner in self.runners { runner.state.withLock { $0.serves = true } }
+        await cancelWhenGracefulShutdown {
+            await withDiscardingTaskGroup { group in
+                if let listener = self.listener { group.addTask { await self.listen(listener) } }
+                group.addTask { await self.sweepAll() }
+            }
+        }
+        // Not children: the end must be written although the task is cancelled.
+        let drain = self.drain
+        let ends = self.runners.map { runner in Task { await runner.shutDown(drain: drain) } }
+        for end in ends { await end.value }
+    }
+
+    /// The statement that calls the runners of a tenant.
+    static func call(schema: String) -> PostgresStatement {
+        PostgresStatement(trusted: "SELECT pg_catalog.pg_notify($1, $2)", [.text(self.channel), .text(schema)])
+    }
+
+    private func listen(_ configuration: PostgresConfiguration) async {
+        var pause = Duration.milliseconds(100)
+        while !Task.isCancelled {
+            do {
+                try await PostgresConnection.withConnection(configuration) { connection in
+                    try await connection.listen(on: Self.channel)
+                    pause = .milliseconds(100)
+                    // What was called while nobody listened.
+                    for runner in self.runners { runner.wake() }
+                    for try await call in connection.notifications {
+                        for runner in self.bySchema[call.payload] ?? [] { runner.wake() }
+                    }
+                }
+            } catch {
+                self.logger.debug("not listening", metadata: [LogKeys.error: "\(error)"])
+            }
+            try? await Task.sleep(for: pause)
+            pause = min(pause * 2, .seconds(5))
+        }
+    }
+
+    /// Goes round: each runner once in its interval, evenly spread, and sooner where somebody may have died.
+    private func sweepAll() async {
+        await withDiscardingTaskGroup { group in
+            while !Task.isCancelled {
+                for runner in self.runners {
+                    if let again = await runner.sweep() {
+                        group.addTask {
+                            try? await Task.sleep(for: again)
+                            if !Task.isCancelled { _ = await runner.sweep() }
+                        }
+                    }
+                    let interval = runner.configuration.sweepInterval / max(1, self.runners.count)
+                    try? await Task.sleep(for: interval)
+                    if Task.isCancelled { return }
+                }
+                if self.runners.isEmpty { try? await Task.sleep(for: .seconds(60)) }
+            }
+        }
+    }
+}

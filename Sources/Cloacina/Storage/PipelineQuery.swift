@@ -1,0 +1,84 @@
+#if canImport(FoundationEssentials)
+    public import FoundationEssentials
+#else
+    public import Foundation
+#endif
+
+/// How a pipeline is started.
+public struct ExecutionOptions: Sendable, Hashable {
+    /// A key that at most one pipeline of the tenant has: who starts a second one is given the first.
+    public var idempotencyKey: String?
+    /// Pipelines of a higher priority leave the queue before others: 0.
+    public var priority = 0
+    /// How long it waits before it may begin: zero. With a delay it waits in the queue, where every runner may take it.
+    public var delay: Duration = .zero
+    /// How long it may take from its beginning to its end: no limit. When the time is up, what runs is cancelled and the
+    /// pipeline fails.
+    public var timeout: Duration?
+
+    /// Makes the defaults.
+    public init(
+        idempotencyKey: String? = nil, priority: Int = 0, delay: Duration = .zero, timeout: Duration? = nil
+    ) {
+        self.idempotencyKey = idempotencyKey
+        self.priority = priority
+        self.delay = delay
+        self.timeout = timeout
+    }
+}
+
+/// Which pipelines to list.
+public struct PipelineQuery: Sendable, Hashable {
+    /// Of this workflow only.
+    public var workflow: String?
+    /// In one of these states only; all when empty.
+    public var statuses: Set<PipelineStatus> = []
+    /// Begin after this one: the last of the page before.
+    public var after: UUID?
+    /// How many at most: 50.
+    public var limit = 50
+
+    /// Makes a query for the newest pipelines.
+    public init(
+        workflow: String? = nil, statuses: Set<PipelineStatus> = [], after: UUID? = nil, limit: Int = 50
+    ) {
+        self.workflow = workflow
+        self.statuses = statuses
+        self.after = after
+        self.limit = limit
+    }
+}
+
+/// One line of a list of pipelines.
+public struct PipelineSummary: Sendable, Hashable, Identifiable {
+    /// The pipeline's id. Ids of later pipelines are greater.
+    public let id: UUID
+    /// The workflow's name.
+    public let workflow: String
+    /// The content version it is pinned to.
+    public let version: String
+    /// Where it stands.
+    public let status: PipelineStatus
+    /// When it was asked for.
+    public let createdAt: Date
+    /// When it began first; nil when it hasn't.
+    public let startedAt: Date?
+    /// When it ended; nil when it hasn't.
+    public let endedAt: Date?
+    /// How many of its runners died.
+    public let recoveries: Int
+
+    package init(
+        id: UUID, workflow: String, version: String, status: PipelineStatus, createdAt: Date, startedAt: Date?,
+        endedAt: Date?, recoveries: Int
+    ) {
+        self.id = id
+        self.workflow = workflow
+        self.version = version
+        self.status = status
+        self.createdAt = createdAt
+        self.startedAt = startedAt
+        self.endedAt = endedAt
+        self.recoveries = recoveries
+    }
+}

@@ -1,0 +1,25 @@
+import SwiftSyntax
+
+/// A function marked with `@Task`, as far as it could be understood.
+struct TaskDeclaration {
+    let function: FunctionDeclSyntax
+    let attribute: AttributeSyntax
+    /// The id; nil when the author's can't be read before the program runs.
+    let id: NameLiteral?
+    /// The ids it comes after; nil when they can't be read.
+    let dependencies: [NameLiteral]?
+    /// The tasks that its trigger rules ask about.
+    let ruleNames: [NameLiteral]
+    /// How to call it; nil when it can't be a task.
+    let signature: TaskSignature?
+    /// The `#if` clauses around it, outermost first.
+    var clauses: [SyntaxIdentifier] = []
+}
+
+/// How a task's function is called.
+struct TaskSignature {
+    /// The parameter that takes the context.
+    let context: FunctionParameterSyntax
+    /// The parameter that takes the scope, where there is one.
+    let scope: FunctionParameterSyntax?
+}
