@@ -17,6 +17,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/swiftlang/swift-syntax", from: "603.0.1"),
     ],
@@ -75,7 +76,8 @@ let package = Package(
         .target(
             name: "Cloacina",
             dependencies: [
-                "CloacinaPostgres", "CloacinaWorkflow",
+                "CloacinaPostgres", "CloacinaSchema", "CloacinaWorkflow",
+                .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -125,7 +127,8 @@ let package = Package(
         .testTarget(
             name: "CloacinaTests",
             dependencies: [
-                "Cloacina", "CloacinaPostgres", "TestSupport", .product(name: "Logging", package: "swift-log"),
+                "Cloacina", "CloacinaPostgres", "CloacinaSchema", "TestSupport",
+                .product(name: "Logging", package: "swift-log"),
             ]
         ),
         .testTarget(

@@ -13,6 +13,7 @@ let package = Package(
             name: "cloacina-bench",
             dependencies: [
                 "CLibPQBaseline",
+                .product(name: "Cloacina", package: "cloacina"),
                 .product(name: "CloacinaPostgres", package: "cloacina"),
                 .product(name: "CloacinaTenancy", package: "cloacina"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),

@@ -20,17 +20,46 @@ func runPipeline(admin: DatabaseAdmin, pool: PostgresPool, tenant: String) async
 }
 // sample ends
 
+// macros begins
+@Workflow(name: "orders", description: "Charge, then ship or apologise")
+struct Orders {
+    @Task(retry: .exponential(4).retrying(when: .transientOnly), timeout: .seconds(30))
+    func charge(_ context: inout Context) async throws {
+        try context.set("charged", to: context.get("cents", as: Int.self))
+    }
+
+    @Task(dependencies: ["charge"])
+    func ship(_ context: inout Context) async throws { try context.set("shipped", to: true) }
+
+    @Task(dependencies: ["charge"], triggerRules: .taskFailed("charge"))
+    func apologise(_ context: inout Context) async throws { try context.set("apologised", to: true) }
+}
+// DefaultRunner(pool: pool, label: label, workflows: [Orders().workflow])
+// macros ends
+
 @Suite struct ReadmeTests {
-    @Test func theReadmeShowsThisSample() throws {
+    @Test(arguments: ["sample", "macros"]) func theReadmeShowsThisSample(part: String) throws {
         let here = URL(filePath: #filePath)
         let source = String(decoding: try Data(contentsOf: here), as: UTF8.self)
         let root = here.deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
         let readme = String(decoding: try Data(contentsOf: root.appending(path: "README.md")), as: UTF8.self)
         let lines = source.split(separator: "\n", omittingEmptySubsequences: false)
-        let begin = try #require(lines.firstIndex(of: "// sample begins"))
-        let end = try #require(lines.firstIndex(of: "// sample ends"))
+        let begin = try #require(lines.firstIndex(of: "// \(part) begins"))
+        let end = try #require(lines.firstIndex(of: "// \(part) ends"))
         let sample = lines[(begin + 1)..<end].joined(separator: "\n")
         #expect(readme.contains("```swift\n\(sample)\n```"))
+    }
+
+    @Test(arguments: [("500", "shipped"), ("\"much\"", "apologised")])
+    func theReadmesMacrosRun(cents: String, outcome: String) async throws {
+        let place = FileManager.default.temporaryDirectory.appending(path: "readme-\(UUID())")
+        try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: place) }
+        let runner = try await DefaultRunner(
+            sqliteAt: place.appending(path: "acme.sqlite"), workflows: [Orders().workflow])
+        let result = try await runner.execute("orders", context: Context(parsing: "{\"cents\":\(cents)}"))
+        #expect(result.finalContext[outcome] == true)
+        #expect((result.status == .completed) == (outcome == "shipped"))
     }
 }
 

@@ -26,7 +26,7 @@ CREATE TABLE cloacina_pipelines (
 
 -- The runs that wait for a runner. One that its caller's runner begins at once is never in here, so all its updates stay on
 -- its page.
-CREATE INDEX cloacina_pipelines_due ON cloacina_pipelines (priority DESC, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX cloacina_pipelines_due ON cloacina_pipelines (priority DESC, due_at, id) WHERE due_at IS NOT NULL;
 
 -- At most one run has a key.
 CREATE UNIQUE INDEX cloacina_pipelines_key ON cloacina_pipelines (idempotency_key) WHERE idempotency_key IS NOT NULL;

@@ -332,7 +332,9 @@ extension RunMeans {
 extension PipelineError {
     /// Whether the same call may succeed when the database is back.
     var isTransient: Bool {
-        guard self.code == .storageFailed, let error = self.underlying as? PostgresError else { return false }
+        guard self.code == .storageFailed else { return false }
+        if let error = self.underlying as? SQLiteError { return error.isTransient }
+        guard let error = self.underlying as? PostgresError else { return false }
         let codes: Set<PostgresError.Code> = [
             .connectionFailed, .connectionLost, .connectionClosed, .checkoutTimedOut, .tooManyWaiters,
         ]

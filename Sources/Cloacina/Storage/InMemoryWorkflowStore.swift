@@ -118,8 +118,9 @@ extension InMemoryWorkflowStore.State {
         guard let stored = self.pipelines[change.id], stored.epoch == change.epoch,
             stored.revision == change.transition.expectedRevision
         else { return .stale }
-        self.pipelines[change.id] = stored.applying(change)
-        return .applied(stored.request)
+        let changed = stored.applying(change)
+        self.pipelines[change.id] = changed
+        return .applied(changed.request)
     }
 
     fileprivate mutating func delete(_ id: UUID) {
@@ -142,7 +143,6 @@ extension StoredPipeline {
         claimed.epoch += 1
         claimed.owner = claim.runner
         claimed.dueAt = nil
-        claimed.request = nil
         if claimed.startedAt == nil {
             claimed.startedAt = claim.at
             claimed.version = claim.workflows[self.workflow] ?? self.version
@@ -167,7 +167,10 @@ extension StoredPipeline {
         changed.status = change.transition.status
         changed.revision += 1
         changed.dueAt = change.transition.dueAt
-        if change.transition.status != .running { changed.owner = nil }
+        if change.transition.status != .running {
+            changed.owner = nil
+            changed.request = nil
+        }
         if change.transition.status.isTerminal { changed.endedAt = change.at }
         changed.events += change.transition.events
         return changed

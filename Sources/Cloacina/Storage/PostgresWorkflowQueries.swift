@@ -206,11 +206,11 @@ enum PostgresWorkflowQueries {
                     SELECT id FROM cloacina_pipelines
                     WHERE due_at <= $1 AND workflow = ANY ($3)
                         AND (started_at IS NULL OR version = ($4::text[])[array_position($3::text[], workflow)])
-                    ORDER BY priority DESC, due_at LIMIT $2
+                    ORDER BY priority DESC, due_at, id LIMIT $2
                     FOR UPDATE SKIP LOCKED
                 ), claimed AS (
                     UPDATE cloacina_pipelines AS p SET state = 'running', revision = p.revision + 1, epoch = p.epoch + 1,
-                        owner = $5, due_at = NULL, request = NULL,
+                        owner = $5, due_at = NULL,
                         version = CASE WHEN p.started_at IS NULL
                             THEN ($4::text[])[array_position($3::text[], p.workflow)] ELSE p.version END,
                         started_at = CASE WHEN p.started_at IS NULL THEN $1 ELSE p.started_at END

@@ -35,6 +35,13 @@ struct Target: Sendable {
         return copy
     }
 
+    /// Another database of the same server.
+    func inDatabase(_ name: String) -> Target {
+        var copy = self
+        copy.options["dbname"] = name
+        return copy
+    }
+
     /// Keyword and value pairs.
     var connectionString: String {
         self.options.map { keyword, value in

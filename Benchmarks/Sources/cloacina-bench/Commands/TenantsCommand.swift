@@ -154,7 +154,7 @@ struct TenantsCommand: AsyncParsableCommand {
 }
 
 /// Hands out numbers from 0.
-private final class Counter: Sendable {
+final class Counter: Sendable {
     private let value = Atomic<Int>(0)
 
     var count: Int { self.value.load(ordering: .relaxed) }

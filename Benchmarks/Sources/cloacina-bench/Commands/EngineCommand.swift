@@ -1,0 +1,312 @@
+import ArgumentParser
+import Cloacina
+import CloacinaPostgres
+import Foundation
+import Glibc
+import Synchronization
+
+/// Pipelines on PostgreSQL, against pgbench's prepared single-row UPDATE on the same server.
+struct EngineCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "engine", abstract: "Pipelines: latency, throughput and tenants, against pgbench.")
+
+    @OptionGroup var options: BenchOptions
+
+    @Option(help: "How many connections the pool may have.")
+    var connections = 4
+
+    @Option(help: "How many pipelines run at a time where that is measured.")
+    var inFlight = 256
+
+    @Option(help: "How many tenants take turns.")
+    var tenants = 1000
+
+    @Option(help: "How many pipelines the backlog has in each round.")
+    var backlog = 20_000
+
+    @Option(name: .customLong("only"), help: "Only these: chain, drain, flight, tenants, shapes.")
+    var only: [String] = []
+
+    func run() async throws {
+        let target = try self.options.target()
+        func wants(_ part: String) -> Bool { self.only.isEmpty || self.only.contains(part) }
+        try await BenchTenants.with(1, on: target) { tenants in
+            var configuration = PostgresPoolConfiguration(tenants.target.configuration)
+            configuration.maximumConnections = self.connections
+            try await withPool(configuration) { pool in
+                if wants("chain") { try await self.measureChain(tenants, pool) }
+                if wants("drain") { try await self.measureDrain(tenants, pool) }
+                if wants("flight") { try await self.measureInFlight(tenants, pool) }
+                if wants("shapes") { try await self.measureShapes(tenants, pool) }
+            }
+        }
+        if wants("tenants") { try await self.measureTenants(target) }
+    }
+
+    private func runner(
+        _ pool: PostgresPool, _ label: PostgresLabel, _ workflows: Workflow...
+    ) throws -> DefaultRunner {
+        var configuration = RunnerConfiguration()
+        configuration.maximumConcurrentTasks = self.inFlight
+        configuration.maximumQueuedPipelines = 2 * self.inFlight
+        return try DefaultRunner(pool: pool, label: label, workflows: workflows, configuration: configuration)
+    }
+
+    // MARK: Latency
+
+    /// Three tasks in a row, one pipeline at a time, from submission to the observed end.
+    private func measureChain(_ tenants: BenchTenants, _ pool: PostgresPool) async throws {
+        let runner = try self.runner(pool, tenants.labels[0], .chain())
+        let update = tenants.update(clients: 1)
+        let samples = try await self.options.contest.run(
+            "chain of three when idle",
+            [
+                .init("p50 of a chain") { try await Self.latencies(runner, "chain", for: $0).percentile(0.5) },
+                .init("p99 of a chain") { try await Self.latencies(runner, "chain", for: $0).percentile(0.99) },
+                .init("UPDATE") { 1_000 / (try await update.transactionsPerSecond(for: $0)) },
+            ])
+        try samples.figure(
+            "engine.chain.idle", ours: "p50 of a chain", baseline: "UPDATE", unit: "ms",
+            notes: "target ≤ 12; three no-op tasks, four commits; p99 \(samples.spread("p99 of a chain")) ms"
+        ).print()
+    }
+
+    private static func latencies(
+        _ runner: DefaultRunner, _ workflow: String, for slice: Duration
+    ) async throws -> [Double] {
+        let start = ContinuousClock.now
+        var latencies: [Double] = []
+        repeat {
+            let begin = ContinuousClock.now
+            guard try await runner.execute(workflow).status == .completed else { throw WrongAnswer() }
+            latencies.append(begin.duration(to: .now).microseconds / 1_000)
+        } while start.duration(to: .now) < slice
+        return latencies
+    }
+
+    // MARK: Throughput
+
+    /// A backlog of pipelines of one no-op task, drained by one runner.
+    private func measureDrain(_ tenants: BenchTenants, _ pool: PostgresPool) async throws {
+        let count = self.options.quick ? self.backlog / 10 : self.backlog
+        let update = tenants.update(clients: 16)
+        var facts: [String] = []
+        let samples = try await self.options.contest.run(
+            "drain of \(count)",
+            [
+                .init("tasks/s") { slice in
+                    let runner = try self.runner(pool, tenants.labels[0], .single())
+                    try await Self.fill(runner, slice < self.options.contest.slice ? count / 10 : count)
+                    let wal = try await tenants.walPosition()
+                    let cpu = Self.cpuSeconds
+                    let (rate, tasks) = try await self.drain(
+                        runner, slice < self.options.contest.slice ? count / 10 : count)
+                    let perTask = Double(try await tenants.walPosition() - wal) / Double(tasks)
+                    facts.append(
+                        String(
+                            format: "%.3f commits, %.0f B of WAL, %.0f µs of our CPU per task",
+                            Double(runner.writeStatistics.commits) / Double(tasks), perTask,
+                            (Self.cpuSeconds - cpu) / Double(tasks) * 1e6))
+                    return rate
+                },
+                .init("UPDATE") { try await update.transactionsPerSecond(for: $0) },
+            ])
+        try samples.figure(
+            "engine.drain", ours: "tasks/s", baseline: "UPDATE", unit: "tasks/s",
+            notes: "target ≥ 1.0; pgbench with 16 clients; last round: \(facts.last ?? "")"
+        ).print()
+    }
+
+    private static func fill(_ runner: DefaultRunner, _ count: Int) async throws {
+        let next = Counter()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<512 {
+                group.addTask { while next.next() < count { try await runner.enqueue("single") } }
+            }
+            try await group.waitForAll()
+        }
+    }
+
+    /// Serves the queue until it is empty.
+    private func drain(_ runner: DefaultRunner, _ count: Int) async throws -> (Double, Int) {
+        Workflow.done.set(count)
+        let begin = ContinuousClock.now
+        let serving = Task { try await RunnerGroup([runner], drain: .zero).run() }
+        await Workflow.done.wait()
+        let seconds = begin.duration(to: .now).seconds
+        serving.cancel()
+        _ = await serving.result
+        return (Double(count) / seconds, count)
+    }
+
+    /// Chains of three with many in flight.
+    private func measureInFlight(_ tenants: BenchTenants, _ pool: PostgresPool) async throws {
+        let runner = try self.runner(pool, tenants.labels[0], .chain())
+        let update = tenants.update(clients: 16)
+        let samples = try await self.options.contest.run(
+            "chains of three, \(self.inFlight) in flight",
+            [
+                .init("tasks/s") { try await Self.rate(runner, "chain", self.inFlight, for: $0) * 3 },
+                .init("UPDATE") { try await update.transactionsPerSecond(for: $0) },
+            ])
+        let statistics = runner.writeStatistics
+        try samples.figure(
+            "engine.chains", ours: "tasks/s", baseline: "UPDATE", unit: "tasks/s",
+            notes: "target ≥ 0.5; pgbench with 16 clients; "
+                + String(
+                    format: "%.3f commits per task", Double(statistics.commits) / Double(statistics.writes) * 4 / 3)
+        ).print()
+    }
+
+    /// Pipelines ended in a second.
+    private static func rate(
+        _ runner: DefaultRunner, _ workflow: String, _ inFlight: Int, for slice: Duration
+    ) async throws -> Double {
+        let start = ContinuousClock.now
+        let ended = Counter()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<inFlight {
+                group.addTask {
+                    while start.duration(to: .now) < slice {
+                        guard try await runner.execute(workflow).status == .completed else { throw WrongAnswer() }
+                        _ = ended.next()
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        return Double(ended.count) / start.duration(to: .now).seconds
+    }
+
+    // MARK: Shapes
+
+    /// The original's three shapes.
+    private func measureShapes(_ tenants: BenchTenants, _ pool: PostgresPool) async throws {
+        let runner = try self.runner(pool, tenants.labels[0], .single(), .chain(), .diamond())
+        let update = tenants.update(clients: 16)
+        for (shape, tasks) in [("single", 1), ("chain", 3), ("diamond", 5)] {
+            for concurrency in [1, 8, 32, 256] {
+                let samples = try await self.options.contest.run(
+                    "\(shape), \(concurrency) at a time",
+                    [
+                        .init("tasks/s") { try await Self.rate(runner, shape, concurrency, for: $0) * Double(tasks) },
+                        .init("UPDATE") { try await update.transactionsPerSecond(for: $0) },
+                    ])
+                try samples.figure(
+                    "engine.shape.\(shape).\(concurrency)", ours: "tasks/s", baseline: "UPDATE", unit: "tasks/s",
+                    notes: "\(tasks) no-op tasks; pgbench with 16 clients"
+                ).print()
+            }
+        }
+    }
+
+    // MARK: Tenants
+
+    /// Many tenants in turn, against one.
+    private func measureTenants(_ target: Target) async throws {
+        let count = self.options.quick ? min(20, self.tenants) : self.tenants
+        try await BenchTenants.with(count, on: target) { tenants in
+            var configuration = PostgresPoolConfiguration(tenants.target.configuration)
+            configuration.maximumConnections = 8
+            try await withPool(configuration) { pool in
+                let runners = try tenants.labels.map { try self.runner(pool, $0, .chain()) }
+                let samples = try await self.options.contest.run(
+                    "\(count) tenants in turn",
+                    [
+                        .init("many") { try await self.turns(runners, for: $0) * 3 },
+                        .init("one") { try await self.turns([runners[0]], for: $0) * 3 },
+                    ])
+                try samples.figure(
+                    "engine.tenants", ours: "many", baseline: "one", unit: "tasks/s",
+                    notes: "target ≥ 0.5; chains of three, 256 in flight, each of the next tenant; 8 connections"
+                ).print()
+            }
+        }
+    }
+
+    private func turns(_ runners: [DefaultRunner], for slice: Duration) async throws -> Double {
+        let start = ContinuousClock.now
+        let next = Counter()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<self.inFlight {
+                group.addTask {
+                    while start.duration(to: .now) < slice {
+                        let runner = runners[next.next() % runners.count]
+                        guard try await runner.execute("chain").status == .completed else { throw WrongAnswer() }
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        return Double(next.count) / start.duration(to: .now).seconds
+    }
+
+    /// The processor time this process has used.
+    private static var cpuSeconds: Double {
+        var usage = rusage()
+        unsafe getrusage(RUSAGE_SELF.rawValue, &usage)
+        func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
+        return seconds(usage.ru_utime) + seconds(usage.ru_stime)
+    }
+}
+
+extension Workflow {
+    /// Counts the single tasks that have run.
+    static let done = Countdown()
+
+    static func single() throws -> Workflow {
+        try Workflow("single") { WorkflowTask("a") { _ in Self.done.count() } }
+    }
+
+    static func chain() throws -> Workflow {
+        try Workflow("chain") {
+            WorkflowTask("a") { _ in }
+            WorkflowTask("b", after: "a") { _ in }
+            WorkflowTask("c", after: "b") { _ in }
+        }
+    }
+
+    /// One, three side by side, and one that merges.
+    static func diamond() throws -> Workflow {
+        try Workflow("diamond") {
+            WorkflowTask("a") { _ in }
+            WorkflowTask("b1", after: "a") { _ in }
+            WorkflowTask("b2", after: "a") { _ in }
+            WorkflowTask("b3", after: "a") { _ in }
+            WorkflowTask("c", after: "b1", "b2", "b3") { _ in }
+        }
+    }
+}
+
+/// Wakes one waiter when as much has been counted as was said.
+final class Countdown: Sendable {
+    private let state = Mutex((left: 0, waiter: CheckedContinuation<Void, Never>?.none))
+
+    func set(_ count: Int) { self.state.withLock { $0.left = count } }
+
+    func count() {
+        let waiter = self.state.withLock { state -> CheckedContinuation<Void, Never>? in
+            state.left -= 1
+            return state.left == 0 ? state.waiter.take() : nil
+        }
+        waiter?.resume()
+    }
+
+    func wait() async {
+        await withCheckedContinuation { continuation in
+            let isOver = self.state.withLock { state in
+                if state.left > 0 { state.waiter = continuation }
+                return state.left <= 0
+            }
+            if isOver { continuation.resume() }
+        }
+    }
+}
+
+extension [Double] {
+    func percentile(_ share: Double) -> Double {
+        guard !self.isEmpty else { return 0 }
+        let sorted = self.sorted()
+        return sorted[Swift.min(sorted.count - 1, Int(Double(sorted.count) * share))]
+    }
+}

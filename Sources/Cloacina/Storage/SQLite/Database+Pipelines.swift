@@ -1,0 +1,99 @@
+import FoundationEssentials
+import GRDB
+
+/// What the store's methods do inside a transaction.
+extension Database {
+    func create(_ new: NewPipeline) throws -> Creation {
+        let key = new.options.idempotencyKey?.sqliteText ?? nil
+        try self.run(
+            SQLiteQueries.create,
+            [
+                new.id, new.workflow.sqliteText, new.version.sqliteText, new.owner, new.options.priority,
+                new.dueAt?.sqliteMicroseconds, new.at.sqliteMicroseconds, new.options.timeout?.wholeMilliseconds, key,
+                new.input.jsonText,
+            ])
+        guard self.changesCount > 0 else {
+            let existing = try self.rows(SQLiteQueries.existing, [new.id, key]) { try $0.value(UUID.self) }
+            return .exists(existing.first ?? new.id)
+        }
+        try self.note([new.event], of: new.id, revision: 1)
+        return .created
+    }
+
+    func apply(_ change: PipelineChange) throws -> StoreOutcome {
+        let transition = change.transition
+        let requests = try self.rows(
+            SQLiteQueries.apply,
+            [
+                change.id, transition.expectedRevision, change.epoch, transition.status.rawValue,
+                transition.dueAt?.sqliteMicroseconds,
+                transition.status.isTerminal ? change.at.sqliteMicroseconds : nil,
+            ]
+        ) { try $0.optional(String.self) }
+        guard let request = requests.first else { return .stale }
+        try self.note(transition.events, of: change.id, revision: transition.expectedRevision + 1)
+        return .applied(request.flatMap { PipelineRequest(rawValue: $0) })
+    }
+
+    /// Adds lines to a history.
+    func note(_ events: [PipelineEvent], of pipeline: UUID, revision: Int) throws {
+        for (position, event) in events.enumerated() {
+            let delta = event.delta.flatMap { $0.isEmpty ? nil : $0.jsonText }
+            try self.run(
+                SQLiteQueries.happened,
+                [
+                    pipeline, revision, position, event.kind.rawValue, event.task?.sqliteText ?? nil, event.attempt,
+                    event.worker, event.startedAt?.sqliteMicroseconds, event.at.sqliteMicroseconds,
+                    event.dueAt?.sqliteMicroseconds, event.detail?.sqliteText ?? nil, delta,
+                ])
+        }
+    }
+
+    func history(of pipeline: UUID) throws -> [PipelineEvent] {
+        try self.rows(SQLiteQueries.history, [pipeline]) { try PipelineEvent(&$0) }
+    }
+
+    /// What a runner may claim, in order.
+    func due<Value>(
+        for claim: QueueClaim, limit: Int, _ read: (inout SQLiteRow) throws -> Value
+    ) throws -> [Value] {
+        var due: [Value] = []
+        try self.forEach(SQLiteQueries.due, [claim.at.sqliteMicroseconds]) { row in
+            var head = row
+            let (_, workflow, version) = (try head.value(UUID.self), try head.text(), try head.text())
+            let hasBegun = try head.optionalDate() != nil
+            guard let known = claim.workflows[workflow], !hasBegun || known == version else { return true }
+            due.append(try read(&row))
+            return due.count < limit
+        }
+        return due
+    }
+
+    func pipeline(_ id: UUID) throws -> StoredPipeline? {
+        try self.rows(SQLiteQueries.load, [id]) { try StoredPipeline(&$0) }.first
+    }
+
+    func claim(_ pipeline: StoredPipeline, for claim: QueueClaim) throws -> StoredPipeline {
+        var claimed = pipeline
+        claimed.status = .running
+        claimed.revision += 1
+        claimed.epoch += 1
+        claimed.owner = claim.runner
+        claimed.dueAt = nil
+        if claimed.startedAt == nil {
+            claimed.startedAt = claim.at
+            claimed.version = claim.workflows[claimed.workflow] ?? claimed.version
+        }
+        try self.run(
+            SQLiteQueries.claim,
+            [claimed.id, claim.runner, claimed.version.sqliteText, claimed.startedAt?.sqliteMicroseconds])
+        let start = PipelineEvent(.pipelineStarted, worker: claim.runner, at: claim.at)
+        try self.note([start], of: claimed.id, revision: claimed.revision)
+        // A pipeline that was queued and claimed has nothing else to tell.
+        claimed.events =
+            claimed.revision > 2
+            ? try self.history(of: claimed.id)
+            : [PipelineEvent(.pipelineQueued, at: pipeline.createdAt, dueAt: pipeline.dueAt), start]
+        return claimed
+    }
+}

@@ -1,0 +1,152 @@
+import FoundationEssentials
+import GRDB
+
+/// The SQL of ``SQLiteWorkflowStore``, all of it with the file's own plans: rows by their whole key, the queue by its index.
+///
+/// Text that people write may hold NUL, at which the library below would cut it off. So it is bound as bytes where it has one
+/// and read as bytes always; the casts say so.
+enum SQLiteQueries {
+    /// What every connection begins with. It waits for locks from the start, for what follows reads the file; a schema that
+    /// was tampered with must not run functions.
+    static func settings(_ configuration: SQLiteConfiguration) -> String {
+        """
+        PRAGMA busy_timeout = \(min(configuration.busyTimeout.wholeMilliseconds, 86_400_000));
+        PRAGMA synchronous = \(configuration.synchronous.rawValue);
+        PRAGMA trusted_schema = OFF;
+        PRAGMA cell_size_check = ON;
+        PRAGMA journal_size_limit = 16777216;
+        """
+    }
+
+    // MARK: Writing
+
+    static let create = """
+        INSERT INTO cloacina_pipelines (id, workflow, version, state, revision, epoch, recoveries, priority, owner, due_at,
+            created_at, started_at, timeout_ms, idempotency_key, input)
+        VALUES (?1, CAST(?2 AS TEXT), CAST(?3 AS TEXT), CASE WHEN ?4 IS NULL THEN 'queued' ELSE 'running' END, 1,
+            CASE WHEN ?4 IS NULL THEN 0 ELSE 1 END, 0, ?5, ?4, ?6, ?7, CASE WHEN ?4 IS NOT NULL THEN ?7 END, ?8,
+            CAST(?9 AS TEXT), ?10)
+        ON CONFLICT DO NOTHING
+        """
+
+    /// Whom a new pipeline collides with: its own id first, then its key's.
+    static let existing = """
+        SELECT id FROM cloacina_pipelines WHERE id = ?1
+        UNION ALL SELECT id FROM cloacina_pipelines WHERE idempotency_key = CAST(?2 AS TEXT)
+        """
+
+    static let happened = """
+        INSERT INTO cloacina_events (pipeline_id, revision, position, kind, task, attempt, worker, started_at, at, due_at,
+            detail, delta)
+        VALUES (?1, ?2, ?3, ?4, CAST(?5 AS TEXT), ?6, ?7, ?8, ?9, ?10, CAST(?11 AS TEXT), ?12)
+        """
+
+    /// One transition, if revision and epoch are as expected; a row says that they are.
+    static let apply = """
+        UPDATE cloacina_pipelines SET revision = revision + 1, state = ?4, due_at = ?5, ended_at = coalesce(?6, ended_at),
+            owner = CASE ?4 WHEN 'running' THEN owner END, request = CASE ?4 WHEN 'running' THEN request END
+        WHERE id = ?1 AND revision = ?2 AND epoch = ?3
+        RETURNING request
+        """
+
+    static let claim = """
+        UPDATE cloacina_pipelines SET state = 'running', revision = revision + 1, epoch = epoch + 1, owner = ?2, due_at = NULL,
+            version = CAST(?3 AS TEXT), started_at = ?4
+        WHERE id = ?1
+        """
+
+    static let ask = "UPDATE cloacina_pipelines SET request = ?2 WHERE id = ?1 AND state = 'running'"
+
+    static let beat = """
+        INSERT INTO cloacina_runners (id, beats, seen_at) VALUES (?1, 1, ?2)
+        ON CONFLICT (id) DO UPDATE SET beats = beats + 1, seen_at = excluded.seen_at
+        """
+
+    static let leave = "DELETE FROM cloacina_runners WHERE id = ?1"
+
+    static let recover = """
+        UPDATE cloacina_pipelines SET state = 'queued', revision = revision + 1, owner = NULL, due_at = ?2,
+            recoveries = recoveries + 1
+        WHERE id = ?1
+        """
+
+    static let deleteEvents = "DELETE FROM cloacina_events WHERE pipeline_id = ?1"
+    static let deletePipeline = "DELETE FROM cloacina_pipelines WHERE id = ?1 AND ended_at < ?2"
+
+    // MARK: Reading
+
+    private static let pipelineColumns = """
+        id, CAST(workflow AS BLOB), CAST(version AS BLOB), started_at, state, revision, epoch, owner, recoveries, priority,
+        timeout_ms, input, created_at, ended_at, due_at, request, CAST(idempotency_key AS BLOB)
+        """
+
+    static let load = "SELECT \(pipelineColumns) FROM cloacina_pipelines WHERE id = ?1"
+
+    static let history = """
+        SELECT kind, CAST(task AS BLOB), attempt, worker, started_at, at, CAST(detail AS BLOB), delta, due_at
+        FROM cloacina_events WHERE pipeline_id = ?1 ORDER BY revision, position
+        """
+
+    /// What waits, in the order in which it is claimed. Who claims reads on until it has enough of what it knows.
+    static let due = """
+        SELECT \(pipelineColumns) FROM cloacina_pipelines WHERE due_at <= ?1 AND state = 'queued'
+        ORDER BY priority DESC, due_at, id
+        """
+
+    static let request = "SELECT request FROM cloacina_pipelines WHERE id = ?1 AND owner = ?2 AND request IS NOT NULL"
+
+    static let beats = "SELECT id, beats FROM cloacina_runners"
+
+    /// Also the owners of running pipelines that never said anything; that reads all pipelines.
+    static let beatsOfEveryOwner = """
+        SELECT id, beats FROM cloacina_runners
+        UNION ALL
+        SELECT DISTINCT owner, 0 FROM cloacina_pipelines
+        WHERE state = 'running' AND owner IS NOT NULL AND owner NOT IN (SELECT id FROM cloacina_runners)
+        """
+
+    static let beatsOfRunner = "SELECT beats FROM cloacina_runners WHERE id = ?1"
+
+    static let lost = "SELECT id, revision FROM cloacina_pipelines WHERE state = 'running' AND owner = ?1 ORDER BY id"
+
+    static let list = """
+        SELECT id, CAST(workflow AS BLOB), CAST(version AS BLOB), state, created_at, started_at, ended_at, recoveries
+        FROM cloacina_pipelines
+        WHERE id < ?1 AND (?2 IS NULL OR workflow = CAST(?2 AS TEXT))
+            AND (?3 IS NULL OR state IN (SELECT value FROM json_each(?3)))
+        ORDER BY id DESC LIMIT ?4
+        """
+
+    static let ended = "SELECT id FROM cloacina_pipelines WHERE ended_at < ?1 ORDER BY id LIMIT ?2"
+}
+
+/// A value that SQL is given.
+typealias SQLiteBind = (any DatabaseValueConvertible)?
+
+extension Database {
+    /// Runs a statement that stays prepared.
+    func run(_ sql: String, _ binds: [SQLiteBind]) throws {
+        try self.cachedStatement(sql: sql).execute(arguments: StatementArguments(binds))
+    }
+
+    /// Hands each row of an answer to a closure, until it says that it has enough.
+    func forEach(_ sql: String, _ binds: [SQLiteBind], _ body: (inout SQLiteRow) throws -> Bool) throws {
+        let rows = try Row.fetchCursor(self.cachedStatement(sql: sql), arguments: StatementArguments(binds))
+        while let row = try rows.next() {
+            var reader = SQLiteRow(row)
+            guard try body(&reader) else { return }
+        }
+    }
+
+    /// All rows of an answer.
+    func rows<Value>(
+        _ sql: String, _ binds: [SQLiteBind], _ read: (inout SQLiteRow) throws -> Value
+    ) throws -> [Value] {
+        var values: [Value] = []
+        try self.forEach(sql, binds) { row in
+            values.append(try read(&row))
+            return true
+        }
+        return values
+    }
+}

@@ -1,0 +1,142 @@
+package import FoundationEssentials
+import GRDB
+
+/// Keeps the pipelines of one tenant in one file. Several processes may share it.
+package struct SQLiteWorkflowStore: WorkflowStore {
+    let database: SQLiteDatabase
+
+    /// Opens a file, makes it when it is missing, and brings its tables up to date.
+    package init(
+        opening url: URL, configuration: SQLiteConfiguration = SQLiteConfiguration(), fileID: String = #fileID,
+        line: Int = #line
+    ) async throws(PipelineError) {
+        do {
+            self.database = try await SQLiteDatabase.open(Self.path(of: url), configuration: configuration)
+        } catch let error as PipelineError {
+            throw PipelineError(
+                error.code, error.message, underlying: error.underlying, fileID: fileID, line: line)
+        } catch {
+            throw PipelineError(
+                .storageFailed, "the file can't be opened", underlying: error, fileID: fileID, line: line)
+        }
+    }
+
+    private static func path(of url: URL) throws(SQLiteError) -> String {
+        guard url.isFileURL, url.query == nil, url.fragment == nil else {
+            throw SQLiteError(.invalidPath, "the URL is no file's, or has a query or a fragment")
+        }
+        let path = url.path(percentEncoded: false)
+        guard path.utf8.first == UInt8(ascii: "/"), path.utf8.last != UInt8(ascii: "/"), !path.utf8.contains(0) else {
+            throw SQLiteError(.invalidPath, "the path is a directory's or has a NUL character")
+        }
+        return path
+    }
+
+    package func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
+        try await self.database.write { database in try pipelines.map { try database.create($0) } }
+    }
+
+    package func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
+        try await self.database.write { database in try changes.map { try database.apply($0) } }
+    }
+
+    package func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
+        guard claim.limit > 0, !claim.workflows.isEmpty else { return [] }
+        let isNeeded: @Sendable (Database) throws -> Bool = { database in
+            try !database.due(for: claim, limit: 1) { _ in true }.isEmpty
+        }
+        return try await self.database.write(if: isNeeded, else: []) { database in
+            let due = try database.due(for: claim, limit: claim.limit) { try StoredPipeline(&$0) }
+            return try due.map { try database.claim($0, for: claim) }
+        }
+    }
+
+    package func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline? {
+        try await self.database.read { database in
+            var pipeline = try database.pipeline(id)
+            pipeline?.events = try database.history(of: id)
+            return pipeline
+        }
+    }
+
+    package func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
+        try await self.database.write { try $0.run(SQLiteQueries.ask, [id, request.rawValue]) }
+    }
+
+    package func beat(
+        _ runner: UUID, pipelines: [UUID], at: Date
+    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
+        try await self.database.write { database in
+            try database.run(SQLiteQueries.beat, [runner, at.sqliteMicroseconds])
+            var requests: [UUID: PipelineRequest] = [:]
+            for id in pipelines {
+                try database.forEach(SQLiteQueries.request, [id, runner]) { row in
+                    requests[id] = PipelineRequest(rawValue: try row.value())
+                    return false
+                }
+            }
+            return requests
+        }
+    }
+
+    package func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
+        let query = everyOwner ? SQLiteQueries.beatsOfEveryOwner : SQLiteQueries.beats
+        return try await self.database.read { database in
+            let beats = try database.rows(query, []) { (try $0.value(UUID.self), try $0.value(Int.self)) }
+            return Dictionary(beats) { known, _ in known }
+        }
+    }
+
+    package func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
+        try await self.database.write { database in
+            let known = try database.rows(SQLiteQueries.beatsOfRunner, [runner]) { try $0.value(Int.self) }.first
+            guard known ?? 0 == beats else { return 0 }
+            try database.run(SQLiteQueries.leave, [runner])
+            let lost = try database.rows(SQLiteQueries.lost, [runner]) { row in
+                (id: try row.value(UUID.self), revision: try row.value(Int.self))
+            }
+            for pipeline in lost {
+                try database.run(SQLiteQueries.recover, [pipeline.id, at.sqliteMicroseconds])
+                let event = PipelineEvent(.pipelineRecovered, worker: runner, at: at)
+                try database.note([event], of: pipeline.id, revision: pipeline.revision + 1)
+            }
+            return lost.count
+        }
+    }
+
+    package func leave(_ runner: UUID) async throws(PipelineError) {
+        try await self.database.write { try $0.run(SQLiteQueries.leave, [runner]) }
+    }
+
+    package func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
+        // Comes after every id.
+        let end = Data(repeating: 0xFF, count: 17)
+        let states = query.statuses.map { #""\#($0.rawValue)""# }.joined(separator: ",")
+        let binds: [(any DatabaseValueConvertible & Sendable)?] = [
+            query.after ?? end, query.workflow.map { Data($0.utf8) }, states.isEmpty ? nil : "[\(states)]",
+            max(0, query.limit),
+        ]
+        return try await self.database.read { database in
+            try database.rows(SQLiteQueries.list, binds) { try PipelineSummary(&$0) }
+        }
+    }
+
+    /// Looks for what is old without a lock, and then deletes it in one transaction.
+    package func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int {
+        let time = endedBefore.sqliteMicroseconds
+        let old = try await self.database.read { database in
+            try database.rows(SQLiteQueries.ended, [time, max(0, limit)]) { try $0.value(UUID.self) }
+        }
+        guard !old.isEmpty else { return 0 }
+        return try await self.database.write { database in
+            var pruned = 0
+            for id in old {
+                try database.run(SQLiteQueries.deletePipeline, [id, time])
+                guard database.changesCount > 0 else { continue }
+                try database.run(SQLiteQueries.deleteEvents, [id])
+                pruned += 1
+            }
+            return pruned
+        }
+    }
+}
