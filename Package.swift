@@ -10,6 +10,7 @@ let package = Package(
         .library(name: "CloacinaPostgres", targets: ["CloacinaPostgres"]),
         .library(name: "CloacinaSchema", targets: ["CloacinaSchema"]),
         .library(name: "CloacinaTenancy", targets: ["CloacinaTenancy"]),
+        .library(name: "CloacinaTesting", targets: ["CloacinaTesting"]),
         .executable(name: "cloacina-admin", targets: ["cloacina-admin"]),
     ],
     dependencies: [
@@ -83,10 +84,16 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ]
         ),
+        .target(
+            name: "CloacinaTesting",
+            dependencies: [
+                "Cloacina", "CloacinaPostgres", "CloacinaSchema", "CloacinaTenancy", "CloacinaWorkflow",
+            ]
+        ),
         .executableTarget(
             name: "cloacina-admin",
             dependencies: [
-                "CloacinaPostgres", "CloacinaSchema", "CloacinaTenancy",
+                "Cloacina", "CloacinaPostgres", "CloacinaSchema", "CloacinaTenancy", "CloacinaWorkflow",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -105,6 +112,11 @@ let package = Package(
             exclude: ["migrations", "README.md"]
         ),
         .target(name: "TestSupport", path: "Tests/TestSupport"),
+        .executableTarget(
+            name: "crash-process",
+            dependencies: ["Cloacina", "CloacinaPostgres"],
+            path: "Tests/CrashProcess"
+        ),
         .testTarget(
             name: "CloacinaMacrosTests",
             dependencies: [
@@ -131,10 +143,12 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]
         ),
+        .testTarget(name: "CloacinaTestingTests", dependencies: ["CloacinaTesting", "Cloacina", "TestSupport"]),
         .testTarget(
             name: "AdminTests",
             dependencies: [
-                "cloacina-admin", "CloacinaTenancy", "CloacinaSchema", "CloacinaPostgres",
+                "Cloacina", "cloacina-admin", "CloacinaTenancy", "CloacinaSchema", "CloacinaPostgres",
+                "CloacinaWorkflow",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),
@@ -142,7 +156,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "Cloacina", "CloacinaPostgres", "CloacinaSchema", "CloacinaTenancy", "cloacina-admin", "TestSupport",
+                "Cloacina", "CloacinaPostgres", "CloacinaSchema", "CloacinaTenancy", "CloacinaTesting",
+                "cloacina-admin", "crash-process", "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ]

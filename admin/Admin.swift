@@ -12,6 +12,7 @@ struct CloacinaAdmin: AsyncParsableCommand {
               cloacina-admin bootstrap
               cloacina-admin tenant create acme --credentials-file acme.json
               cloacina-admin migrate status --output json
+              cloacina-admin execution list --tenant acme --state failed
               cloacina-admin tenant drop acme --confirm acme
 
             The administrator's connection is --database-url, else CLOACINA_DATABASE_URL, else libpq's own environment \
@@ -21,7 +22,9 @@ struct CloacinaAdmin: AsyncParsableCommand {
 
             Completion for your shell: cloacina-admin --generate-completion-script bash (or zsh, fish).
             """,
-        subcommands: [Bootstrap.self, TenantCommand.self, Migrate.self, Dev.self])
+        subcommands: [
+            Bootstrap.self, TenantCommand.self, Migrate.self, ExecutionCommand.self, WorkflowCommand.self, Dev.self,
+        ])
 
     /// Parses, runs, and ends the process with the status of ``CommandStatus``.
     static func main() async {

@@ -1,3 +1,4 @@
+import Cloacina
 import CloacinaPostgres
 import CloacinaSchema
 import CloacinaTenancy
@@ -24,6 +25,7 @@ struct Failure: Equatable {
         case let error as AdminError: self.init(administration: error)
         case let error as MigrationError: self.init(migration: error)
         case let error as PostgresError: self.init(driver: error)
+        case let error as PipelineError: self.init(pipeline: error)
         case is CancellationError: self.init(.failed, "interrupted")
         default: self.init(.failed, String(describing: error))
         }
@@ -36,6 +38,7 @@ struct Failure: Equatable {
         switch error {
         case let error as AdminError: error.underlying.flatMap(self.serverWords)
         case let error as MigrationError: error.underlying.flatMap(self.serverWords)
+        case let error as PipelineError: error.underlying.flatMap(self.serverWords)
         case let error as PostgresError:
             // Where there is neither, what could not be decoded is worth knowing.
             (error.serverMessage ?? (error.code == .rejectedByServer ? nil : error.description)).map { words in
@@ -52,6 +55,7 @@ struct Failure: Equatable {
         case let error as AdminError: error.code == .cancelled
         case let error as MigrationError: error.code == .cancelled
         case let error as PostgresError: error.code == .cancelled
+        case let error as PipelineError: error.code == .cancelled || error.underlying.map(self.isCancellation) ?? false
         default: false
         }
     }
@@ -88,6 +92,18 @@ struct Failure: Equatable {
             default: .failed
             }
         self.init(status, error.description)
+    }
+
+    private init(pipeline error: PipelineError) {
+        let cause = error.underlying as? PostgresError
+        let hint: String? =
+            switch cause?.sqlState {
+            case "42501": "reading takes on the tenant's owner role, which `tenant show` names: GRANT it to this login"
+            case "3F000", "42P01", "42703": "the tenant's schema is missing or behind: `migrate status` tells"
+            default: nil
+            }
+        let status = error.underlying.map { Failure($0).status } ?? .failed
+        self.init(status, error.description, hint: hint)
     }
 
     private init(driver error: PostgresError) {

@@ -361,6 +361,19 @@ import Testing
         #expect(self.lines(&machine) == ["task completed a", "task started b", "task completed b"])
     }
 
+    @Test func whatAnOwnCommitMadeReadyMayHaveBegunToo() throws {
+        let workflow = try Self.workflow(["first": [], "pay": ["first"], "left": ["pay"], "right": ["pay"]])
+        // The completion of pay was committed with its own writes; the others' by the runner.
+        var history = PipelineHistory()
+        for event in [
+            self.event(.taskCompleted, "first"), self.event(.taskCompleted, "left"), self.event(.pipelineRecovered),
+        ] { history.append(event) }
+        history.appendOwnCommit(self.event(.taskCompleted, "pay"))
+        var machine = self.resumed(workflow, history.events)
+        #expect(self.begin(&machine) == [3])
+        #expect(machine.tasks[3].attempt == 2)
+    }
+
     @Test func whatKillsProcessAfterProcessIsAbandonedAndTheRestGoesOn() throws {
         let workflow = try Self.workflow(["poison": [], "good": []])
         var events = [self.event(.pipelineRecovered)]
@@ -376,6 +389,21 @@ import Testing
         #expect(self.begin(&machine) == [1])
         machine.receive(self.completed(1, attempt: machine.tasks[1].attempt))
         #expect(self.lines(&machine).last == "pipeline failed")
+    }
+
+    /// A later attempt can kill as well as the first: it is a suspect when its time had come, and its number is spent.
+    @Test func anAttemptThatWasDueAtACrashIsASuspect() throws {
+        let workflow = try Self.workflow(["t": [], "u": ["t"]])
+        for (due, isSuspect) in [(self.now, true), (self.now.addingTimeInterval(1), false)] {
+            let retrying = PipelineEvent(
+                .taskRetrying, task: "t", attempt: 1, worker: self.worker, at: self.now, detail: "once", dueAt: due)
+            var machine = self.resumed(workflow, [retrying, self.event(.pipelineRecovered)])
+            #expect(machine.tasks[0].state == (isSuspect ? .ready : .retrying(due: due)))
+            if !isSuspect { machine.receive(.retryDue(position: 0, attempt: 1)) }
+            #expect(self.begin(&machine) == [0])
+            #expect(machine.tasks[0].attempt == (isSuspect ? 3 : 2))
+            #expect(self.lines(&machine) == (isSuspect ? ["task started t"] : []))
+        }
     }
 
     @Test func aCancelThatWasUnderWayGoesOnAfterACrash() throws {

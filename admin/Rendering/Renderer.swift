@@ -49,6 +49,15 @@ struct Renderer {
         }
     }
 
+    /// Prints one answer that people read as several tables, an empty line between them: in JSON, one object.
+    func show(_ answer: some Encodable, tables: @autoclosure () -> [TextTable]) throws {
+        switch self.format {
+        case .table: self.console.data(tables().map(\.text).joined(separator: "\n"))
+        case .json: self.console.data(try Self.json(answer, indented: true))
+        case .ndjson: self.console.data(try Self.json(answer, indented: false))
+        }
+    }
+
     /// Prints statements that would run: a script, a JSON array of strings, or one JSON string a line.
     func show(statements: [String]) throws {
         switch self.format {

@@ -75,8 +75,8 @@ package struct PipelineStateMachine: Sendable {
 
     /// Takes up a pipeline from its history.
     ///
-    /// A task during which process after process died, with nothing else of the pipeline running, fails after
-    /// `maximumRecoveries` such deaths.
+    /// A task during which process after process died, with nothing else of the pipeline running, is begun again after
+    /// `maximumRecoveries` such deaths, and fails with the next.
     package init(
         workflow: Workflow, input: Context, worker: UUID, resuming stored: StoredPipeline, maximumRecoveries: Int,
         at now: Date
@@ -475,6 +475,7 @@ extension PipelineStateMachine {
         case .pipelineCancelling: self.stop = .cancelled
         case .pipelineTimedOut: self.stop = .timedOut
         case .pipelineRecovered:
+            let mayHaveBegun = self.suspects.isEmpty
             for position in self.tasks.indices {
                 switch self.tasks[position].state {
                 case .running:  // said to have begun, and so one of the suspects already
@@ -482,7 +483,10 @@ extension PipelineStateMachine {
                     self.tasks[position].state = .ready
                     self.suspects.insert(position)
                 case .ready:
-                    if self.suspects.isEmpty { self.tasks[position].attempt += 1 }
+                    if mayHaveBegun { self.tasks[position].attempt += 1 }
+                case .retrying(let due) where mayHaveBegun && due <= event.at:
+                    self.tasks[position].attempt += 1
+                    self.tasks[position].state = .ready
                 default: break
                 }
             }

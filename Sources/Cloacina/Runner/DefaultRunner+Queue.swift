@@ -57,7 +57,7 @@ extension DefaultRunner {
         if self.state.withLock({ $0.serves }) {
             guard delay > .zero else { return self.wake() }
             // Not waited for: whoever puts something into the queue goes on.
-            Task {
+            Task(executorPreference: self.clock.executor) {
                 try? await self.clock.sleep(for: delay)
                 self.wake()
             }
@@ -80,7 +80,7 @@ extension DefaultRunner {
             return true
         }
         // Ends by itself when the queue is empty or the runner has its fill.
-        if mustStart { Task { await self.pump() } }
+        if mustStart { Task(executorPreference: self.clock.executor) { await self.pump() } }
     }
 
     private func pump() async {
@@ -127,7 +127,7 @@ extension DefaultRunner {
             return true
         }
         // Ends by itself when the runner has nothing to do.
-        if mustStart { Task { await self.beat() } }
+        if mustStart { Task(executorPreference: self.clock.executor) { await self.beat() } }
     }
 
     private func beat() async {
@@ -150,6 +150,12 @@ extension DefaultRunner {
             }
             if mustEnd { return }
         }
+    }
+
+    /// Looks once after the queue and after runners that died, as a ``RunnerGroup`` does again and again: for tests.
+    package func serveOnce() async {
+        self.state.withLock { $0.serves = true }
+        _ = await self.sweep()
     }
 
     /// Looks after the queue and after runners that died. What is slow is done now and then only.
@@ -211,7 +217,7 @@ extension DefaultRunner {
             return Array(state.active.values)
         }
         for run in active { run.mailbox.post(.release) }
-        let timer = Task { [clock = self.clock] in
+        let timer = Task(executorPreference: self.clock.executor) { [clock = self.clock] in
             do { try await clock.sleep(for: drain) } catch { return }
             for run in active { run.mailbox.post(.interrupt) }
         }

@@ -86,7 +86,7 @@ public final class DefaultRunner: PipelineExecutor {
         fileID: String = #fileID, line: Int = #line
     ) throws(PipelineError) {
         self.store = store
-        self.writer = WriteBatcher(store)
+        self.writer = WriteBatcher(store, executor: clock.executor)
         self.database = database
         self.configuration = configuration
         self.logger = logger ?? .silent
@@ -224,7 +224,7 @@ extension DefaultRunner {
     ) {
         let mailbox = Mailbox()
         self.state.withLock { state in
-            let task = Task {
+            let task = Task(executorPreference: self.clock.executor) {
                 var run = PipelineRun(
                     pipeline, workflow: workflow, worker: self.id, means: self.means, mailbox: mailbox,
                     observe: observe)

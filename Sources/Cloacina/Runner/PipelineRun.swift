@@ -147,7 +147,8 @@ extension PipelineRun {
             executionID: self.pipeline.id, workflow: self.pipeline.workflow, task: task.id, attempt: start.attempt,
             resource: resource)
         // Not a child: code that ignores its cancellation must not hold up the pipeline's end.
-        let running = Task { [mailbox = self.mailbox, clock = self.means.clock] in
+        let clock = self.means.clock
+        let running = Task(executorPreference: clock.executor) { [mailbox = self.mailbox] in
             var attempt = await HeldSlot.$current.withValue(slot) {
                 await Attempt.run(task, start: start, given: given, scope: scope, clock: clock)
             }
@@ -171,7 +172,7 @@ extension PipelineRun {
         let isAccepted = self.machine.receive(
             .ended(
                 position: attempt.position, attempt: attempt.number, outcome: outcome, startedAt: attempt.startedAt,
-                at: attempt.endedAt, random: .random(in: .min ... .max)))
+                at: attempt.endedAt, random: self.means.clock.random()))
         if isAccepted, let output = attempt.output { self.machine.remember(output, of: attempt.position) }
     }
 
@@ -185,19 +186,19 @@ extension PipelineRun {
         self.machine.receive(
             .ended(
                 position: position, attempt: attempt, outcome: .failed(failure),
-                startedAt: running.startedAt, at: now, random: .random(in: .min ... .max)))
+                startedAt: running.startedAt, at: now, random: self.means.clock.random()))
     }
 
     /// Asks what runs to stop, and sets it a time.
     private mutating func stopRunning() {
         guard !self.running.isEmpty else { return }
-        for running in self.running.values { running.task.cancel() }
+        for (_, running) in self.running.sorted(by: { $0.key < $1.key }) { running.task.cancel() }
         self.timers.append(self.timer(self.means.configuration.cancellationGrace, .graceOver))
     }
 
     /// Waits no longer for what runs; the machine has taken note already.
     private mutating func abandonRunning() {
-        for running in self.running.values {
+        for (_, running) in self.running.sorted(by: { $0.key < $1.key }) {
             running.task.cancel()
             running.timer?.cancel()
             running.slot.release()
@@ -206,7 +207,7 @@ extension PipelineRun {
     }
 
     private func timer(_ delay: Duration, _ mail: Mailbox.Mail) -> Task<Void, Never> {
-        Task { [mailbox = self.mailbox, clock = self.means.clock] in
+        Task(executorPreference: self.means.clock.executor) { [mailbox = self.mailbox, clock = self.means.clock] in
             do { try await clock.sleep(for: delay) } catch { return }
             mailbox.post(mail)
         }
@@ -291,14 +292,15 @@ extension PipelineRun {
         let task = self.machine.workflow.tasks[position]
         let scope = TaskScope(
             executionID: self.pipeline.id, workflow: self.pipeline.workflow, task: task.id, attempt: event.attempt)
+        let executor = self.means.clock.executor
         if event.kind == .taskCompleted, let handler = task.onSuccess {
             let context = self.machine.contextAfter(position)
-            self.callbacks.append(Task { await handler(scope, context) })
+            self.callbacks.append(Task(executorPreference: executor) { await handler(scope, context) })
         } else if event.kind == .taskFailed, let handler = task.onFailure {
             let failure =
                 self.failures[position]
                 ?? TaskFailure(text: event.detail ?? "", typeName: "TaskAbandoned", isTransient: false)
-            self.callbacks.append(Task { await handler(scope, failure) })
+            self.callbacks.append(Task(executorPreference: executor) { await handler(scope, failure) })
         }
     }
 

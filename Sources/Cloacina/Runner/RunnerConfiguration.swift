@@ -19,7 +19,8 @@ public struct RunnerConfiguration: Sendable {
     /// others' own monotonic clocks, so a clock that is put forward or back takes nothing from anyone.
     public var leaseDuration: Duration = .seconds(20)
 
-    /// How many processes may die while they run a task alone before it is given up: 3.
+    /// How often a task is begun again although its process died while it ran and nothing else of its pipeline: 3. After
+    /// that it fails as abandoned.
     public var maximumRecoveries = 3
 
     /// How long a task that was cancelled may take to stop before nobody waits for it any more: 10 s.

@@ -53,11 +53,9 @@ package struct PostgresWorkflowStore: WorkflowStore {
         let begun = claimed.filter { $0.revision > 2 }.map(\.id)
         guard !begun.isEmpty else { return claimed }
         let histories = try await self.run([PostgresWorkflowQueries.histories(begun)]) { results in
-            var histories: [UUID: [PipelineEvent]] = [:]
-            for row in results[0] {
-                histories[try row.value("pipeline_id"), default: []].append(try PipelineEvent(row))
-            }
-            return histories
+            var histories: [UUID: PipelineHistory] = [:]
+            for row in results[0] { try histories[row.value("pipeline_id"), default: PipelineHistory()].append(row) }
+            return histories.mapValues(\.events)
         }
         for index in claimed.indices { claimed[index].events = histories[claimed[index].id] ?? claimed[index].events }
         return claimed
@@ -69,10 +67,9 @@ package struct PostgresWorkflowStore: WorkflowStore {
             guard let row = results[0].first else { return nil }
             var pipeline = try StoredPipeline(row)
             // The history is read after the pipeline: what has come since is not part of it.
-            pipeline.events = try results[1].filter { row in
-                let revision: Int = try row.value("revision")
-                return revision <= pipeline.revision || revision == PostgresWorkflowQueries.ownCommits
-            }.map { try PipelineEvent($0) }
+            var history = PipelineHistory()
+            for row in results[1] { try history.append(row, upTo: pipeline.revision) }
+            pipeline.events = history.events
             return pipeline
         }
     }
@@ -169,6 +166,17 @@ extension StoredPipeline {
             throw PipelineError(.storageFailed, "a newer version of this library wrote the state \"\(text)\"")
         }
         return state
+    }
+}
+
+extension PipelineHistory {
+    fileprivate mutating func append(_ row: PostgresRow, upTo revision: Int = .max) throws {
+        let found: Int = try row.value("revision")
+        if found == PostgresWorkflowQueries.ownCommits {
+            self.appendOwnCommit(try PipelineEvent(row))
+        } else if found <= revision {
+            self.append(try PipelineEvent(row))
+        }
     }
 }
 

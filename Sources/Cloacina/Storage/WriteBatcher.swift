@@ -20,11 +20,13 @@ final class WriteBatcher: Sendable {
 
     private let store: any WorkflowStore
     private let maximumFlushes: Int
+    private let executor: (any TaskExecutor)?
     private let state = Mutex(State())
 
-    init(_ store: any WorkflowStore, maximumFlushes: Int = 2) {
+    init(_ store: any WorkflowStore, maximumFlushes: Int = 2, executor: (any TaskExecutor)? = nil) {
         self.store = store
         self.maximumFlushes = maximumFlushes
+        self.executor = executor
     }
 
     var statistics: WriteStatistics { self.state.withLock { $0.statistics } }
@@ -51,7 +53,7 @@ final class WriteBatcher: Sendable {
             return true
         }
         // Not a child of whoever writes: it serves the others too, and ends by itself when nothing is left to write.
-        if mustStart { Task { await self.flush() } }
+        if mustStart { Task(executorPreference: self.executor) { await self.flush() } }
     }
 
     private func flush() async {

@@ -86,7 +86,7 @@ extension WorkflowGraph.TaskRun {
 
 extension Duration {
     /// The duration as people read it, cut off: `0 ms`, `12 ms`, `1.5 s`, `2 min 5 s`, `3 h 20 min`.
-    var brief: String {
+    package var brief: String {
         let milliseconds = max(0, self.wholeMicroseconds / 1000)
         let seconds = milliseconds / 1000
         switch milliseconds {

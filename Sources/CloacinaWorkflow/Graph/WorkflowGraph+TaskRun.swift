@@ -45,7 +45,7 @@ extension WorkflowGraph.TaskRun: Codable {
 
 extension Duration {
     /// The duration in microseconds, cut off, and held at the bounds of `Int64`.
-    var wholeMicroseconds: Int64 {
+    package var wholeMicroseconds: Int64 {
         let (seconds, attoseconds) = self.components
         let (scaled, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000)
         let (sum, overflowToo) = scaled.addingReportingOverflow(attoseconds / 1_000_000_000_000)

@@ -5,6 +5,12 @@
 /// try graph.svg().write(to: file, atomically: true, encoding: .utf8)
 /// ```
 ///
+/// As JSON it is the definition that `cloacina-admin workflow graph` and `cloacina-admin execution graph` draw:
+///
+/// ```swift
+/// try JSONEncoder().encode(graph).write(to: URL(filePath: "billing.json"))
+/// ```
+///
 /// A graph of a ``Workflow`` is sound. One that was decoded or put together may not be: it may hold a circle, the same id
 /// twice, or an edge to a task that isn't there. Every function copes: of nodes with the same id the first counts, an edge
 /// that leads nowhere doesn't, and ``validate(fileID:line:)`` says what is wrong.

@@ -1,0 +1,35 @@
+/// Puts a pipeline's events in the order in which they happened.
+///
+/// A completion that was committed with a task's own writes has no revision: it happened while its runner had the pipeline,
+/// and so before the line that says that this runner lost it or gave it back.
+struct PipelineHistory {
+    private var numbered: [PipelineEvent] = []
+    private var ownCommits: [PipelineEvent] = []
+
+    mutating func append(_ event: PipelineEvent) { self.numbered.append(event) }
+
+    mutating func appendOwnCommit(_ event: PipelineEvent) { self.ownCommits.append(event) }
+
+    /// All of them.
+    var events: [PipelineEvent] {
+        var events = self.numbered
+        for commit in self.ownCommits {
+            let end = events.firstIndex { $0.endsTenure(of: commit) } ?? events.endIndex
+            events.insert(commit, at: end)
+        }
+        return events
+    }
+}
+
+extension PipelineEvent {
+    /// Whether with this event the pipeline left the runner that wrote a completion, after it did.
+    fileprivate func endsTenure(of commit: PipelineEvent) -> Bool {
+        guard self.worker == commit.worker else { return false }
+        switch self.kind {
+        case .pipelineRecovered: return true
+        case .pipelineReleased, .pipelinePaused, .pipelineCompleted, .pipelineFailed, .pipelineCancelled:
+            return self.at >= commit.at
+        default: return false
+        }
+    }
+}

@@ -1,0 +1,143 @@
+import CloacinaPostgres
+import Foundation
+import Glibc
+import Synchronization
+
+@testable import Cloacina
+
+/// A process that serves a tenant's queue and kills itself, as SIGKILL does, before or after its n-th write: what
+/// `CrashTests` starts two of. It ends by itself when every pipeline has ended.
+///
+/// Arguments: schema, role, the fault point (2n before the n-th write, 2n + 1 after it; -1 for none). The server is in
+/// `CRASH_DATABASE_URL`, the database in `CRASH_DATABASE`.
+@main
+enum CrashProcess {
+    static func main() async throws {
+        let arguments = CommandLine.arguments
+        guard arguments.count == 4, let point = Int(arguments[3]),
+            let url = ProcessInfo.processInfo.environment["CRASH_DATABASE_URL"]
+        else { fatalError("usage: crash-process SCHEMA ROLE POINT, with CRASH_DATABASE_URL") }
+        let label = PostgresLabel(schema: arguments[1], role: arguments[2])
+        var connection = PostgresConfiguration(url)
+        connection.database = ProcessInfo.processInfo.environment["CRASH_DATABASE"]
+        var poolConfiguration = PostgresPoolConfiguration(connection)
+        poolConfiguration.maximumConnections = 3
+        let pool = PostgresPool(poolConfiguration)
+        let running = Task { try await pool.run() }
+        var configuration = RunnerConfiguration()
+        configuration.maximumQueuedPipelines = 2
+        configuration.heartbeatInterval = .milliseconds(100)
+        configuration.leaseDuration = .milliseconds(600)
+        configuration.maximumRecoveries = 100
+        let store = MortalStore(PostgresWorkflowStore(pool: pool, label: label), dyingAt: point)
+        let runner = try DefaultRunner(
+            store: store, database: TenantDatabase(pool: pool, label: label), workflows: [self.workflow()],
+            configuration: configuration, logger: nil)
+        let group = Task { try await RunnerGroup([runner], drain: .zero).run() }
+        let open = PipelineQuery(statuses: [.queued, .running, .paused])
+        while try await !runner.list(open).isEmpty {
+            // The queue is looked at often: what the other process leaves must not wait for a sweep.
+            try await Task.sleep(for: .milliseconds(20))
+            _ = await runner.sweep()
+        }
+        group.cancel()
+        _ = await group.result
+        pool.shutDown()
+        try await running.value
+    }
+
+    /// Each attempt leaves a row that may not be there twice; the transactional task's row may be there once at all.
+    static func workflow() throws -> Workflow {
+        try Workflow("crash") {
+            WorkflowTask("first") { _, scope in try await self.leaveTrace(scope) }
+            WorkflowTask.transactional("pay", after: "first") { context, scope, transaction in
+                try await transaction.query("INSERT INTO payments (pipeline_id) VALUES (\(scope.executionID))")
+                try context.set("paid", to: true)
+            }
+            WorkflowTask("left", after: "pay") { _, scope in try await self.leaveTrace(scope) }
+            WorkflowTask("right", after: "pay") { context, scope in
+                guard try context.get("paid", as: Bool.self) else { return }
+                try await self.leaveTrace(scope)
+            }
+        }
+    }
+
+    private static func leaveTrace(_ scope: TaskScope) async throws {
+        try await scope.withConnection { lease in
+            _ = try await lease.query(
+                """
+                INSERT INTO traces (pipeline_id, task, attempt)
+                VALUES (\(scope.executionID), \(scope.task), \(Int32(scope.attempt)))
+                """)
+        }
+    }
+}
+
+/// A store whose process dies at one of its writes.
+private final class MortalStore: WorkflowStore {
+    private let store: any WorkflowStore
+    private let point: Int
+    private let writes = Atomic<Int>(0)
+
+    init(_ store: any WorkflowStore, dyingAt point: Int) {
+        self.store = store
+        self.point = point
+    }
+
+    private func dying<R>(_ write: () async throws(PipelineError) -> R) async throws(PipelineError) -> R {
+        let number = self.writes.wrappingAdd(1, ordering: .relaxed).oldValue
+        if self.point == 2 * number { kill(getpid(), SIGKILL) }
+        let result = try await write()
+        if self.point == 2 * number + 1 { kill(getpid(), SIGKILL) }
+        return result
+    }
+
+    func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
+        try await self.dying { () throws(PipelineError) in try await self.store.create(pipelines) }
+    }
+
+    func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
+        try await self.dying { () throws(PipelineError) in try await self.store.apply(changes) }
+    }
+
+    func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
+        // A claim that finds nothing is no fault point: there are any number of them.
+        guard self.point % 2 == 0 else {
+            let claimed = try await self.store.claim(claim)
+            return claimed.isEmpty ? [] : try await self.dying { () throws(PipelineError) in claimed }
+        }
+        return try await self.dying { () throws(PipelineError) in try await self.store.claim(claim) }
+    }
+
+    func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
+        try await self.dying { () throws(PipelineError) in
+            try await self.store.recover(runner, beats: beats, at: at)
+        }
+    }
+
+    func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline? { try await self.store.load(id) }
+
+    func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
+        try await self.store.ask(request, of: id)
+    }
+
+    func beat(
+        _ runner: UUID, pipelines: [UUID], at: Date
+    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
+        try await self.store.beat(runner, pipelines: pipelines, at: at)
+    }
+
+    func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
+        try await self.store.beats(everyOwner: everyOwner)
+    }
+
+    func leave(_ runner: UUID) async throws(PipelineError) { try await self.store.leave(runner) }
+
+    func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
+        try await self.store.list(query)
+    }
+
+    func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int {
+        try await self.store.prune(endedBefore: endedBefore, limit: limit)
+    }
+}

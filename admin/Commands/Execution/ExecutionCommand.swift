@@ -1,0 +1,18 @@
+import ArgumentParser
+
+/// `cloacina-admin execution`.
+struct ExecutionCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "execution",
+        abstract: "List, show and draw the runs of a tenant's workflows.",
+        discussion: """
+              cloacina-admin execution list --tenant acme --state failed
+              cloacina-admin execution show 019a… --tenant acme --history
+              cloacina-admin execution graph 019a… --tenant acme --definition billing.json --format svg > run.svg
+
+            These commands only read. The administrator takes on the tenant's owner role for that, as it does to migrate; it \
+            needs no right of its own on the tenant's tables. Contexts, which hold the tenant's data, are never printed; the \
+            texts of errors are.
+            """,
+        subcommands: [ExecutionList.self, ExecutionShow.self, ExecutionGraph.self])
+}
