@@ -6,6 +6,7 @@ let package = Package(
     dependencies: [
         .package(name: "cloacina", path: ".."),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     ],
     targets: [
         .systemLibrary(name: "CLibPQBaseline", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
@@ -17,6 +18,7 @@ let package = Package(
                 .product(name: "CloacinaPostgres", package: "cloacina"),
                 .product(name: "CloacinaTenancy", package: "cloacina"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "GRDB", package: "GRDB.swift"),
             ]
         ),
     ],

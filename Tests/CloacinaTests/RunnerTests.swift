@@ -345,7 +345,7 @@ import Testing
 }
 
 /// A store whose calls fail on demand.
-private final class FaultyStore: WorkflowStore {
+private final class FaultyStore: ForwardingWorkflowStore {
     enum Fault {
         /// It is stored, but the caller doesn't learn of it.
         case answerLost
@@ -355,7 +355,7 @@ private final class FaultyStore: WorkflowStore {
         case refused
     }
 
-    private let store = InMemoryWorkflowStore()
+    let underlying: any WorkflowStore = InMemoryWorkflowStore()
     private let fault: Fault
     private let failing: Set<Int>
     private let calls = Mutex(0)
@@ -367,50 +367,16 @@ private final class FaultyStore: WorkflowStore {
 
     func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
         try self.failBefore()
-        let result = try await self.store.create(pipelines)
+        let result = try await self.underlying.create(pipelines)
         try self.failAfter()
         return result
     }
 
     func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
         try self.failBefore()
-        let result = try await self.store.apply(changes)
+        let result = try await self.underlying.apply(changes)
         try self.failAfter()
         return result
-    }
-
-    func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
-        try await self.store.claim(claim)
-    }
-
-    func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline? { try await self.store.load(id) }
-
-    func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
-        try await self.store.ask(request, of: id)
-    }
-
-    func beat(
-        _ runner: UUID, pipelines: [UUID], at: Date
-    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
-        try await self.store.beat(runner, pipelines: pipelines, at: at)
-    }
-
-    func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
-        try await self.store.beats(everyOwner: everyOwner)
-    }
-
-    func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
-        try await self.store.recover(runner, beats: beats, at: at)
-    }
-
-    func leave(_ runner: UUID) async throws(PipelineError) { try await self.store.leave(runner) }
-
-    func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
-        try await self.store.list(query)
-    }
-
-    func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int {
-        try await self.store.prune(endedBefore: endedBefore, limit: limit)
     }
 
     private func failBefore() throws(PipelineError) {

@@ -16,7 +16,10 @@ enum CrashProcess {
         let arguments = CommandLine.arguments
         guard arguments.count == 4, let point = Int(arguments[3]),
             let url = ProcessInfo.processInfo.environment["CRASH_DATABASE_URL"]
-        else { fatalError("usage: crash-process SCHEMA ROLE POINT, with CRASH_DATABASE_URL") }
+        else {
+            print("usage: crash-process SCHEMA ROLE POINT, with CRASH_DATABASE_URL")
+            exit(2)
+        }
         let label = PostgresLabel(schema: arguments[1], role: arguments[2])
         var connection = PostgresConfiguration(url)
         connection.database = ProcessInfo.processInfo.environment["CRASH_DATABASE"]
@@ -74,13 +77,13 @@ enum CrashProcess {
 }
 
 /// A store whose process dies at one of its writes.
-private final class MortalStore: WorkflowStore {
-    private let store: any WorkflowStore
+private final class MortalStore: ForwardingWorkflowStore {
+    let underlying: any WorkflowStore
     private let point: Int
     private let writes = Atomic<Int>(0)
 
     init(_ store: any WorkflowStore, dyingAt point: Int) {
-        self.store = store
+        self.underlying = store
         self.point = point
     }
 
@@ -93,51 +96,25 @@ private final class MortalStore: WorkflowStore {
     }
 
     func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
-        try await self.dying { () throws(PipelineError) in try await self.store.create(pipelines) }
+        try await self.dying { () throws(PipelineError) in try await self.underlying.create(pipelines) }
     }
 
     func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
-        try await self.dying { () throws(PipelineError) in try await self.store.apply(changes) }
+        try await self.dying { () throws(PipelineError) in try await self.underlying.apply(changes) }
     }
 
     func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
         // A claim that finds nothing is no fault point: there are any number of them.
         guard self.point % 2 == 0 else {
-            let claimed = try await self.store.claim(claim)
+            let claimed = try await self.underlying.claim(claim)
             return claimed.isEmpty ? [] : try await self.dying { () throws(PipelineError) in claimed }
         }
-        return try await self.dying { () throws(PipelineError) in try await self.store.claim(claim) }
+        return try await self.dying { () throws(PipelineError) in try await self.underlying.claim(claim) }
     }
 
     func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
         try await self.dying { () throws(PipelineError) in
-            try await self.store.recover(runner, beats: beats, at: at)
+            try await self.underlying.recover(runner, beats: beats, at: at)
         }
-    }
-
-    func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline? { try await self.store.load(id) }
-
-    func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
-        try await self.store.ask(request, of: id)
-    }
-
-    func beat(
-        _ runner: UUID, pipelines: [UUID], at: Date
-    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
-        try await self.store.beat(runner, pipelines: pipelines, at: at)
-    }
-
-    func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
-        try await self.store.beats(everyOwner: everyOwner)
-    }
-
-    func leave(_ runner: UUID) async throws(PipelineError) { try await self.store.leave(runner) }
-
-    func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
-        try await self.store.list(query)
-    }
-
-    func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int {
-        try await self.store.prune(endedBefore: endedBefore, limit: limit)
     }
 }

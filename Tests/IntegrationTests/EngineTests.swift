@@ -239,7 +239,9 @@ extension ServerTests {
                                 PostgresWorkflowQueries.create([new]), PostgresWorkflowQueries.apply(change),
                                 PostgresWorkflowQueries.load(id), PostgresWorkflowQueries.history(id),
                                 PostgresWorkflowQueries.find(key: "\(number)"),
-                                PostgresWorkflowQueries.ask(.pause, of: id),
+                                PostgresWorkflowQueries.ask(.pause, of: id), PostgresWorkflowQueries.inQueueOrder,
+                                PostgresWorkflowQueries.claim(
+                                    QueueClaim(runner: UUID(), workflows: ["w": "v"], limit: 3, at: Date())),
                             ] {
                                 try await transaction.query(statement)
                             }

@@ -108,7 +108,7 @@ extension DefaultRunner {
         let known = self.state.withLock { $0.workflows }
         let claim = QueueClaim(
             runner: self.id, workflows: known.mapValues(\.version), limit: limit, at: self.clock.now())
-        self.beginBeating()
+        // What is claimed begins the heartbeat; a tenant with nothing to do is only read.
         let claimed = try await self.store.claim(claim)
         for pipeline in claimed {
             guard let registered = known[pipeline.workflow] else { continue }

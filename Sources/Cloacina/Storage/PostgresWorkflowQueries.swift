@@ -197,6 +197,14 @@ enum PostgresWorkflowQueries {
 
     // MARK: The queue
 
+    /// Keeps the server from reading every pipeline to find those that wait, for this transaction. What it knows of the table
+    /// is old as long as a backlog grows or drains, and the index is in the right order.
+    static let inQueueOrder = PostgresStatement(
+        trusted: """
+            SELECT pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_bitmapscan', 'off', true),
+                pg_catalog.set_config('jit', 'off', true)
+            """)
+
     /// Claims what waits, in one statement with the line of history that says so.
     static func claim(_ claim: QueueClaim) -> PostgresStatement {
         let workflows = claim.workflows.sorted { $0.key < $1.key }

@@ -46,8 +46,9 @@ package struct PostgresWorkflowStore: WorkflowStore {
 
     package func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
         guard claim.limit > 0, !claim.workflows.isEmpty else { return [] }
-        var claimed = try await self.run([PostgresWorkflowQueries.claim(claim)]) { results in
-            try results[0].map { try StoredPipeline($0) }
+        let queries = [PostgresWorkflowQueries.inQueueOrder, PostgresWorkflowQueries.claim(claim)]
+        var claimed = try await self.run(queries) { results in
+            try results[1].map { try StoredPipeline($0) }
         }
         // A pipeline that was queued and claimed has nothing else to tell.
         let begun = claimed.filter { $0.revision > 2 }.map(\.id)

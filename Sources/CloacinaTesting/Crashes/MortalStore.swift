@@ -5,14 +5,14 @@ import Synchronization
 /// A store as one process sees it, which dies at one of its writes.
 ///
 /// What changes a pipeline is a write. Heartbeats are none: dying at one is dying between two writes.
-final class MortalStore: WorkflowStore {
-    private let store: InMemoryWorkflowStore
+final class MortalStore: ForwardingWorkflowStore {
+    let underlying: any WorkflowStore
     private let point: CrashPoint?
     private let die: @Sendable (Crash) -> Void
     private let state = Mutex((writes: [String](), first: UUID?.none))
 
     init(_ store: InMemoryWorkflowStore, until point: CrashPoint?, die: @escaping @Sendable (Crash) -> Void) {
-        self.store = store
+        self.underlying = store
         self.point = point
         self.die = die
     }
@@ -24,24 +24,26 @@ final class MortalStore: WorkflowStore {
 
     func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
         self.state.withLock { $0.first = $0.first ?? pipelines.first?.id }
-        return try await self.writing("create") { () throws(PipelineError) in try await self.store.create(pipelines) }
+        return try await self.writing("create") { () throws(PipelineError) in
+            try await self.underlying.create(pipelines)
+        }
     }
 
     func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
         let events = changes.flatMap(\.transition.events)
         let words = events.map { event in event.task.map { "\(event.kind.rawValue): \($0)" } ?? event.kind.rawValue }
         return try await self.writing(words.joined(separator: ", ")) { () throws(PipelineError) in
-            try await self.store.apply(changes)
+            try await self.underlying.apply(changes)
         }
     }
 
     func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
-        try await self.writing("claim") { () throws(PipelineError) in try await self.store.claim(claim) }
+        try await self.writing("claim") { () throws(PipelineError) in try await self.underlying.claim(claim) }
     }
 
     func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
         try await self.writing("recover") { () throws(PipelineError) in
-            try await self.store.recover(runner, beats: beats, at: at)
+            try await self.underlying.recover(runner, beats: beats, at: at)
         }
     }
 
@@ -67,35 +69,5 @@ final class MortalStore: WorkflowStore {
     /// Never returns.
     static func nothing() async {
         await unsafe withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in }
-    }
-}
-
-// MARK: What is no write
-
-extension MortalStore {
-    func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline? { try await self.store.load(id) }
-
-    func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
-        try await self.store.ask(request, of: id)
-    }
-
-    func beat(
-        _ runner: UUID, pipelines: [UUID], at: Date
-    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
-        try await self.store.beat(runner, pipelines: pipelines, at: at)
-    }
-
-    func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
-        try await self.store.beats(everyOwner: everyOwner)
-    }
-
-    func leave(_ runner: UUID) async throws(PipelineError) { try await self.store.leave(runner) }
-
-    func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
-        try await self.store.list(query)
-    }
-
-    func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int {
-        try await self.store.prune(endedBefore: endedBefore, limit: limit)
     }
 }

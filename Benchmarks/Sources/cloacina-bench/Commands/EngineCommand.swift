@@ -24,7 +24,7 @@ struct EngineCommand: AsyncParsableCommand {
     @Option(help: "How many pipelines the backlog has in each round.")
     var backlog = 20_000
 
-    @Option(name: .customLong("only"), help: "Only these: chain, drain, flight, tenants, shapes.")
+    @Option(name: .customLong("only"), help: "Only these: chain, drain, flight, shapes, sqlite, tenants, idle.")
     var only: [String] = []
 
     func run() async throws {
@@ -40,7 +40,12 @@ struct EngineCommand: AsyncParsableCommand {
                 if wants("shapes") { try await self.measureShapes(tenants, pool) }
             }
         }
+        if wants("sqlite") { try await self.measureSQLite() }
         if wants("tenants") { try await self.measureTenants(target) }
+        if wants("idle") {
+            try await IdleTenants(target: target, count: self.options.quick ? 50 : self.tenants).run(
+                for: self.options.quick ? .seconds(3) : .seconds(20))
+        }
     }
 
     private func runner(
@@ -178,6 +183,41 @@ struct EngineCommand: AsyncParsableCommand {
         return Double(ended.count) / start.duration(to: .now).seconds
     }
 
+    // MARK: SQLite
+
+    /// The same backlog in an SQLite file, against a plain loop with GRDB that claims and completes in batches of 100.
+    private func measureSQLite() async throws {
+        let count = self.options.quick ? self.backlog / 10 : self.backlog
+        let place = FileManager.default.temporaryDirectory.appending(path: "cloacina-bench-\(UUID())")
+        try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: place) }
+        var configuration = RunnerConfiguration()
+        configuration.maximumConcurrentTasks = self.inFlight
+        configuration.maximumQueuedPipelines = 2 * self.inFlight
+        let settings = configuration
+        let samples = try await self.options.contest.run(
+            "drain of \(count) in SQLite",
+            [
+                .init("tasks/s") { slice in
+                    let count = slice < self.options.contest.slice ? count / 10 : count
+                    let runner = try await DefaultRunner(
+                        sqliteAt: place.appending(path: "\(UUID()).sqlite"), workflows: [.single()],
+                        configuration: settings)
+                    try await Self.fill(runner, count)
+                    return try await self.drain(runner, count).0
+                },
+                .init("GRDB") { slice in
+                    let count = slice < self.options.contest.slice ? count / 10 : count
+                    let path = place.appending(path: "\(UUID()).sqlite").path
+                    return try await onThread { try PlainSQLite(path: path).tasksPerSecond(count) }
+                },
+            ])
+        try samples.figure(
+            "engine.sqlite.drain", ours: "tasks/s", baseline: "GRDB", unit: "tasks/s",
+            notes: "target ≥ 0.25; WAL, synchronous FULL; GRDB: two transactions for each hundred rows of one table"
+        ).print()
+    }
+
     // MARK: Shapes
 
     /// The original's three shapes.
@@ -242,7 +282,7 @@ struct EngineCommand: AsyncParsableCommand {
     }
 
     /// The processor time this process has used.
-    private static var cpuSeconds: Double {
+    static var cpuSeconds: Double {
         var usage = rusage()
         unsafe getrusage(RUSAGE_SELF.rawValue, &usage)
         func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }

@@ -1,0 +1,53 @@
+package import FoundationEssentials
+
+/// A store that hands on what it doesn't do itself: for tests that stand between a runner and its store.
+package protocol ForwardingWorkflowStore: WorkflowStore {
+    /// The store that everything goes to in the end.
+    var underlying: any WorkflowStore { get }
+}
+
+extension ForwardingWorkflowStore {
+    package func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
+        try await self.underlying.create(pipelines)
+    }
+
+    package func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
+        try await self.underlying.apply(changes)
+    }
+
+    package func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
+        try await self.underlying.claim(claim)
+    }
+
+    package func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline? {
+        try await self.underlying.load(id)
+    }
+
+    package func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
+        try await self.underlying.ask(request, of: id)
+    }
+
+    package func beat(
+        _ runner: UUID, pipelines: [UUID], at: Date
+    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
+        try await self.underlying.beat(runner, pipelines: pipelines, at: at)
+    }
+
+    package func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
+        try await self.underlying.beats(everyOwner: everyOwner)
+    }
+
+    package func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
+        try await self.underlying.recover(runner, beats: beats, at: at)
+    }
+
+    package func leave(_ runner: UUID) async throws(PipelineError) { try await self.underlying.leave(runner) }
+
+    package func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
+        try await self.underlying.list(query)
+    }
+
+    package func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int {
+        try await self.underlying.prune(endedBefore: endedBefore, limit: limit)
+    }
+}
