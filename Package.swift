@@ -112,6 +112,11 @@ let package = Package(
             exclude: ["migrations", "README.md"]
         ),
         .target(name: "TestSupport", path: "Tests/TestSupport"),
+        .target(
+            name: "EngineTestSupport",
+            dependencies: ["Cloacina", "CloacinaWorkflow", "TestSupport"],
+            path: "Tests/EngineTestSupport"
+        ),
         .executableTarget(
             name: "crash-process",
             dependencies: ["Cloacina", "CloacinaPostgres"],
@@ -139,7 +144,7 @@ let package = Package(
         .testTarget(
             name: "CloacinaTests",
             dependencies: [
-                "Cloacina", "CloacinaPostgres", "CloacinaSchema", "TestSupport",
+                "Cloacina", "CloacinaPostgres", "CloacinaSchema", "EngineTestSupport", "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
             ]
         ),
@@ -157,7 +162,7 @@ let package = Package(
             name: "IntegrationTests",
             dependencies: [
                 "Cloacina", "CloacinaPostgres", "CloacinaSchema", "CloacinaTenancy", "CloacinaTesting",
-                "cloacina-admin", "crash-process", "TestSupport",
+                "cloacina-admin", "crash-process", "EngineTestSupport", "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ]

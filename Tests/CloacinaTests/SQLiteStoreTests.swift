@@ -1,5 +1,6 @@
 import CloacinaSchema
 import Dispatch
+import EngineTestSupport
 import FoundationEssentials
 import Testing
 

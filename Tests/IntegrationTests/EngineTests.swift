@@ -1,5 +1,6 @@
 import CloacinaPostgres
 import CloacinaTenancy
+import EngineTestSupport
 import FoundationEssentials
 import Synchronization
 import TestSupport
@@ -255,6 +256,15 @@ extension ServerTests {
                     }
                 }
                 #expect(scans == 0)
+            }
+        }
+
+        /// The same operations, by chance, on PostgreSQL and on the model: every answer and every row must agree.
+        @Test(arguments: 1...40 as ClosedRange<UInt64>) func agreesWithTheModel(seed: UInt64) async throws {
+            try await self.withTenants { pool, labels in
+                let store = PostgresWorkflowStore(pool: pool, label: labels[0])
+                var duel = StoreDuel(seed: seed, on: [store], rigor: .served)
+                try await duel.run()
             }
         }
 

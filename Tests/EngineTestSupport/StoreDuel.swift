@@ -1,14 +1,15 @@
+package import Cloacina
+import CloacinaWorkflow
 import FoundationEssentials
-
-@testable import Cloacina
+import TestSupport
 
 /// The same random operations on a store and on the model; every answer and every stored pipeline must be the same.
 ///
 /// Times are multiples of a 64th of a second, which neither microseconds nor floating point round, so that equal times are
 /// equal everywhere.
-struct StoreDuel {
+package struct StoreDuel {
     /// How much of the model's behaviour the store promises.
-    enum Rigor: Sendable {
+    package enum Rigor: Sendable {
         /// All of it.
         case exact
         /// What a server does with thousands of rows at once: claims come in any order and may leave out a history of two
@@ -17,14 +18,14 @@ struct StoreDuel {
     }
 
     /// The first answer that differs.
-    struct Difference: Error, CustomStringConvertible {
+    package struct Difference: Error, CustomStringConvertible {
         let seed: UInt64
         let step: Int
         let operation: String
         let expected: String
         let found: String
 
-        var description: String {
+        package var description: String {
             "seed \(self.seed), step \(self.step), \(self.operation)\nexpected: \(self.expected)\nfound:    \(self.found)"
         }
     }
@@ -33,7 +34,7 @@ struct StoreDuel {
     private let rigor: Rigor
     private let stores: [any WorkflowStore]
     private let model = InMemoryWorkflowStore()
-    private var random: SplitMix64
+    private var random: SeededGenerator
     private var step = 0
     private var operation = ""
     /// In 64ths of a second.
@@ -42,17 +43,17 @@ struct StoreDuel {
     private let runners: [UUID]
 
     /// - Parameter stores: One or several empty stores of the same rows; each operation goes to one of them.
-    init(seed: UInt64, on stores: [any WorkflowStore], rigor: Rigor = .exact) {
+    package init(seed: UInt64, on stores: [any WorkflowStore], rigor: Rigor = .exact) {
         self.seed = seed
         self.rigor = rigor
         self.stores = stores
-        var random = SplitMix64(state: seed)
+        var random = SeededGenerator(seed: seed)
         self.runners = (0..<4).map { _ in Self.id(&random) }
         self.random = random
     }
 
     /// - Throws: ``Difference``, or whatever the store throws.
-    mutating func run(operations: Int = 60) async throws {
+    package mutating func run(operations: Int = 60) async throws {
         for step in 1...operations {
             self.step = step
             self.clock += self.random.below(3)
@@ -361,27 +362,16 @@ struct StoreDuel {
         return (try? Context(values)) ?? Context()
     }
 
-    private static func id(_ random: inout SplitMix64) -> UUID {
+    private static func id(_ random: inout SeededGenerator) -> UUID {
         // Late times, so that ids begin with every byte.
         UUID.version7(at: Date(timeIntervalSince1970: Double(random.below(1 << 38))), using: &random)
     }
 }
 
-/// Steele, Lea and Flood 2014: the same numbers for the same seed.
-private struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
+extension SeededGenerator {
+    fileprivate mutating func below(_ limit: Int) -> Int { limit < 2 ? 0 : Int(self.next() % UInt64(limit)) }
 
-    mutating func next() -> UInt64 {
-        self.state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = self.state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-
-    mutating func below(_ limit: Int) -> Int { limit < 2 ? 0 : Int(self.next() % UInt64(limit)) }
-
-    mutating func pick<Element>(_ elements: [Element]) -> Element? {
+    fileprivate mutating func pick<Element>(_ elements: [Element]) -> Element? {
         elements.isEmpty ? nil : elements[self.below(elements.count)]
     }
 }
