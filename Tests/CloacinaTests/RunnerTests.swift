@@ -244,6 +244,31 @@ import Testing
         #expect((error?.underlying as? PostgresError)?.sqlState == "42501")
     }
 
+    /// The runner lives on, so nobody would ever take from it what it could not go on with.
+    @Test(arguments: [FaultyStore.Fault.answerLost, .refused], [0, 1])
+    func whatARunnerCouldNotGoOnWithGoesBackIntoTheQueue(fault: FaultyStore.Fault, step: Int) async throws {
+        let store = FaultyStore(failing: [step], with: fault)
+        let workflow = try Workflow("w") { WorkflowTask("a") { context in try context.set("a", to: 1) } }
+        var configuration = RunnerConfiguration()
+        configuration.databasePatience = .zero
+        configuration.heartbeatInterval = .milliseconds(5)
+        let runner = try DefaultRunner(store: store, workflows: [workflow], configuration: configuration)
+        let error = await #expect(throws: PipelineError.self) { try await runner.execute("w") }
+        #expect(error?.code == .storageFailed)
+        let other = try DefaultRunner(store: store, workflows: [workflow])
+        let group = Task { try await RunnerGroup([other], drain: .zero).run() }
+        // Nothing was stored when the creation was refused.
+        let isStored = step > 0 || fault == .answerLost
+        for pipeline in try await runner.list() {
+            while try await other.status(of: pipeline.id) == .running { await Task.yield() }
+            await other.ring()
+            #expect(try await other.result(of: pipeline.id).finalContext["a"] == 1)
+        }
+        #expect(try await runner.list().count == (isStored ? 1 : 0))
+        group.cancel()
+        _ = await group.result
+    }
+
     @Test func aDatabaseThatStaysAwayEndsTheRunWhenPatienceEnds() async throws {
         let store = FaultyStore(failing: Array(0..<1_000), with: .notReached)
         let workflow = try Workflow("w") { WorkflowTask("a") { _ in } }
@@ -345,8 +370,8 @@ import Testing
 }
 
 /// A store whose calls fail on demand.
-private final class FaultyStore: ForwardingWorkflowStore {
-    enum Fault {
+final class FaultyStore: ForwardingWorkflowStore {
+    enum Fault: CaseIterable {
         /// It is stored, but the caller doesn't learn of it.
         case answerLost
         /// It isn't stored; trying again helps.

@@ -139,12 +139,15 @@ extension DefaultRunner {
                     let mailbox = self.state.withLock { $0.active[id]?.mailbox }
                     mailbox?.post(request == .cancel ? .cancel : .pause)
                 }
+                try await self.giveBackAdrift()
             } catch {
                 self.logger.debug("a heartbeat failed", metadata: [LogKeys.error: "\(error)"])
             }
             try? await self.clock.sleep(for: self.configuration.heartbeatInterval)
             let mustEnd = self.state.withLock { state in
-                guard active.isEmpty, state.active.isEmpty || state.isShutDown else { return false }
+                guard active.isEmpty, state.active.isEmpty && state.adrift.isEmpty || state.isShutDown else {
+                    return false
+                }
                 state.isBeating = false
                 return true
             }
@@ -156,6 +159,29 @@ extension DefaultRunner {
     package func serveOnce() async {
         self.state.withLock { $0.serves = true }
         _ = await self.sweep()
+    }
+
+    /// Notes that this runner can't go on with a pipeline that the database may still call its own: nobody else would.
+    func setAdrift(_ id: UUID) {
+        _ = self.state.withLock { $0.adrift.insert(id) }
+        self.beginBeating()
+    }
+
+    /// Puts such pipelines back into the queue, once the database answers again.
+    private func giveBackAdrift() async throws(PipelineError) {
+        for id in self.state.withLock({ $0.adrift }) {
+            if let stored = try await self.store.load(id), stored.status == .running, stored.owner == self.id {
+                let now = self.clock.now()
+                var transition = PipelineTransition(expectedRevision: stored.revision)
+                transition.status = .queued
+                transition.dueAt = now
+                transition.events = [PipelineEvent(.pipelineRecovered, worker: self.id, at: now)]
+                let change = PipelineChange(id: id, epoch: stored.epoch, at: now, transition: transition)
+                guard try await self.store.apply([change]) != [.stale] else { continue }
+                await self.ring()
+            }
+            _ = self.state.withLock { $0.adrift.remove(id) }
+        }
     }
 
     /// Looks after the queue and after runners that died. What is slow is done now and then only.

@@ -39,6 +39,8 @@ public final class DefaultRunner: PipelineExecutor {
         var mustPumpAgain = false
         /// Whether a group serves this runner's queue.
         var serves = false
+        /// Pipelines that are this runner's as far as the database knows, and that it could not go on with.
+        var adrift: Set<UUID> = []
         var silent: [UUID: (beats: Int, since: ContinuousClock.Instant)] = [:]
         var sweeps = 0
     }
@@ -182,8 +184,15 @@ public final class DefaultRunner: PipelineExecutor {
             id: .version7(at: self.clock.now()), workflow: workflowName, version: registered.version, input: context,
             options: options, owner: self.id, at: self.clock.now())
         self.beginBeating()
-        let creation = try await self.means.patiently { () throws(PipelineError) in
-            try await self.writer.create(new)
+        let creation: Creation
+        do throws(PipelineError) {
+            creation = try await self.means.patiently { () throws(PipelineError) in
+                try await self.writer.create(new)
+            }
+        } catch {
+            // It may be stored all the same.
+            self.setAdrift(new.id)
+            throw error
         }
         // The id is new, so when it exists, an earlier try was stored although its answer was lost.
         if case .exists(let id) = creation, id != new.id {
@@ -229,6 +238,7 @@ extension DefaultRunner {
                     pipeline, workflow: workflow, worker: self.id, means: self.means, mailbox: mailbox,
                     observe: observe)
                 let end = await run.run()
+                if case .broken = end { self.setAdrift(pipeline.id) }
                 self.didEnd(pipeline.id, fromQueue: fromQueue)
                 return end
             }
