@@ -111,7 +111,7 @@ let package = Package(
             path: "Examples/TimeZones",
             exclude: ["migrations", "README.md"]
         ),
-        .target(name: "TestSupport", path: "Tests/TestSupport"),
+        .target(name: "TestSupport", dependencies: ["CloacinaWorkflow"], path: "Tests/TestSupport"),
         .target(
             name: "EngineTestSupport",
             dependencies: ["Cloacina", "CloacinaWorkflow", "TestSupport"],
@@ -139,7 +139,8 @@ let package = Package(
             name: "CloacinaPostgresTests",
             dependencies: ["CloacinaPostgres", "TestSupport", .product(name: "Logging", package: "swift-log")]
         ),
-        .testTarget(name: "CloacinaSchemaTests", dependencies: ["CloacinaSchema", "CloacinaMigrations"]),
+        .testTarget(
+            name: "CloacinaSchemaTests", dependencies: ["CloacinaSchema", "CloacinaMigrations", "TestSupport"]),
         .testTarget(name: "CloacinaTenancyTests", dependencies: ["CloacinaTenancy", "CloacinaPostgres"]),
         .testTarget(
             name: "CloacinaTests",

@@ -1,4 +1,5 @@
 import CloacinaSchema
+import TestSupport
 import Testing
 
 @Suite struct SQLSplitterTests {
@@ -125,7 +126,7 @@ import Testing
             "'", "\"", "$$", "$a$", "E'", "\\", "/*", "*/", "--", "\n", ";", "(", ")", "BEGIN ATOMIC ", "END ", "CASE ",
             "CREATE FUNCTION ", "CREATE RULE ", "select ", "ü", "\0", "1e", "$1", "U&", "as ", ".", "\u{2028}",
         ]
-        var generator = SplitMix(state: 7)
+        var generator = SeededGenerator(seed: 7)
         for _ in 0..<20_000 {
             let text = (0..<Int.random(in: 0...12, using: &generator)).map { _ in
                 pieces[Int.random(in: 0..<pieces.count, using: &generator)]
@@ -136,18 +137,5 @@ import Testing
                 #expect(again?.map(\.text) == statements.map(\.text), "\(text)")
             }
         }
-    }
-}
-
-/// A small generator whose sequence is the same everywhere.
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        self.state &+= 0x9E37_79B9_7F4A_7C15
-        var z = self.state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

@@ -41,7 +41,7 @@ extension ServerTests {
 
         private func enqueue(_ count: Int, _ label: PostgresLabel) async throws -> [UUID] {
             let configuration = PostgresPoolConfiguration(try #require(TestDatabase.current).superuser)
-            return try await withPool(configuration) { pool in
+            return try await PostgresPool.withPool(configuration) { pool in
                 let stub = try Workflow("crash") { WorkflowTask("stub") { _ in } }
                 let runner = try DefaultRunner(pool: pool, label: label, workflows: [stub])
                 var ids: [UUID] = []

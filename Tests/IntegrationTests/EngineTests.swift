@@ -30,7 +30,7 @@ extension ServerTests {
                 configuration.maximumConnections = budget
                 let known = passwords
                 configuration.password = { known[$0] ?? "" }
-                return try await withPool(configuration) { try await body($0, labels) }
+                return try await PostgresPool.withPool(configuration) { try await body($0, labels) }
             }
         }
 

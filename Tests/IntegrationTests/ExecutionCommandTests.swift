@@ -98,7 +98,7 @@ extension ServerTests {
                 _ = try await admin.createTenant(TenantConfig(name: name))
                 let label = try await admin.tenant(named: name).label(.role)
                 let pool = PostgresPoolConfiguration(try #require(TestDatabase.current).superuser)
-                return try await withPool(pool) { pool in
+                return try await PostgresPool.withPool(pool) { pool in
                     let (fine, broken) = try Self.workflows()
                     let runner = try DefaultRunner(pool: pool, label: label, workflows: [fine, broken])
                     var ids: [UUID] = []

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import CloacinaPostgres
@@ -21,7 +22,7 @@ extension ServerTests {
             configuration.maximumTenantsPerConnection = 1000
             let tally = Tally()
             let killer = try await PostgresConnection.connect(database.superuser)
-            let statistics = try await withPool(configuration) { pool in
+            let statistics = try await PostgresPool.withPool(configuration) { pool in
                 await withTaskGroup(of: Void.self) { group in
                     for worker in 0..<16 {
                         group.addTask {
@@ -67,14 +68,14 @@ private final class Tally: Sendable {
 private struct LeaseFuzzer {
     struct Deliberate: Error {}
 
-    private var random: SplitMix64
+    private var random: SeededGenerator
     private let pool: PostgresPool
     private let tenants: MarkedTenants
     private let tally: Tally
     private let killer: PostgresConnection
 
     init(seed: UInt64, pool: PostgresPool, tenants: MarkedTenants, tally: Tally, killer: PostgresConnection) {
-        self.random = SplitMix64(seed: seed)
+        self.random = SeededGenerator(seed: seed)
         self.pool = pool
         self.tenants = tenants
         self.tally = tally
@@ -160,20 +161,5 @@ extension MarkedTenants {
                         """, prepared: false))
             }
         }
-    }
-}
-
-/// A small generator with a seed, by S. Vigna (2015).
-struct SplitMix64: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { self.state = seed }
-
-    mutating func next() -> UInt64 {
-        self.state &+= 0x9E37_79B9_7F4A_7C15
-        var z = self.state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

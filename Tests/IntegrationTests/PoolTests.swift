@@ -16,7 +16,7 @@ extension ServerTests {
             var configuration = PostgresPoolConfiguration(database.administrator)
             configuration.maximumConnections = budget
             configure(&configuration)
-            return try await withPool(configuration) { pool in
+            return try await PostgresPool.withPool(configuration) { pool in
                 try await body(pool, tenants.labels[0], tenants.labels[1])
             }
         }
@@ -180,7 +180,7 @@ extension ServerTests {
             var configuration = PostgresPoolConfiguration(database.administrator)
             configuration.maximumConnections = 1
             configuration.password = { _ in "pw-\(database.name)" }
-            try await withPool(configuration) { pool in
+            try await PostgresPool.withPool(configuration) { pool in
                 for _ in 0..<2 {
                     for label in tenants.labels {
                         let own = PostgresLabel(schema: label.schema, login: label.role)
@@ -293,7 +293,7 @@ extension ServerTests {
             let tenants = try await MarkedTenants.make(1, in: database)
             var configuration = PostgresPoolConfiguration(database.administrator)
             configuration.connection.applicationName = database.name
-            let pool = try await withPool(configuration) { pool in
+            let pool = try await PostgresPool.withPool(configuration) { pool in
                 _ = try await pool.withConnection(tenants.labels[0]) { try await Self.marker($0) }
                 return pool
             }
@@ -309,7 +309,7 @@ extension ServerTests {
 
         @Test func aServerThatCannotBeReachedFailsTheCallerAtOnce() async throws {
             let configuration = PostgresPoolConfiguration(PostgresConfiguration("host=/nonexistent port=1"))
-            try await withPool(configuration) { pool in
+            try await PostgresPool.withPool(configuration) { pool in
                 _ = await #expect { try await pool.withConnection(PostgresLabel(schema: "a")) { _ in } } throws: {
                     ($0 as? PostgresError)?.code == .connectionFailed
                 }

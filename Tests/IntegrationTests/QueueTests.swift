@@ -16,7 +16,7 @@ extension ServerTests {
                 let label = try await admin.tenant(named: name).label(.role)
                 var configuration = PostgresPoolConfiguration(try #require(TestDatabase.current).superuser)
                 configuration.maximumConnections = 6
-                return try await withPool(configuration) { try await body($0, label) }
+                return try await PostgresPool.withPool(configuration) { try await body($0, label) }
             }
         }
 

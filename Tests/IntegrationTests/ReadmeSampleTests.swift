@@ -79,7 +79,7 @@ extension ServerTests {
                 var configuration = PostgresPoolConfiguration(try #require(TestDatabase.current).administrator)
                 configuration.connection.user = options.serviceRole
                 configuration.connection.password = options.servicePassword
-                try await withPool(configuration) { pool in
+                try await PostgresPool.withPool(configuration) { pool in
                     let result = try await runPipeline(admin: admin, pool: pool, tenant: config.name)
                     #expect(result.status == .completed)
                     let label = try await admin.tenant(named: config.name).label(.role)

@@ -41,7 +41,7 @@ extension ServerTests {
                 var configuration = PostgresPoolConfiguration(database.administrator)
                 configuration.maximumConnections = 6
                 configuration.maximumPerTenant = 3
-                try await withPool(configuration) { pool in
+                try await PostgresPool.withPool(configuration) { pool in
                     let (isHeld, goOn) = (Gate(), Gate())
                     let inAStatement = [a, b].map { label in
                         Task { try await pool.withConnection(label) { _ = try await $0.query("SELECT pg_sleep(600)") } }

@@ -58,7 +58,7 @@ extension ServerTests {
                 try await PostgresConnection.withConnection(PostgresConfiguration(url)) { _ in }
             }
             let pooled = await #expect(throws: PostgresError.self, sourceLocation: sourceLocation) {
-                try await withPool(PostgresPoolConfiguration(PostgresConfiguration(url))) { pool in
+                try await PostgresPool.withPool(PostgresPoolConfiguration(PostgresConfiguration(url))) { pool in
                     try await pool.withConnection(PostgresLabel(schema: "public")) { _ in }
                 }
             }
@@ -79,7 +79,7 @@ extension ServerTests {
             #expect(echo == long)
             var pooled = PostgresPoolConfiguration(configuration)
             pooled.maximumConnections = 3
-            try await withPool(pooled) { pool in
+            try await PostgresPool.withPool(pooled) { pool in
                 try await withThrowingTaskGroup(of: Bool.self) { group in
                     for _ in 0..<20 {
                         group.addTask {

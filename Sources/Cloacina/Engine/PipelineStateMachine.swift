@@ -28,31 +28,36 @@ package struct PipelineStateMachine: Sendable {
     }
 
     /// What stops a pipeline from beginning tasks.
-    private enum Stop: Sendable { case none, cancelled, timedOut, pausing, releasing }
+    enum Stop: Sendable {
+        case none, cancelled, timedOut, pausing, releasing
+
+        /// Whether what has not begun never will.
+        var isFinal: Bool { self == .cancelled || self == .timedOut }
+    }
 
     package let workflow: Workflow
     /// The runner that writes the history.
     package let worker: UUID
 
-    package private(set) var status = PipelineStatus.running
+    package internal(set) var status = PipelineStatus.running
     package private(set) var revision: Int
-    package private(set) var tasks: [TaskRecord]
+    package internal(set) var tasks: [TaskRecord]
     /// Every attempt that ended, by task.
     package private(set) var attempts: [[TaskAttempt]]
 
-    private var ledger: ContextLedger
-    private var undecided: [Int]
-    private var open: Int
-    private var runningCount = 0
-    private var ready = ReadyQueue()
-    private var stop = Stop.none
-    private var draft: PipelineTransition
+    var ledger: ContextLedger
+    var undecided: [Int]
+    var open: Int
+    var runningCount = 0
+    var ready = ReadyQueue()
+    var stop = Stop.none
+    var draft: PipelineTransition
     /// Whether what is decided is stored already.
-    private var isReplaying = false
+    var isReplaying = false
     /// The tasks of which one may have killed a process. Until they have ended, tasks run one at a time.
-    private var suspects: Set<Int> = []
+    var suspects: Set<Int> = []
 
-    private var graph: TaskGraph { self.workflow.graph }
+    var graph: TaskGraph { self.workflow.graph }
 
     /// Begins a pipeline; the tasks without dependencies are ready.
     package init(workflow: Workflow, input: Context, worker: UUID) {
@@ -106,9 +111,6 @@ package struct PipelineStateMachine: Sendable {
         guard self.suspects.isEmpty else { return self.runningCount == 0 ? min(1, self.ready.count) : 0 }
         return self.ready.count
     }
-
-    /// Whether the machine waits for running code only because somebody wants the pipeline to stop.
-    package var isStopping: Bool { self.stop != .none }
 
     /// The tasks whose next attempt waits for its time, and when that is.
     package var retries: [(position: Int, attempt: Int, due: Date)] {
@@ -193,17 +195,12 @@ extension PipelineStateMachine {
             && self.tasks[position].attempt == attempt
     }
 
-    private mutating func end(_ position: Int, _ outcome: TaskOutcome, startedAt: Date, at: Date, random: UInt64) {
+    mutating func end(_ position: Int, _ outcome: TaskOutcome, startedAt: Date, at: Date, random: UInt64) {
         switch outcome {
         case .completed(let delta): self.complete(position, delta, startedAt: startedAt, at: at)
         case .committed(let delta):
-            let event = PipelineEvent(
-                .taskCompleted, attempt: self.tasks[position].attempt, worker: self.worker, startedAt: startedAt, at: at
-            )
-            self.keep(event, position)
-            self.tasks[position].state = .completed
-            self.ledger.record(delta, of: position)
-            self.didEnd(position, at: at)
+            // Its line of the history is stored already.
+            self.complete(position, delta, startedAt: startedAt, at: at, isStored: true)
         case .failed(let failure):
             if let delay = self.delay(of: position, after: failure, random: random) {
                 self.retry(position, failure.text, due: at.addingTimeInterval(delay.seconds), startedAt, at)
@@ -219,31 +216,34 @@ extension PipelineStateMachine {
 
     /// How long to wait for the next attempt; nil when there is none.
     private func delay(of position: Int, after failure: TaskFailure, random: UInt64) -> Duration? {
-        guard self.stop == .none || self.stop == .pausing || self.stop == .releasing else { return nil }
+        guard !self.stop.isFinal else { return nil }
         let policy = self.workflow.tasks[position].retry
         // Attempts that a crash or a shutdown ended are no failures of the task.
         let failures = self.tasks[position].failures + 1
         guard policy.shouldRetry(failure, attempt: failures) else { return nil }
-        var generator = OneNumber(number: random)
+        var generator = SplitMix64(seed: random)
         return policy.delay(beforeAttempt: failures + 1, after: failure, using: &generator)
     }
 
-    private mutating func complete(_ position: Int, _ delta: ContextDelta, startedAt: Date?, at: Date) {
-        let attempt = self.tasks[position].attempt
-        self.write(.taskCompleted, position, attempt: attempt, startedAt: startedAt, at: at, delta: delta)
+    mutating func complete(
+        _ position: Int, _ delta: ContextDelta, startedAt: Date?, at: Date, isStored: Bool = false
+    ) {
+        self.write(
+            .taskCompleted, position, attempt: self.tasks[position].attempt, startedAt: startedAt, at: at,
+            delta: delta, isStored: isStored)
         self.tasks[position].state = .completed
         self.ledger.record(delta, of: position)
         self.didEnd(position, at: at)
     }
 
-    private mutating func retry(_ position: Int, _ error: String, due: Date, _ startedAt: Date?, _ at: Date) {
+    mutating func retry(_ position: Int, _ error: String, due: Date, _ startedAt: Date?, _ at: Date) {
         let attempt = self.tasks[position].attempt
         self.write(.taskRetrying, position, attempt: attempt, startedAt: startedAt, at: at, detail: error, dueAt: due)
         self.tasks[position].failures += 1
         self.tasks[position].state = .retrying(due: due)
     }
 
-    private mutating func fail(_ position: Int, _ error: String, startedAt: Date?, at: Date) {
+    mutating func fail(_ position: Int, _ error: String, startedAt: Date?, at: Date) {
         let attempt = self.tasks[position].attempt
         self.write(.taskFailed, position, attempt: attempt, startedAt: startedAt, at: at, detail: error)
         self.tasks[position].failures += 1
@@ -251,13 +251,15 @@ extension PipelineStateMachine {
         self.didEnd(position, at: at)
     }
 
-    private mutating func skip(_ position: Int, _ reason: SkipReason, at: Date) {
+    /// Notes that a task will not run; what follows from that is up to the caller.
+    mutating func close(_ position: Int, _ reason: SkipReason, at: Date) {
         self.tasks[position].state = .skipped(reason)
         self.write(.taskSkipped, position, attempt: self.tasks[position].attempt, at: at, detail: reason.text)
-        self.didEnd(position, at: at)
+        self.open -= 1
+        self.suspects.remove(position)
     }
 
-    private mutating func makeReady(_ position: Int) {
+    mutating func makeReady(_ position: Int) {
         self.tasks[position].state = .ready
         self.ready.append(position)
     }
@@ -266,22 +268,24 @@ extension PipelineStateMachine {
 // MARK: What follows
 
 extension PipelineStateMachine {
-    private mutating func decideRoots(at: Date) {
+    mutating func decideRoots(at: Date) {
         for root in self.graph.roots { self.decide(root, at: at) }
     }
 
-    private mutating func didEnd(_ position: Int, at: Date) {
+    mutating func didEnd(_ position: Int, at: Date) {
         self.open -= 1
         self.suspects.remove(position)
+        self.decideDependents(of: position, at: at)
+    }
+
+    private mutating func decideDependents(of position: Int, at: Date) {
         var ended = [position]
         // A loop, not recursion: a chain of skipped tasks can be as long as the workflow.
         while let next = ended.popLast() {
             for dependent in self.graph.dependents[next] {
                 self.undecided[dependent] -= 1
                 if self.tasks[dependent].state == .waiting, let reason = self.reasonToSkip(dependent, after: next) {
-                    self.tasks[dependent].state = .skipped(reason)
-                    self.write(.taskSkipped, dependent, attempt: 0, at: at, detail: reason.text)
-                    self.open -= 1
+                    self.close(dependent, reason, at: at)
                     ended.append(dependent)
                 } else if self.undecided[dependent] == 0, self.tasks[dependent].state == .waiting {
                     self.decide(dependent, at: at)
@@ -291,7 +295,7 @@ extension PipelineStateMachine {
     }
 
     /// Why a task without a rule will not run now that a dependency has ended, or a rule that has been decided says no.
-    private mutating func reasonToSkip(_ position: Int, after dependency: Int) -> SkipReason? {
+    mutating func reasonToSkip(_ position: Int, after dependency: Int) -> SkipReason? {
         if let rule = self.workflow.tasks[position].triggerRule {
             guard self.undecided[position] == 0, !self.holds(rule, for: position) else { return nil }
             return .rule(rule)
@@ -308,11 +312,12 @@ extension PipelineStateMachine {
     }
 
     /// Decides about a task of which every dependency has ended and that nothing forbids.
-    private mutating func decide(_ position: Int, at: Date) {
+    mutating func decide(_ position: Int, at: Date) {
         guard let rule = self.workflow.tasks[position].triggerRule, self.graph.dependencies[position].isEmpty,
             !self.holds(rule, for: position)
         else { return self.makeReady(position) }
-        self.skip(position, .rule(rule), at: at)
+        self.close(position, .rule(rule), at: at)
+        self.decideDependents(of: position, at: at)
     }
 
     private func holds(_ rule: TriggerRule, for position: Int) -> Bool {
@@ -330,111 +335,26 @@ extension PipelineStateMachine {
     }
 }
 
-// MARK: Stopping
-
-extension PipelineStateMachine {
-    private mutating func cancel(at: Date) {
-        guard self.stop != .cancelled, self.stop != .timedOut else { return }
-        self.stop = .cancelled
-        if self.runningCount > 0 { self.draft.events.append(self.event(.pipelineCancelling, at: at)) }
-        self.skipUnbegun(.cancelled, at: at)
-    }
-
-    private mutating func timeOut(at: Date) {
-        guard self.stop != .cancelled, self.stop != .timedOut else { return }
-        self.stop = .timedOut
-        self.draft.events.append(self.event(.pipelineTimedOut, at: at))
-        self.skipUnbegun(.timedOut, at: at)
-        self.giveUp(at: at, saying: SkipReason.timedOut.text)
-    }
-
-    private mutating func giveUp(at: Date) {
-        switch self.stop {
-        case .none: return
-        case .pausing, .releasing:
-            for position in self.tasks.indices where self.tasks[position].state == .running {
-                self.runningCount -= 1
-                self.end(position, .interrupted, startedAt: at, at: at, random: 0)
-            }
-        case .cancelled, .timedOut: self.giveUp(at: at, saying: "it was cancelled and did not stop in time")
-        }
-    }
-
-    private mutating func giveUp(at: Date, saying error: String) {
-        for position in self.tasks.indices where self.tasks[position].state == .running {
-            self.runningCount -= 1
-            self.fail(position, error, startedAt: nil, at: at)
-        }
-    }
-
-    private mutating func skipUnbegun(_ reason: SkipReason, at: Date) {
-        self.ready = ReadyQueue()
-        for position in self.tasks.indices {
-            switch self.tasks[position].state {
-            case .waiting, .ready, .retrying:
-                self.tasks[position].state = .skipped(reason)
-                self.write(
-                    .taskSkipped, position, attempt: self.tasks[position].attempt, at: at, detail: reason.text)
-                self.open -= 1
-                self.suspects.remove(position)
-            case .running, .completed, .failed, .skipped: break
-            }
-        }
-    }
-
-    /// Ends the pipeline, or the claim on it, when nothing is left to wait for.
-    private mutating func settle(at: Date) {
-        if self.open == 0 {
-            self.status = self.finalStatus
-            let kind: PipelineEvent.Kind =
-                switch self.status {
-                case .cancelled: .pipelineCancelled
-                case .failed: .pipelineFailed
-                default: .pipelineCompleted
-                }
-            self.draft.events.append(self.event(kind, at: at))
-        } else if self.runningCount == 0, self.stop == .pausing {
-            self.status = .paused
-            self.draft.events.append(self.event(.pipelinePaused, at: at))
-        } else if self.runningCount == 0, self.stop == .releasing {
-            self.status = .queued
-            // When only retries are left, the first of them decides.
-            let isReady = self.tasks.contains { $0.state == .ready }
-            self.draft.dueAt = isReady ? at : self.retries.map(\.due).min() ?? at
-            self.draft.events.append(self.event(.pipelineReleased, at: at))
-        }
-    }
-
-    private var finalStatus: PipelineStatus {
-        let wasStopped = self.tasks.contains { task in
-            if case .skipped(let reason) = task.state { reason == .cancelled || reason == .timedOut } else { false }
-        }
-        let hasFailed = self.tasks.contains { $0.state == .failed }
-        if self.stop == .cancelled, wasStopped || hasFailed { return .cancelled }
-        return hasFailed || wasStopped ? .failed : .completed
-    }
-}
-
 // MARK: History
 
 extension PipelineStateMachine {
-    private func event(_ kind: PipelineEvent.Kind, at: Date) -> PipelineEvent {
+    func event(_ kind: PipelineEvent.Kind, at: Date) -> PipelineEvent {
         PipelineEvent(kind, worker: self.worker, at: at)
     }
 
-    private mutating func write(
+    mutating func write(
         _ kind: PipelineEvent.Kind, _ position: Int, attempt: Int, startedAt: Date? = nil, at: Date,
-        detail: String? = nil, delta: ContextDelta? = nil, dueAt: Date? = nil
+        detail: String? = nil, delta: ContextDelta? = nil, dueAt: Date? = nil, isStored: Bool = false
     ) {
         guard !self.isReplaying else { return }
         let event = PipelineEvent(
             kind, task: self.workflow.tasks[position].id, attempt: attempt, worker: self.worker, startedAt: startedAt,
             at: at, detail: detail, delta: delta, dueAt: dueAt)
-        self.draft.events.append(event)
+        if !isStored { self.draft.events.append(event) }
         self.keep(event, position)
     }
 
-    private mutating func keep(_ event: PipelineEvent, _ position: Int) {
+    mutating func keep(_ event: PipelineEvent, _ position: Int) {
         switch event.kind {
         case .taskCompleted, .taskFailed, .taskRetrying, .taskInterrupted:
             self.attempts[position].append(
@@ -444,62 +364,10 @@ extension PipelineStateMachine {
         default: break
         }
     }
-
-    /// Does again what the history says was done.
-    private mutating func replay(_ event: PipelineEvent) {
-        guard let id = event.task else { return self.replayPipeline(event) }
-        guard let position = self.workflow.position(of: id) else { return }
-        self.keep(event, position)
-        self.tasks[position].attempt = max(self.tasks[position].attempt, event.attempt)
-        switch event.kind {
-        case .taskStarted: self.tasks[position].state = .running
-        case .taskCompleted:
-            guard !self.tasks[position].state.status.isTerminal else { return }
-            self.complete(position, event.delta ?? ContextDelta(), startedAt: event.startedAt, at: event.at)
-        case .taskFailed:
-            guard !self.tasks[position].state.status.isTerminal else { return }
-            self.fail(position, event.detail ?? "", startedAt: event.startedAt, at: event.at)
-        case .taskRetrying:
-            self.retry(position, event.detail ?? "", due: event.dueAt ?? event.at, event.startedAt, event.at)
-        case .taskInterrupted: self.tasks[position].state = .ready
-        case .taskSkipped:
-            guard !self.tasks[position].state.status.isTerminal else { return }
-            self.tasks[position].state = .skipped(SkipReason(text: event.detail ?? ""))
-            self.open -= 1
-        default: break
-        }
-    }
-
-    private mutating func replayPipeline(_ event: PipelineEvent) {
-        switch event.kind {
-        case .pipelineCancelling: self.stop = .cancelled
-        case .pipelineTimedOut: self.stop = .timedOut
-        case .pipelineRecovered:
-            let mayHaveBegun = self.suspects.isEmpty
-            for position in self.tasks.indices {
-                switch self.tasks[position].state {
-                case .running:  // said to have begun, and so one of the suspects already
-                    self.tasks[position].interruptions += 1
-                    self.tasks[position].state = .ready
-                    self.suspects.insert(position)
-                case .ready:
-                    if mayHaveBegun { self.tasks[position].attempt += 1 }
-                case .retrying(let due) where mayHaveBegun && due <= event.at:
-                    self.tasks[position].attempt += 1
-                    self.tasks[position].state = .ready
-                default: break
-                }
-            }
-            for position in self.tasks.indices where self.tasks[position].state == .ready {
-                self.suspects.insert(position)
-            }
-        default: break
-        }
-    }
 }
 
 /// Positions in the order in which they came.
-private struct ReadyQueue: Sendable {
+struct ReadyQueue: Sendable {
     private var positions: [Int]
     private var head = 0
 
@@ -513,20 +381,6 @@ private struct ReadyQueue: Sendable {
         guard self.head < self.positions.count else { return nil }
         defer { self.head += 1 }
         return self.positions[self.head]
-    }
-}
-
-/// Hands out numbers that follow from one: what is decided depends on nothing else.
-private struct OneNumber: RandomNumberGenerator {
-    var number: UInt64
-
-    mutating func next() -> UInt64 {
-        // SplitMix64 (Steele, Lea and Flood 2014).
-        self.number &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = self.number
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }
 

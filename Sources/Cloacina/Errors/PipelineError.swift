@@ -1,3 +1,5 @@
+import CloacinaWorkflow
+
 /// Why a pipeline could not be run to an end, or a task not be given what it asked for.
 ///
 /// A task that fails is no error of this kind: the pipeline ends as ``PipelineStatus/failed`` and its result says why.
@@ -67,5 +69,12 @@ extension PipelineError: CustomStringConvertible {
     public var description: String {
         let cause = self.underlying.map { " (\($0))" } ?? ""
         return "\(self.code): \(self.message)\(cause)"
+    }
+}
+
+extension PipelineError {
+    /// Whether the same call may succeed when the database is back: what was underneath says so.
+    var isTransient: Bool {
+        self.code == .storageFailed && (self.underlying as? any TransientError)?.isTransient == true
     }
 }

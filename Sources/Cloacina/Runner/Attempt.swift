@@ -35,4 +35,11 @@ struct Attempt: Sendable {
             position: start.position, number: start.attempt, outcome: outcome, output: output, startedAt: startedAt,
             endedAt: clock.now())
     }
+
+    /// The same attempt, whose completion is stored already, together with the task's own writes.
+    func committed(_ delta: ContextDelta) -> Attempt {
+        Attempt(
+            position: self.position, number: self.number, outcome: .committed(delta), output: nil,
+            startedAt: self.startedAt, endedAt: self.endedAt)
+    }
 }

@@ -211,13 +211,13 @@ extension DefaultRunner {
     private func recover(everyOwner: Bool) async throws(PipelineError) -> Duration? {
         let beats = try await self.store.beats(everyOwner: everyOwner).filter { $0.key != self.id }
         let now = ContinuousClock.now
-        let due = self.state.withLock { state -> [UUID: Int] in
+        let due = self.state.withLock { state -> [(key: UUID, value: Int)] in
             state.silent = beats.reduce(into: [:]) { silent, entry in
                 let known = state.silent[entry.key]
                 silent[entry.key] = known?.beats == entry.value ? known : (entry.value, now)
             }
             return state.silent.filter { $0.value.since.duration(to: now) >= self.configuration.leaseDuration }
-                .mapValues(\.beats)
+                .mapValues(\.beats).sorted { $0.key < $1.key }
         }
         for (runner, beats) in due {
             let count = try await self.store.recover(runner, beats: beats, at: self.clock.now())

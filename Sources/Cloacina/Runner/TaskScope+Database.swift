@@ -1,4 +1,5 @@
 public import CloacinaPostgres
+import CloacinaWorkflow
 import FoundationEssentials
 import Synchronization
 
@@ -21,7 +22,7 @@ final class TaskMeans: TaskResource {
     let runner: DefaultRunner
     let place: TaskPlace
     let slot: HeldSlot
-    private let delta = Mutex<ContextDelta?>(nil)
+    private let ownCommit = Mutex(OwnCommit.none)
 
     init(database: TenantDatabase?, runner: DefaultRunner, place: TaskPlace, slot: HeldSlot) {
         self.database = database
@@ -31,9 +32,39 @@ final class TaskMeans: TaskResource {
     }
 
     /// What the task handed on, if that is stored already.
-    var committed: ContextDelta? { self.delta.withLock { $0 } }
+    var committed: ContextDelta? {
+        self.ownCommit.withLock { if case .done(let delta) = $0 { delta } else { nil } }
+    }
 
-    func didCommit(_ delta: ContextDelta) { self.delta.withLock { $0 = delta } }
+    /// Asks for leave to commit; false when nobody waits for the attempt any more, and nothing of it may be stored.
+    func beginCommit() -> Bool {
+        self.ownCommit.withLock { state in
+            guard case .none = state else { return false }
+            state = .underWay
+            return true
+        }
+    }
+
+    /// Notes what became of the commit: done, with what the task handed on, or not.
+    func endCommit(_ delta: ContextDelta?) { self.ownCommit.withLock { $0 = delta.map { .done($0) } ?? .none } }
+
+    /// Forbids the attempt to commit; false when it is doing so or has done so, and its end must be waited for.
+    func forbidCommit() -> Bool {
+        self.ownCommit.withLock { state in
+            switch state {
+            case .none, .forbidden:
+                state = .forbidden
+                return true
+            case .underWay, .done: return false
+            }
+        }
+    }
+}
+
+/// How far a task is with storing its completion together with its own writes.
+private enum OwnCommit {
+    case none, underWay, forbidden
+    case done(ContextDelta)
 }
 
 extension TaskScope {

@@ -14,9 +14,13 @@ extension WorkflowTask {
     ///     try await transaction.query("UPDATE accounts SET cents = cents - \(500) WHERE id = \(account)")
     /// }
     /// ```
+    /// A commit of which the answer was lost with the connection is looked up afterwards, for as long as the runner's
+    /// ``RunnerConfiguration/databasePatience``. A task whose time runs out, or that is cancelled, while it commits has
+    /// completed when the commit succeeds.
     public static func transactional(
         _ id: String, after dependencies: String..., retry: RetryPolicy = .none, triggerRule: TriggerRule? = nil,
-        timeout: Duration? = nil, codeVersion: String = "",
+        timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
+        onFailure: FailureHandler? = nil,
         run body:
             @escaping @Sendable (
                 inout Context, TaskScope, borrowing PostgresTransaction
@@ -24,21 +28,34 @@ extension WorkflowTask {
     ) -> WorkflowTask {
         WorkflowTask(
             id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, timeout: timeout,
-            codeVersion: codeVersion
+            codeVersion: codeVersion, onSuccess: onSuccess, onFailure: onFailure
         ) { context, scope in
+            guard let means = scope.resource as? TaskMeans else {
+                throw PipelineError(.noDatabase, "\"\(id)\" runs without a tenant's database")
+            }
             let given = context
-            let startedAt = Date()
-            // Each try of the transaction's begins with the context as it was given.
-            let changed = try await scope.withConnection { lease in
-                try await lease.withTransaction { transaction in
-                    var context = given
-                    try await body(&context, scope, transaction)
-                    try await scope.commit(
-                        ContextDelta(from: given, to: context), startedAt: startedAt, in: transaction)
-                    return context
+            let startedAt = means.runner.clock.now()
+            var changed: Context?
+            do {
+                try await scope.withConnection { lease in
+                    try await lease.withTransaction { transaction in
+                        var context = given
+                        try await body(&context, scope, transaction)
+                        let delta = ContextDelta(from: given, to: context)
+                        guard means.beginCommit() else { throw CancellationError() }
+                        changed = context
+                        try await scope.write(delta, startedAt: startedAt, by: means, in: transaction)
+                    }
+                }
+            } catch {
+                // The answer to the commit may be what was lost.
+                guard changed != nil, try await scope.isCommitted(by: means) else {
+                    means.endCommit(nil)
+                    throw error
                 }
             }
-            scope.didCommit(ContextDelta(from: given, to: changed))
+            guard let changed else { return }
+            means.endCommit(ContextDelta(from: given, to: changed))
             context = changed
         }
     }
@@ -46,15 +63,12 @@ extension WorkflowTask {
 
 extension TaskScope {
     /// Writes down that the task has completed, inside the task's own transaction.
-    fileprivate func commit(
-        _ delta: ContextDelta, startedAt: Date, in transaction: borrowing PostgresTransaction
+    fileprivate func write(
+        _ delta: ContextDelta, startedAt: Date, by means: TaskMeans, in transaction: borrowing PostgresTransaction
     ) async throws {
-        guard let means = self.resource as? TaskMeans else {
-            throw PipelineError(.noDatabase, "\"\(self.task)\" runs without a tenant's database")
-        }
         let event = PipelineEvent(
             .taskCompleted, task: self.task, attempt: self.attempt, worker: means.runner.id, startedAt: startedAt,
-            at: Date(), delta: delta)
+            at: means.runner.clock.now(), delta: delta)
         let rows = try await transaction.query(PostgresWorkflowQueries.commit(event, at: means.place))
         guard !rows.isEmpty else {
             throw PipelineError(
@@ -62,5 +76,28 @@ extension TaskScope {
         }
     }
 
-    fileprivate func didCommit(_ delta: ContextDelta) { (self.resource as? TaskMeans)?.didCommit(delta) }
+    /// Whether this attempt's commit succeeded. Waits for a backend that is still at it, and asks even when the task has been
+    /// cancelled, so it does in a task of its own.
+    fileprivate func isCommitted(by means: TaskMeans) async throws -> Bool {
+        guard let database = means.database else { return false }
+        let asking = Task { [attempt = self.attempt] () throws(PipelineError) -> Bool in
+            try await means.runner.means.patiently { () throws(PipelineError) in
+                do {
+                    return try await database.pool.withConnection(database.label) { lease in
+                        try await lease.withTransaction { transaction in
+                            // The commit's transaction holds a lock on this row until it ends.
+                            try await transaction.query(PostgresWorkflowQueries.lock(means.place))
+                            let found = try await transaction.query(
+                                PostgresWorkflowQueries.ownCommit(at: means.place, attempt: attempt))
+                            return !found.isEmpty
+                        }
+                    }
+                } catch {
+                    throw PipelineError(
+                        .storageFailed, "whether the task was committed can't be read", underlying: error)
+                }
+            }
+        }
+        return try await asking.value
+    }
 }

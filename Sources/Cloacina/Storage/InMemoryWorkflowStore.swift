@@ -25,7 +25,8 @@ package final class InMemoryWorkflowStore: WorkflowStore {
             let due = state.pipelines.values.filter { $0.canBeClaimed(by: claim) }
                 .sorted { ($1.priority, $0.dueAt ?? claim.at, $0.id) < ($0.priority, $1.dueAt ?? claim.at, $1.id) }
             return due.prefix(max(0, claim.limit)).map { pipeline in
-                let claimed = pipeline.claimed(by: claim)
+                var (claimed, event) = pipeline.claimed(by: claim)
+                claimed.events.append(event)
                 state.pipelines[pipeline.id] = claimed
                 return claimed
             }
@@ -134,21 +135,6 @@ extension StoredPipeline {
             return false
         }
         return self.startedAt == nil || self.version == version
-    }
-
-    fileprivate func claimed(by claim: QueueClaim) -> StoredPipeline {
-        var claimed = self
-        claimed.status = .running
-        claimed.revision += 1
-        claimed.epoch += 1
-        claimed.owner = claim.runner
-        claimed.dueAt = nil
-        if claimed.startedAt == nil {
-            claimed.startedAt = claim.at
-            claimed.version = claim.workflows[self.workflow] ?? self.version
-        }
-        claimed.events.append(PipelineEvent(.pipelineStarted, worker: claim.runner, at: claim.at))
-        return claimed
     }
 
     fileprivate func recovered(at: Date) -> StoredPipeline {

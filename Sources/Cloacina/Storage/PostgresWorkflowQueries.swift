@@ -144,6 +144,25 @@ enum PostgresWorkflowQueries {
             ])
     }
 
+    /// Waits until nobody is committing a completion of the pipeline's.
+    static func lock(_ place: TaskPlace) -> PostgresStatement {
+        PostgresStatement(
+            trusted: "SELECT id FROM cloacina_pipelines WHERE id = $1 FOR UPDATE", [.uuid(place.pipeline)])
+    }
+
+    /// Finds the completion that an attempt committed itself.
+    static func ownCommit(at place: TaskPlace, attempt: Int) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                SELECT position FROM cloacina_events
+                WHERE pipeline_id = $1 AND revision = $2 AND position = $3 AND attempt = $4
+                """,
+            [
+                .uuid(place.pipeline), .int32(Int32(self.ownCommits)), .int32(Int32(place.position)),
+                .int32(Int32(attempt)),
+            ])
+    }
+
     private static func binds(of events: [PipelineEvent]) -> [PostgresValue] {
         [
             .textArray(events.map(\.kind.rawValue)), .optionalTextArray(events.map(\.task)),

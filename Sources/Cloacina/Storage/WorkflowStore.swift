@@ -191,6 +191,21 @@ package struct StoredPipeline: Sendable {
         self.events = events
     }
 
+    /// The pipeline as a claim leaves it, and the line of its history that says so.
+    func claimed(by claim: QueueClaim) -> (pipeline: StoredPipeline, event: PipelineEvent) {
+        var claimed = self
+        claimed.status = .running
+        claimed.revision += 1
+        claimed.epoch += 1
+        claimed.owner = claim.runner
+        claimed.dueAt = nil
+        if claimed.startedAt == nil {
+            claimed.startedAt = claim.at
+            claimed.version = claim.workflows[self.workflow] ?? self.version
+        }
+        return (claimed, PipelineEvent(.pipelineStarted, worker: claim.runner, at: claim.at))
+    }
+
     /// Whether its history holds more than its beginning.
     package var hasHistory: Bool { self.events.count > 2 || self.recoveries > 0 }
 }

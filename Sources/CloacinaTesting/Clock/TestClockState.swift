@@ -1,3 +1,5 @@
+import CloacinaWorkflow
+
 /// The number of the task's code that runs.
 enum TaskBody {
     @TaskLocal static var current: Int?

@@ -76,19 +76,9 @@ public struct EphemeralTenant: Sendable {
         var configuration = PostgresPoolConfiguration(PostgresConfiguration(credentials.connectionString))
         configuration.maximumConnections = maximumConnections
         configuration.password = { _ in credentials.password }
-        let pool = PostgresPool(configuration)
-        let lent = EphemeralTenant(
-            tenant: tenant, credentials: credentials, pool: pool, label: tenant.label(.login))
-        async let running: Void = pool.run()
-        do {
-            let result = try await body(lent)
-            pool.shutDown()
-            try await running
-            return result
-        } catch {
-            pool.shutDown(graceful: false)
-            try? await running
-            throw error
+        return try await PostgresPool.withPool(configuration) { pool in
+            try await body(
+                EphemeralTenant(tenant: tenant, credentials: credentials, pool: pool, label: tenant.label(.login)))
         }
     }
 

@@ -19,19 +19,9 @@ enum TenantPipelines {
         let environment = ProcessInfo.processInfo.environment
         var configuration = PostgresPoolConfiguration(options.configuration(environment: environment))
         configuration.maximumConnections = 1
-        let pool = PostgresPool(configuration)
-        let store = PostgresWorkflowStore(
-            pool: pool, label: PostgresLabel(schema: tenant.schema, role: tenant.ownerRole))
-        async let running: Void = pool.run()
-        do {
-            let result = try await body(store)
-            pool.shutDown()
-            try await running
-            return result
-        } catch {
-            pool.shutDown(graceful: false)
-            try? await running
-            throw error
+        return try await PostgresPool.withPool(configuration) { pool in
+            try await body(
+                PostgresWorkflowStore(pool: pool, label: PostgresLabel(schema: tenant.schema, role: tenant.ownerRole)))
         }
     }
 

@@ -33,7 +33,7 @@ struct EngineCommand: AsyncParsableCommand {
         try await BenchTenants.with(1, on: target) { tenants in
             var configuration = PostgresPoolConfiguration(tenants.target.configuration)
             configuration.maximumConnections = self.connections
-            try await withPool(configuration) { pool in
+            try await PostgresPool.withPool(configuration) { pool in
                 if wants("chain") { try await self.measureChain(tenants, pool) }
                 if wants("drain") { try await self.measureDrain(tenants, pool) }
                 if wants("flight") { try await self.measureInFlight(tenants, pool) }
@@ -248,7 +248,7 @@ struct EngineCommand: AsyncParsableCommand {
         try await BenchTenants.with(count, on: target) { tenants in
             var configuration = PostgresPoolConfiguration(tenants.target.configuration)
             configuration.maximumConnections = 8
-            try await withPool(configuration) { pool in
+            try await PostgresPool.withPool(configuration) { pool in
                 let runners = try tenants.labels.map { try self.runner(pool, $0, .chain()) }
                 let samples = try await self.options.contest.run(
                     "\(count) tenants in turn",

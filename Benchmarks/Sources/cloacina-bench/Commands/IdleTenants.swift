@@ -12,7 +12,7 @@ struct IdleTenants {
         try await BenchTenants.with(self.count, on: self.target) { tenants in
             var configuration = PostgresPoolConfiguration(tenants.target.configuration)
             configuration.maximumConnections = 8
-            try await withPool(configuration) { pool in
+            try await PostgresPool.withPool(configuration) { pool in
                 let begun = Mutex<ContinuousClock.Instant?>(nil)
                 let workflow = try Workflow("ping") {
                     WorkflowTask("a") { _ in begun.withLock { $0 = .now } }
@@ -67,7 +67,7 @@ struct IdleTenants {
         configuration.maximumConnections = 1
         var latencies: [Double] = []
         let rounds = 200
-        try await withPool(configuration) { pool in
+        try await PostgresPool.withPool(configuration) { pool in
             for round in 0..<rounds {
                 let label = tenants.labels[round * 7 % tenants.labels.count]
                 let sender = try DefaultRunner(pool: pool, label: label, workflows: [workflow])

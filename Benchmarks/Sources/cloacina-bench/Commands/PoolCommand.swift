@@ -23,7 +23,7 @@ struct PoolCommand: AsyncParsableCommand {
     private func measureLending(_ schemas: BenchSchemas) async throws {
         var configuration = PostgresPoolConfiguration(schemas.target.configuration)
         configuration.maximumConnections = 2
-        try await withPool(configuration) { pool in
+        try await PostgresPool.withPool(configuration) { pool in
             let label = schemas.labels[0]
             try await pool.withConnection(label) { lease in
                 _ = try await lease.query(PointSelect.statement(id: 1))
@@ -51,7 +51,7 @@ struct PoolCommand: AsyncParsableCommand {
         let pgbench = Pgbench(
             target: route.target, script: "\\set id random(1, \(BenchSchemas.rows))\n" + script.joined(separator: "\n"),
             searchPath: BenchSchemas.name(0))
-        try await withPool(configuration) { pool in
+        try await PostgresPool.withPool(configuration) { pool in
             let labels = schemas.labels
             let samples = try await self.options.contest.run(
                 "relabel and point SELECT, \(route.name)",

@@ -52,8 +52,8 @@ struct TenantsCommand: AsyncParsableCommand {
                 \(PointSelect.pgbenchPair(schema: "'\(BenchSchemas.prefix)' || :tenant || ', pg_temp'", id: ":id"))
                 """,
             clients: self.connections, threads: 2, searchPath: BenchSchemas.name(0))
-        try await withPool(recycling) { pool in
-            try await withPool(unlimited) { unlimitedPool in
+        try await PostgresPool.withPool(recycling) { pool in
+            try await PostgresPool.withPool(unlimited) { unlimitedPool in
                 let samples = try await self.options.contest.run(
                     "\(schemas.count) tenants in turn, \(route.name)",
                     [
@@ -132,7 +132,7 @@ struct TenantsCommand: AsyncParsableCommand {
     private func memoryCurve(
         _ configuration: PostgresPoolConfiguration, _ schemas: BenchSchemas, _ points: Set<Int>
     ) async throws -> [Double] {
-        try await withPool(configuration) { pool in
+        try await PostgresPool.withPool(configuration) { pool in
             var curve: [Double] = []
             var largest = 0.0
             for (number, label) in schemas.labels.enumerated() {

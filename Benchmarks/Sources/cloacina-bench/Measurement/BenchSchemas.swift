@@ -78,21 +78,3 @@ enum PointSelect {
         """
     }
 }
-
-/// Runs a pool for as long as a closure runs.
-func withPool<R>(
-    _ configuration: PostgresPoolConfiguration, _ body: (PostgresPool) async throws -> R
-) async throws -> R {
-    let pool = PostgresPool(configuration)
-    async let running: Void = pool.run()
-    do {
-        let result = try await body(pool)
-        pool.shutDown()
-        try await running
-        return result
-    } catch {
-        pool.shutDown(graceful: false)
-        try await running
-        throw error
-    }
-}

@@ -74,20 +74,10 @@ extension Database {
     }
 
     func claim(_ pipeline: StoredPipeline, for claim: QueueClaim) throws -> StoredPipeline {
-        var claimed = pipeline
-        claimed.status = .running
-        claimed.revision += 1
-        claimed.epoch += 1
-        claimed.owner = claim.runner
-        claimed.dueAt = nil
-        if claimed.startedAt == nil {
-            claimed.startedAt = claim.at
-            claimed.version = claim.workflows[claimed.workflow] ?? claimed.version
-        }
+        var (claimed, start) = pipeline.claimed(by: claim)
         try self.run(
             SQLiteQueries.claim,
             [claimed.id, claim.runner, claimed.version.sqliteText, claimed.startedAt?.sqliteMicroseconds])
-        let start = PipelineEvent(.pipelineStarted, worker: claim.runner, at: claim.at)
         try self.note([start], of: claimed.id, revision: claimed.revision)
         // A pipeline that was queued and claimed has nothing else to tell.
         claimed.events =

@@ -1,0 +1,54 @@
+/// Taking up a pipeline from its stored history.
+extension PipelineStateMachine {
+    /// Does again what the history says was done.
+    mutating func replay(_ event: PipelineEvent) {
+        guard let id = event.task else { return self.replayPipeline(event) }
+        guard let position = self.workflow.position(of: id) else { return }
+        self.keep(event, position)
+        self.tasks[position].attempt = max(self.tasks[position].attempt, event.attempt)
+        switch event.kind {
+        case .taskStarted: self.tasks[position].state = .running
+        case .taskCompleted:
+            guard !self.tasks[position].state.status.isTerminal else { return }
+            self.complete(position, event.delta ?? ContextDelta(), startedAt: event.startedAt, at: event.at)
+        case .taskFailed:
+            guard !self.tasks[position].state.status.isTerminal else { return }
+            self.fail(position, event.detail ?? "", startedAt: event.startedAt, at: event.at)
+        case .taskRetrying:
+            self.retry(position, event.detail ?? "", due: event.dueAt ?? event.at, event.startedAt, event.at)
+        case .taskInterrupted: self.tasks[position].state = .ready
+        case .taskSkipped:
+            guard !self.tasks[position].state.status.isTerminal else { return }
+            self.tasks[position].state = .skipped(SkipReason(text: event.detail ?? ""))
+            self.open -= 1
+        default: break
+        }
+    }
+
+    private mutating func replayPipeline(_ event: PipelineEvent) {
+        switch event.kind {
+        case .pipelineCancelling: self.stop = .cancelled
+        case .pipelineTimedOut: self.stop = .timedOut
+        case .pipelineRecovered:
+            let mayHaveBegun = self.suspects.isEmpty
+            for position in self.tasks.indices {
+                switch self.tasks[position].state {
+                case .running:  // said to have begun, and so one of the suspects already
+                    self.tasks[position].interruptions += 1
+                    self.tasks[position].state = .ready
+                    self.suspects.insert(position)
+                case .ready:
+                    if mayHaveBegun { self.tasks[position].attempt += 1 }
+                case .retrying(let due) where mayHaveBegun && due <= event.at:
+                    self.tasks[position].attempt += 1
+                    self.tasks[position].state = .ready
+                default: break
+                }
+            }
+            for position in self.tasks.indices where self.tasks[position].state == .ready {
+                self.suspects.insert(position)
+            }
+        default: break
+        }
+    }
+}

@@ -1,0 +1,83 @@
+import CloacinaWorkflow
+import FoundationEssentials
+
+/// What is stored, and who is told.
+extension PipelineRun {
+    mutating func write(_ transition: PipelineTransition, at now: Date) async throws(PipelineError) {
+        let change = PipelineChange(
+            id: self.pipeline.id, epoch: self.pipeline.epoch, at: now, transition: transition)
+        let outcome = try await self.means.patiently { () throws(PipelineError) in
+            try await self.means.writer.apply(change)
+        }
+        var request: PipelineRequest?
+        switch outcome {
+        case .applied(let asked): request = asked
+        case .stale: try await self.checkWritten(transition)
+        }
+        self.note(transition.events)
+        if request == .cancel { self.mailbox.post(.cancel) }
+        if request == .pause { self.mailbox.post(.pause) }
+    }
+
+    /// A transition that comes too late was written before, when only the answer was lost, or the claim is lost. Nobody else
+    /// changes a pipeline under our epoch.
+    private func checkWritten(_ transition: PipelineTransition) async throws(PipelineError) {
+        let stored = try await self.means.patiently { () throws(PipelineError) in
+            try await self.means.store.load(self.pipeline.id)
+        }
+        guard let stored else {
+            throw PipelineError(.pipelineVanished, "the pipeline's rows were deleted while it ran")
+        }
+        guard stored.epoch == self.pipeline.epoch, stored.revision == transition.expectedRevision + 1,
+            stored.status == transition.status
+        else {
+            throw PipelineError(.takenOver, "another runner has claimed the pipeline")
+        }
+    }
+
+    /// Tells whoever wants to know what is written.
+    mutating func note(_ events: [PipelineEvent]) {
+        for event in events {
+            self.observe?(event)
+            guard let id = event.task, let position = self.machine.workflow.position(of: id) else { continue }
+            switch event.kind {
+            case .taskRetrying:
+                guard let due = event.dueAt else { continue }
+                let delay = Duration.seconds(due.timeIntervalSince(event.at))
+                self.timers.append(self.timer(delay, .retryDue(position: position, attempt: event.attempt)))
+            case .taskCompleted, .taskFailed: self.callBack(position, event)
+            default: break
+            }
+        }
+    }
+
+    /// Tells of a completion that its task has stored itself.
+    mutating func noteOwnCommit(_ attempt: Attempt) {
+        guard case .committed(let delta) = attempt.outcome else { return }
+        self.note([
+            PipelineEvent(
+                .taskCompleted, task: self.machine.workflow.tasks[attempt.position].id, attempt: attempt.number,
+                worker: self.machine.worker, startedAt: attempt.startedAt, at: attempt.endedAt, delta: delta)
+        ])
+    }
+
+    private mutating func callBack(_ position: Int, _ event: PipelineEvent) {
+        let task = self.machine.workflow.tasks[position]
+        let scope = TaskScope(
+            executionID: self.pipeline.id, workflow: self.pipeline.workflow, task: task.id, attempt: event.attempt)
+        let executor = self.means.clock.executor
+        if event.kind == .taskCompleted, let handler = task.onSuccess {
+            let context = self.machine.contextAfter(position)
+            self.callbacks.append(Task(executorPreference: executor) { await handler(scope, context) })
+        } else if event.kind == .taskFailed, let handler = task.onFailure {
+            let failure =
+                self.failures[position]
+                ?? TaskFailure(text: event.detail ?? "", typeName: "TaskAbandoned", isTransient: false)
+            self.callbacks.append(Task(executorPreference: executor) { await handler(scope, failure) })
+        }
+    }
+
+    func result() throws(PipelineError) -> PipelineResult {
+        try PipelineResult(self.machine, of: self.pipeline, endedAt: self.means.clock.now())
+    }
+}

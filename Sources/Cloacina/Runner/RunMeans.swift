@@ -1,0 +1,37 @@
+import CloacinaWorkflow
+import FoundationEssentials
+import Logging
+
+/// What a runner lends to the pipelines it drives.
+struct RunMeans: Sendable {
+    let writer: WriteBatcher
+    let store: any WorkflowStore
+    let slots: TaskSlots
+    let clock: any EngineClock
+    let configuration: RunnerConfiguration
+    let logger: Logger
+    let makeResource: @Sendable (TaskPlace, HeldSlot) -> TaskMeans
+}
+
+extension RunMeans {
+    /// Tries again as long as the connection, not the statement, is what fails, and the task is not cancelled; that of a
+    /// pipeline never is.
+    func patiently<Value>(
+        _ operation: () async throws(PipelineError) -> Value
+    ) async throws(PipelineError) -> Value {
+        let deadline = ContinuousClock.now.advanced(by: self.configuration.databasePatience)
+        var delay = Duration.milliseconds(20)
+        while true {
+            do throws(PipelineError) {
+                return try await operation()
+            } catch {
+                guard error.isTransient, !Task.isCancelled, ContinuousClock.now.advanced(by: delay) < deadline else {
+                    throw error
+                }
+                self.logger.debug("database not reachable", metadata: [LogKeys.error: "\(error)"])
+                try? await Task.sleep(for: delay)
+                delay = min(delay * 2, .seconds(1))
+            }
+        }
+    }
+}
