@@ -146,6 +146,7 @@ let package = Package(
             name: "CloacinaTests",
             dependencies: [
                 "Cloacina", "CloacinaPostgres", "CloacinaSchema", "EngineTestSupport", "TestSupport",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ]
         ),

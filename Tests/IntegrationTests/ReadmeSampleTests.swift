@@ -37,8 +37,22 @@ struct Orders {
 // DefaultRunner(pool: pool, label: label, workflows: [Orders().workflow])
 // macros ends
 
+// children begins
+func billing() throws -> Workflow {
+    try Workflow("billing") {
+        WorkflowTask("invoices", retry: .fixed(3, delay: .seconds(60))) { context, scope in
+            let customers = try context.get("customers", as: [Int].self)
+            let results = try await scope.executeEach("invoice", over: customers, id: \.self, limit: 8) { customer in
+                try Context(["customer": JSONValue(encoding: customer)])
+            }
+            for result in results { try result.completed() }
+        }
+    }
+}
+// children ends
+
 @Suite struct ReadmeTests {
-    @Test(arguments: ["sample", "macros"]) func theReadmeShowsThisSample(part: String) throws {
+    @Test(arguments: ["sample", "macros", "children"]) func theReadmeShowsThisSample(part: String) throws {
         let here = URL(filePath: #filePath)
         let source = String(decoding: try Data(contentsOf: here), as: UTF8.self)
         let root = here.deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
@@ -60,6 +74,21 @@ struct Orders {
         let result = try await runner.execute("orders", context: Context(parsing: "{\"cents\":\(cents)}"))
         #expect(result.finalContext[outcome] == true)
         #expect((result.status == .completed) == (outcome == "shipped"))
+    }
+}
+
+extension ReadmeTests {
+    @Test func theReadmesChildrenRun() async throws {
+        let place = FileManager.default.temporaryDirectory.appending(path: "readme-\(UUID())")
+        try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: place) }
+        let invoice = try Workflow("invoice") {
+            WorkflowTask("write") { context in try context.set("paid", to: context.get("customer", as: Int.self)) }
+        }
+        let runner = try await DefaultRunner(
+            sqliteAt: place.appending(path: "acme.sqlite"), workflows: [billing(), invoice])
+        try await runner.execute("billing", context: Context(["customers": [7, 8, 9]])).completed()
+        #expect(try await runner.list(PipelineQuery(workflow: "invoice", statuses: [.completed])).count == 3)
     }
 }
 

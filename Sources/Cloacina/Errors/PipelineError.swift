@@ -9,7 +9,7 @@ public struct PipelineError: Error, Sendable {
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         enum Base: String {
             case workflowNotFound, duplicateWorkflow, cancelled, storageFailed, pipelineVanished, takenOver
-            case noDatabase, pipelineNotFound, released, notPossible, versionMismatch
+            case noDatabase, pipelineNotFound, released, notPossible, versionMismatch, duplicateItem, notCompleted
         }
         let base: Base
 
@@ -37,6 +37,10 @@ public struct PipelineError: Error, Sendable {
         public static let notPossible = Self(base: .notPossible)
         /// The runner has the workflow in another version than the pipeline began with.
         public static let versionMismatch = Self(base: .versionMismatch)
+        /// Two items of a list have one id; see ``TaskScope/executeEach(_:over:id:limit:timeout:context:)``.
+        public static let duplicateItem = Self(base: .duplicateItem)
+        /// A pipeline did not complete; see ``PipelineResult/completed()``.
+        public static let notCompleted = Self(base: .notCompleted)
 
         /// The code's name.
         public var description: String { self.base.rawValue }

@@ -37,7 +37,7 @@ extension DefaultRunner {
         var pause = Duration.milliseconds(5)
         while true {
             if let active = self.state.withLock({ $0.active[id] }) {
-                let end = await self.lendingSlot { await active.task.value }
+                let end = await self.lendingSlot { await self.end(of: active) }
                 if case .ended(let result) = end { return result }
                 if case .broken(let error) = end, error.code == .pipelineVanished { throw error }
             }
@@ -53,6 +53,18 @@ extension DefaultRunner {
             guard waited else { throw PipelineError(.cancelled, "the caller was cancelled; the pipeline goes on") }
             pause = min(pause * 2, .milliseconds(500))
         }
+    }
+
+    /// Waits for the end of a pipeline that runs here; nil when the caller is cancelled.
+    private func end(of active: Active) async -> RunEnd? {
+        let (ends, sink) = AsyncStream.makeStream(of: RunEnd.self)
+        // Ends with the pipeline, whether anybody still waits or not.
+        Task(executorPreference: self.clock.executor) {
+            sink.yield(await active.task.value)
+            sink.finish()
+        }
+        for await end in ends { return end }
+        return nil
     }
 
     /// Cancels a pipeline: what has not begun never will, what runs is cancelled, and after a time of grace not waited for.

@@ -223,6 +223,7 @@ extension DefaultRunner {
             let count = try await self.store.recover(runner, beats: beats, at: self.clock.now())
             self.state.withLock { $0.silent[runner] = nil }
             if count > 0 {
+                self.metrics.noteRecovered(count)
                 self.logger.warning(
                     "took over the pipelines of a runner that died", metadata: [LogKeys.recovered: "\(count)"])
             }

@@ -54,6 +54,7 @@ public final class DefaultRunner: PipelineExecutor {
     let configuration: RunnerConfiguration
     let logger: Logger
     let clock: any EngineClock
+    let metrics: EngineMetrics
     let slots: TaskSlots
     let state = Mutex(State())
 
@@ -85,10 +86,11 @@ public final class DefaultRunner: PipelineExecutor {
     init(
         store: any WorkflowStore, database: TenantDatabase?, workflows: [Workflow],
         configuration: RunnerConfiguration, logger: Logger?, clock: any EngineClock = SystemEngineClock(),
-        fileID: String = #fileID, line: Int = #line
+        metrics: EngineMetrics = .shared, fileID: String = #fileID, line: Int = #line
     ) throws(PipelineError) {
         self.store = store
-        self.writer = WriteBatcher(store, executor: clock.executor)
+        self.metrics = metrics
+        self.writer = WriteBatcher(store, executor: clock.executor, metrics: metrics)
         self.database = database
         self.configuration = configuration
         self.logger = logger ?? .silent
@@ -219,7 +221,7 @@ extension DefaultRunner {
     var means: RunMeans {
         RunMeans(
             writer: self.writer, store: self.store, slots: self.slots, clock: self.clock,
-            configuration: self.configuration, logger: self.logger,
+            configuration: self.configuration, logger: self.logger, metrics: self.metrics,
             makeResource: { place, slot in
                 TaskMeans(database: self.database, runner: self, place: place, slot: slot)
             })

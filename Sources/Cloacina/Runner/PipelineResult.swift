@@ -73,6 +73,19 @@ public struct PipelineResult: Sendable, Identifiable {
 
     /// What came of one task; nil when the workflow has none of that id.
     public func task(_ id: String) -> TaskResult? { self.tasks.first { $0.id == id } }
+
+    /// The same result, if the pipeline completed.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/notCompleted``, which names how it ended and the first task that
+    ///   failed.
+    @discardableResult
+    public func completed(fileID: String = #fileID, line: Int = #line) throws(PipelineError) -> PipelineResult {
+        guard self.status != .completed else { return self }
+        let failed = self.tasks.first { $0.status == .failed }
+        let reason = failed.map { ": \"\($0.id)\" failed" } ?? ""
+        throw PipelineError(
+            .notCompleted, "\"\(self.workflow)\" ended as \(self.status)\(reason)", fileID: fileID, line: line)
+    }
 }
 
 /// What came of one task.

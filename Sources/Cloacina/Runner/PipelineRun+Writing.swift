@@ -38,6 +38,7 @@ extension PipelineRun {
     /// Tells whoever wants to know what is written.
     mutating func note(_ events: [PipelineEvent]) {
         for event in events {
+            self.means.metrics.note(event)
             self.observe?(event)
             guard let id = event.task, let position = self.machine.workflow.position(of: id) else { continue }
             switch event.kind {

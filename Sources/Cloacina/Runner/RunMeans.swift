@@ -10,6 +10,7 @@ struct RunMeans: Sendable {
     let clock: any EngineClock
     let configuration: RunnerConfiguration
     let logger: Logger
+    let metrics: EngineMetrics
     let makeResource: @Sendable (TaskPlace, HeldSlot) -> TaskMeans
 }
 

@@ -62,24 +62,39 @@ final class HeldSlot: Sendable {
     /// The slot of the task that runs.
     @TaskLocal static var current: HeldSlot?
 
+    private struct State {
+        var isReleased = false
+        /// How many calls wait for another pipeline at the moment.
+        var waiting = 0
+    }
+
     private let slots: TaskSlots
-    private let isHeld = Mutex(true)
+    private let state = Mutex(State())
 
     init(_ slots: TaskSlots) { self.slots = slots }
 
     func release() {
-        let wasHeld = self.isHeld.withLock { isHeld in
-            defer { isHeld = false }
-            return isHeld
+        let wasHeld = self.state.withLock { state in
+            defer { state.isReleased = true }
+            return !state.isReleased && state.waiting == 0
         }
         if wasHeld { self.slots.give(1) }
     }
 
-    /// Lends the slot to others while a task only waits for another pipeline of its runner.
+    /// Lends the slot to others while a task only waits for other pipelines of its runner, for however many at the same time.
     func lend<R>(_ body: () async -> R) async -> R {
-        guard self.isHeld.withLock({ $0 }) else { return await body() }
-        self.slots.give(1)
-        defer { self.slots.takeBack() }
+        let isFirst = self.state.withLock { state in
+            state.waiting += 1
+            return state.waiting == 1 && !state.isReleased
+        }
+        if isFirst { self.slots.give(1) }
+        defer {
+            let isLast = self.state.withLock { state in
+                state.waiting -= 1
+                return state.waiting == 0 && !state.isReleased
+            }
+            if isLast { self.slots.takeBack() }
+        }
         return await body()
     }
 }

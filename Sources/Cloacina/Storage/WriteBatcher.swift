@@ -21,9 +21,14 @@ final class WriteBatcher: Sendable {
     private let store: any WorkflowStore
     private let maximumFlushes: Int
     private let executor: (any TaskExecutor)?
+    private let metrics: EngineMetrics
     private let state = Mutex(State())
 
-    init(_ store: any WorkflowStore, maximumFlushes: Int = 2, executor: (any TaskExecutor)? = nil) {
+    init(
+        _ store: any WorkflowStore, maximumFlushes: Int = 2, executor: (any TaskExecutor)? = nil,
+        metrics: EngineMetrics = .shared
+    ) {
+        self.metrics = metrics
         self.store = store
         self.maximumFlushes = maximumFlushes
         self.executor = executor
@@ -69,6 +74,8 @@ final class WriteBatcher: Sendable {
                 return (creations, changes)
             }
             if creations.isEmpty, changes.isEmpty { return }
+            self.metrics.noteCommit(of: creations.count)
+            self.metrics.noteCommit(of: changes.count)
             await Self.write(creations) { pipelines throws(PipelineError) in try await self.store.create(pipelines) }
             await Self.write(changes) { changes throws(PipelineError) in try await self.store.apply(changes) }
         }

@@ -1,0 +1,111 @@
+public import CloacinaWorkflow
+import FoundationEssentials
+import Synchronization
+
+/// Other workflows, as parts of a task.
+extension TaskScope {
+    /// Runs another workflow of this task's runner to its end, as a part of this task.
+    ///
+    /// The child belongs to the task, not to the attempt: when the task is run again after a failure or a crash, a child that
+    /// has completed is not run again, one that still runs is waited for, and only one that failed or was cancelled is begun
+    /// anew. While it waits, the task takes up none of the runner's slots.
+    ///
+    /// ```swift
+    /// let invoice = try await scope.execute("invoice", as: "march", context: Context(["month": 3]))
+    /// ```
+    ///
+    /// - Parameters:
+    ///   - name: What the child is called among this task's children; a second call with the same name is given the first
+    ///     one's result. The workflow's name by default.
+    ///   - context: The child's input; what it hands back is in the result alone.
+    ///   - timeout: How long the child may take; no limit by default.
+    /// - Returns: What came of it, also when it failed; see ``PipelineResult/completed()``.
+    /// - Throws: ``PipelineError`` as ``DefaultRunner/execute(_:context:options:observe:)``; with
+    ///   ``PipelineError/Code/noDatabase`` when the task was not started by a runner. A task that is cancelled cancels its
+    ///   children and throws ``PipelineError/Code/cancelled``.
+    public func execute(
+        _ workflowName: String, as name: String? = nil, context: Context = Context(), timeout: Duration? = nil
+    ) async throws(PipelineError) -> PipelineResult {
+        guard let runner = (self.resource as? TaskMeans)?.runner else {
+            throw PipelineError(.noDatabase, "\"\(self.task)\" was not started by a runner")
+        }
+        let key = "\(self.executionID)/\(self.task)/\(name ?? workflowName)"
+        var number = 1
+        while true {
+            let options = ExecutionOptions(idempotencyKey: number == 1 ? key : "\(key)/\(number)", timeout: timeout)
+            let (result, isNew) = try await runner.executeChild(workflowName, context: context, options: options)
+            // One that did not complete in an earlier attempt at this task is followed by another.
+            number += 1
+            if isNew || result.status == .completed || number > self.attempt { return result }
+        }
+    }
+
+    /// Runs a workflow once for each item of a list, some at a time, as parts of this task.
+    ///
+    /// ```swift
+    /// let results = try await scope.executeEach("invoice", over: customers, id: \.number, limit: 8) { customer in
+    ///     try Context(["customer": JSONValue(encoding: customer)])
+    /// }
+    /// for result in results { try result.completed() }
+    /// ```
+    ///
+    /// Each is a child as with ``execute(_:as:context:timeout:)``, called by its item's id: a task that is run again goes on
+    /// where it stopped, in whatever order the list is then.
+    ///
+    /// - Parameters:
+    ///   - items: The list.
+    ///   - id: What tells the items apart, the same in each attempt.
+    ///   - limit: How many may run at the same time: 16. At least 1.
+    ///   - timeout: How long each may take; no limit by default.
+    ///   - context: Makes the input for an item.
+    /// - Returns: What came of each, also of those that failed, in the order of the list.
+    /// - Throws: What `context` throws; ``PipelineError`` with ``PipelineError/Code/duplicateItem`` when two items have one
+    ///   id, before anything is begun; otherwise as ``execute(_:as:context:timeout:)``. Children that run are cancelled then.
+    public func executeEach<Items: Collection, ID: Hashable & CustomStringConvertible>(
+        _ workflowName: String, over items: Items, id: (Items.Element) -> ID, limit: Int = 16,
+        timeout: Duration? = nil, context: (Items.Element) throws -> Context
+    ) async throws -> [PipelineResult] {
+        var names: Set<String> = []
+        var children: [(name: String, context: Context)] = []
+        for item in items {
+            let name = "\(workflowName)/\(id(item))"
+            guard names.insert(name).inserted else {
+                throw PipelineError(.duplicateItem, "two items have the id \"\(id(item))\"")
+            }
+            children.append((name, try context(item)))
+        }
+        return try await withThrowingTaskGroup(of: (Int, PipelineResult).self) { group in
+            var results: [PipelineResult?] = Array(repeating: nil, count: children.count)
+            for (index, child) in children.enumerated() {
+                if index >= max(1, limit), let (done, result) = try await group.next() { results[done] = result }
+                group.addTask {
+                    let result = try await self.execute(
+                        workflowName, as: child.name, context: child.context, timeout: timeout)
+                    return (index, result)
+                }
+            }
+            for try await (done, result) in group { results[done] = result }
+            return results.compactMap { $0 }
+        }
+    }
+}
+
+extension DefaultRunner {
+    /// Runs a task's child, or waits for the one that was begun before; cancels it when the task is cancelled.
+    fileprivate func executeChild(
+        _ workflowName: String, context: Context, options: ExecutionOptions
+    ) async throws(PipelineError) -> (result: PipelineResult, isNew: Bool) {
+        let execution = try await self.executeAsync(workflowName, context: context, options: options)
+        do throws(PipelineError) {
+            let result = try await execution.result()
+            return (result, execution.isOwn)
+        } catch {
+            // When the runner shuts down, the child goes back into the queue as its parent does.
+            if error.code == .cancelled, !self.state.withLock({ $0.isShutDown }) {
+                // The task is cancelled; this must happen all the same.
+                _ = await Task { try? await execution.cancel() }.value
+            }
+            throw error
+        }
+    }
+}
