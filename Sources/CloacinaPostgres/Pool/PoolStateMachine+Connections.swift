@@ -17,12 +17,14 @@ extension PoolStateMachine {
     }
 
     /// The idle connection for a label: one that has it, else one that has none, else (only when nothing more can be
-    /// opened) the longest idle. Reuse within a label is last in, first out, so the longest idle is the one whose tenant
-    /// has been quiet longest, or a spare of a tenant that needed more of them once.
+    /// opened) the one that served it last, whose backend knows the tenant's tables, else the longest idle. Reuse within a
+    /// label is last in, first out, so the longest idle is the one whose tenant has been quiet longest, or a spare of a
+    /// tenant that needed more of them once.
     func idleConnection(for label: Int) -> Int? {
         if let slot = self.fittingIdleConnection(for: label) { return slot }
         let login = self.labels[label].login
         guard !self.canOpen(login: login) else { return nil }
+        if let home = self.home(of: label), self.connections[home].phase == .idle { return home }
         let quietest = self.logins[login].idle.head
         return quietest == Self.none ? nil : quietest
     }
@@ -34,6 +36,9 @@ extension PoolStateMachine {
         let unlabelled = self.logins[self.labels[label].login].unlabelled.tail
         return unlabelled == Self.none ? nil : unlabelled
     }
+
+    /// The connection that served a label last, if it is still there.
+    func home(of label: Int) -> Int? { self.labels[label].home.flatMap { self.slot(of: $0) } }
 
     private func canOpen(login: Int) -> Bool {
         self.live < self.configuration.maximumConnections || !self.logins[login].unpromisedOpenings.isEmpty
@@ -47,6 +52,10 @@ extension PoolStateMachine {
         self.connections[slot].phase = .leased
         let tenant = self.labels[label].tenant
         self.tenants[tenant].leased += 1
+        self.tenants[tenant].passedOver = 0
+        self.tenants[tenant].lead = self.tenants[tenant].nextLead
+        self.tenants[tenant].nextLead = 0
+        self.labels[label].home = self.id(of: slot)
         self.noteService(of: tenant)
         return relabel
     }

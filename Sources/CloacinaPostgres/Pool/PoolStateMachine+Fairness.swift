@@ -8,7 +8,9 @@ extension PoolStateMachine {
         let tenant = self.labels[label].tenant
         let login = self.labels[label].login
         self.sequence += 1
-        if self.tenants[tenant].waiting == 0 { self.tenants[tenant].since = self.sequence }
+        if self.tenants[tenant].waiting == 0 {
+            self.tenants[tenant].since = max(self.sequence, self.tenants[tenant].since)
+        }
         self.tenants[tenant].waiting += 1
         let lane = self.lane(of: tenant, login: login) ?? self.makeLane(of: tenant, login: login)
         let waiter = Waiter(id: id, label: label, lane: lane, sequence: self.sequence)
@@ -65,7 +67,8 @@ extension PoolStateMachine {
         let login = self.connections[slot].login
         while self.connections[slot].phase == .idle, let ready = self.firstReady(login: login) {
             let first = self.firstOf(ready: ready)
-            let lane = self.laneKeeping(slot, insteadOf: first) ?? first
+            let lane =
+                self.laneKeeping(slot, insteadOf: first) ?? self.laneKnown(to: slot, insteadOf: first) ?? first
             guard self.lanes[lane].login == login else {
                 self.plan(&actions)
                 continue
@@ -128,6 +131,36 @@ extension PoolStateMachine {
         return own
     }
 
+    /// A lane that the connection has served before, when it is as entitled as the first and has waited half as long at least,
+    /// and the first has a connection of its own to wait for and was not passed over too often. Whoever goes first this way
+    /// is put back by as much the next time, so that in the long run all get the same. A backend reads a tenant's catalog entries anew when it meets
+    /// the tenant for the first time, which costs it some milliseconds.
+    private mutating func laneKnown(to slot: Int, insteadOf first: Int) -> Int? {
+        let tenant = self.lanes[first].tenant
+        guard let home = self.home(of: self.waiters[self.lanes[first].queue.head].label), home != slot,
+            self.connections[home].phase == .leased,
+            self.tenants[tenant].passedOver < self.configuration.maximumPassesOver,
+            let own = self.firstKnown(to: slot), self.isReady(own)
+        else { return nil }
+        let preferred = self.lanes[own].tenant
+        guard preferred != tenant, self.tenants[preferred].share == self.tenants[tenant].share,
+            self.tenants[tenant].since <= self.sequence
+        else { return nil }
+        let lead = self.tenants[preferred].since - min(self.tenants[preferred].since, self.tenants[tenant].since)
+        guard lead <= (self.sequence - self.tenants[tenant].since) / 2 else { return nil }
+        self.tenants[tenant].passedOver += 1
+        self.tenants[preferred].nextLead = lead
+        return own
+    }
+
+    private mutating func firstKnown(to slot: Int) -> Int? {
+        while let rank = self.connections[slot].known.min {
+            if self.isCurrent(rank) { return rank.lane }
+            self.connections[slot].known.removeMin()
+        }
+        return nil
+    }
+
     /// Whether the lane could take an idle connection: below the cap, or in exchange for a promise.
     func isReady(_ lane: Int) -> Bool {
         !self.lanes[lane].promises.isEmpty || self.tenants[self.lanes[lane].tenant].share < self.cap
@@ -149,7 +182,7 @@ extension PoolStateMachine {
     /// The tenant got a connection or gave one back: among equals it goes to the end.
     mutating func noteService(of tenant: Int) {
         self.sequence += 1
-        self.tenants[tenant].since = self.sequence
+        self.tenants[tenant].since = self.sequence + self.tenants[tenant].lead
         if self.tenants[tenant].waiting > 0 { self.rank(tenant) }
     }
 
@@ -167,6 +200,7 @@ extension PoolStateMachine {
                     if self.logins[login].ready.count > 2 * self.logins[login].waitingLanes + 64 {
                         self.logins[login].ready = Heap(self.logins[login].ready.unordered.filter(self.isCurrent))
                     }
+                    self.noteKnown(rank)
                 }
                 if self.isNeedy(lane) {
                     self.needy.insert(rank)
@@ -176,6 +210,18 @@ extension PoolStateMachine {
                 }
             }
             lane = self.lanes[lane].next
+        }
+    }
+
+    /// Enters a ready lane with the connection that served it last.
+    private mutating func noteKnown(_ rank: Rank) {
+        let label = self.waiters[self.lanes[rank.lane].queue.head].label
+        guard let home = self.home(of: label), self.connections[home].login == self.lanes[rank.lane].login else {
+            return
+        }
+        self.connections[home].known.insert(rank)
+        if self.connections[home].known.count > 2 * self.connections[home].served.count + 64 {
+            self.connections[home].known = Heap(self.connections[home].known.unordered.filter(self.isCurrent))
         }
     }
 

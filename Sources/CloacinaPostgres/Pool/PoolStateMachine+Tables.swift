@@ -25,6 +25,8 @@ extension PoolStateMachine {
         var served: Set<Int> = []
         /// How often in a row affinity kept the connection from somebody who waited longer.
         var streak = 0
+        /// The ready lanes that this connection served last, so that its backend knows their tenants' tables.
+        var known = Heap<Rank>()
     }
 
     struct Waiter {
@@ -52,6 +54,8 @@ extension PoolStateMachine {
         var references = 0
         /// Idle connections with this label, the latest used last.
         var idle = List()
+        /// The connection that served it last; see ``PoolStateMachine/home(of:)``.
+        var home: ConnectionID?
     }
 
     struct Tenant {
@@ -60,6 +64,11 @@ extension PoolStateMachine {
         var promised = 0
         var waiting = 0
         var firstLane = PoolStateMachine.none
+        /// How often affinity let others go first while it was the first.
+        var passedOver = 0
+        /// By how much the tenant is put back because it was served before its turn; and after the service that comes now.
+        var lead: UInt64 = 0
+        var nextLead: UInt64 = 0
         /// When the tenant began to wait, or last got or gave back a connection, whichever is later.
         var since: UInt64 = 0
 

@@ -40,6 +40,9 @@ struct PoolStateMachine {
         var maximumWaiters: Int?
         /// How often in a row a connection may stay with its label although an equally entitled tenant waits longer.
         var affinityStreak = 8
+        /// How often a tenant may be passed over for equally entitled ones that the free connection has served before, while
+        /// the connection that has served it is busy.
+        var maximumPassesOver = 16
 
         init(maximumConnections: Int) {
             self.maximumConnections = maximumConnections

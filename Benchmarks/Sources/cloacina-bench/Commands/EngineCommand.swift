@@ -21,6 +21,9 @@ struct EngineCommand: AsyncParsableCommand {
     @Option(help: "How many tenants take turns.")
     var tenants = 1000
 
+    @Option(help: "How many connections the pool has where many tenants take turns.")
+    var tenantConnections = 8
+
     @Option(help: "How many pipelines the backlog has in each round.")
     var backlog = 20_000
 
@@ -247,38 +250,49 @@ struct EngineCommand: AsyncParsableCommand {
         let count = self.options.quick ? min(20, self.tenants) : self.tenants
         try await BenchTenants.with(count, on: target) { tenants in
             var configuration = PostgresPoolConfiguration(tenants.target.configuration)
-            configuration.maximumConnections = 8
+            configuration.maximumConnections = self.tenantConnections
             try await PostgresPool.withPool(configuration) { pool in
                 let runners = try tenants.labels.map { try self.runner(pool, $0, .chain()) }
                 let samples = try await self.options.contest.run(
                     "\(count) tenants in turn",
                     [
-                        .init("many") { try await self.turns(runners, for: $0) * 3 },
-                        .init("one") { try await self.turns([runners[0]], for: $0) * 3 },
+                        .init("bursts") { try await self.turns(runners, burst: 64, for: $0) * 3 },
+                        .init("single") { try await self.turns(runners, burst: 1, for: $0) * 3 },
+                        .init("one") { try await Self.rate(runners[0], "chain", self.inFlight, for: $0) * 3 },
                     ])
-                try samples.figure(
-                    "engine.tenants", ours: "many", baseline: "one", unit: "tasks/s",
-                    notes: "target ≥ 0.5; chains of three, 256 in flight, each of the next tenant; 8 connections"
-                ).print()
+                for (name, side, turn) in [
+                    ("engine.tenants", "bursts", "each turn 64 chains of one tenant"),
+                    ("engine.tenants.single", "single", "each turn one chain"),
+                ] {
+                    try samples.figure(
+                        name, ours: side, baseline: "one", unit: "tasks/s",
+                        notes: "target ≥ 0.5; chains of three, \(self.inFlight) in flight, \(turn); "
+                            + "\(self.tenantConnections) connections"
+                    ).print()
+                }
             }
         }
     }
 
-    private func turns(_ runners: [DefaultRunner], for slice: Duration) async throws -> Double {
+    /// Pipelines ended in a second when the tenants take turns of so many pipelines each.
+    private func turns(_ runners: [DefaultRunner], burst: Int, for slice: Duration) async throws -> Double {
         let start = ContinuousClock.now
         let next = Counter()
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for _ in 0..<self.inFlight {
+            for _ in 0..<(self.inFlight / burst) {
                 group.addTask {
                     while start.duration(to: .now) < slice {
                         let runner = runners[next.next() % runners.count]
-                        guard try await runner.execute("chain").status == .completed else { throw WrongAnswer() }
+                        try await withThrowingTaskGroup(of: Void.self) { turn in
+                            for _ in 0..<burst { turn.addTask { try await runner.execute("chain").completed() } }
+                            try await turn.waitForAll()
+                        }
                     }
                 }
             }
             try await group.waitForAll()
         }
-        return Double(next.count) / start.duration(to: .now).seconds
+        return Double(next.count * burst) / start.duration(to: .now).seconds
     }
 
     /// The processor time this process has used.
