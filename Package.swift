@@ -111,7 +111,11 @@ let package = Package(
             path: "Examples/TimeZones",
             exclude: ["migrations", "README.md"]
         ),
-        .target(name: "TestSupport", dependencies: ["CloacinaWorkflow"], path: "Tests/TestSupport"),
+        .target(
+            name: "TestSupport",
+            dependencies: ["CloacinaWorkflow", .product(name: "CoreMetrics", package: "swift-metrics")],
+            path: "Tests/TestSupport"
+        ),
         .target(
             name: "EngineTestSupport",
             dependencies: ["Cloacina", "CloacinaWorkflow", "TestSupport"],
@@ -146,7 +150,6 @@ let package = Package(
             name: "CloacinaTests",
             dependencies: [
                 "Cloacina", "CloacinaPostgres", "CloacinaSchema", "EngineTestSupport", "TestSupport",
-                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ]
         ),

@@ -1,6 +1,4 @@
-import CoreMetrics
-import FoundationEssentials
-import Synchronization
+import TestSupport
 import Testing
 
 @testable import Cloacina
@@ -35,36 +33,4 @@ import Testing
             ])
         #expect(statistics.commits > 0)
     }
-}
-
-/// Counts what is counted, and how often times are recorded.
-private final class MetricsRecorder: MetricsFactory {
-    private let state = Mutex<[String: Int]>([:])
-
-    var counts: [String: Int] { self.state.withLock { $0 } }
-
-    final class Line: CounterHandler, TimerHandler {
-        private let recorder: MetricsRecorder
-        private let name: String
-
-        init(_ recorder: MetricsRecorder, _ label: String, _ dimensions: [(String, String)]) {
-            self.recorder = recorder
-            self.name = ([label] + dimensions.map { "\($0)=\($1)" }).joined(separator: " ")
-        }
-
-        func increment(by amount: Int64) { self.recorder.state.withLock { $0[self.name, default: 0] += Int(amount) } }
-        func recordNanoseconds(_ duration: Int64) { self.increment(by: 1) }
-        func reset() {}
-    }
-
-    func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
-        Line(self, label, dimensions)
-    }
-    func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler { Line(self, label, dimensions) }
-    func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
-        NOOPMetricsHandler.instance
-    }
-    func destroyCounter(_ handler: any CounterHandler) {}
-    func destroyRecorder(_ handler: any RecorderHandler) {}
-    func destroyTimer(_ handler: any TimerHandler) {}
 }

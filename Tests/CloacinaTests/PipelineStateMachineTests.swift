@@ -361,6 +361,16 @@ import Testing
         #expect(self.lines(&machine) == ["task completed a", "task started b", "task completed b"])
     }
 
+    @Test func whatALivingRunnerGaveBackSuspectsNobody() throws {
+        let workflow = try Self.workflow(["a": [], "b": [], "c": ["a", "b"]])
+        var event = self.event(.pipelineRecovered)
+        event.detail = PipelineEvent.givenBack
+        var machine = self.resumed(workflow, Array(repeating: event, count: 10))
+        #expect(self.begin(&machine) == [0, 1])
+        // Each time the attempts may have begun: their numbers are not given again.
+        #expect(machine.tasks[0].attempt == 11 && machine.tasks[0].interruptions == 0)
+    }
+
     @Test func whatAnOwnCommitMadeReadyMayHaveBegunToo() throws {
         let workflow = try Self.workflow(["first": [], "pay": ["first"], "left": ["pay"], "right": ["pay"]])
         // The completion of pay was committed with its own writes; the others' by the runner.

@@ -254,6 +254,36 @@ import Testing
         }
     }
 
+    @Test func aRunnerOfAnotherVersionInventsNoResult() async throws {
+        let store = InMemoryWorkflowStore()
+        let old = try self.runner(Workflow("w") { WorkflowTask("a") { _ in } }, store: store)
+        let new = try self.runner(Workflow("w") { WorkflowTask("b") { _ in } }, store: store)
+        let id = try await old.execute("w").id
+        await #expect {
+            try await new.snapshot(of: id)
+        } throws: {
+            ($0 as? PipelineError)?.code == .versionMismatch
+        }
+        #expect(try await new.history(of: id).contains { $0.task == "a" })
+    }
+
+    @Test func whatARunnerDoesNotKnowCanStillBeCancelledAndPaused() async throws {
+        let store = InMemoryWorkflowStore()
+        let workflow = try Workflow("w") { WorkflowTask("a") { _ in } }
+        let knowing = try self.runner(workflow, store: store)
+        let stranger = try self.runner(store: store)
+        let first = try await knowing.enqueue("w")
+        let second = try await knowing.enqueue("w")
+        try await stranger.cancel(first)
+        try await stranger.pause(second)
+        #expect(try await knowing.status(of: first) == .cancelled)
+        #expect(try await knowing.status(of: second) == .paused)
+        try await stranger.resume(second)
+        await knowing.serveOnce()
+        #expect(try await knowing.result(of: second).status == .completed)
+        await knowing.shutDown(drain: .zero)
+    }
+
     @Test func aTaskMayWaitForAnotherPipelineOfItsRunner() async throws {
         let inner = try Workflow("inner") { WorkflowTask("i") { context in try context.set("i", to: 1) } }
         let runner = Mutex<DefaultRunner?>(nil)

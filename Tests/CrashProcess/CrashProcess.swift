@@ -8,16 +8,16 @@ import Synchronization
 /// A process that serves a tenant's queue and kills itself, as SIGKILL does, before or after its n-th write: what
 /// `CrashTests` starts two of. It ends by itself when every pipeline has ended.
 ///
-/// Arguments: schema, role, the fault point (2n before the n-th write, 2n + 1 after it; -1 for none). The server is in
-/// `CRASH_DATABASE_URL`, the database in `CRASH_DATABASE`.
+/// Arguments: schema, role, the fault point (2n before the n-th write, 2n + 1 after it; -1 for none), how often a task is
+/// begun again that processes died of. The server is in `CRASH_DATABASE_URL`, the database in `CRASH_DATABASE`.
 @main
 enum CrashProcess {
     static func main() async throws {
         let arguments = CommandLine.arguments
-        guard arguments.count == 4, let point = Int(arguments[3]),
+        guard arguments.count == 5, let point = Int(arguments[3]), let maximumRecoveries = Int(arguments[4]),
             let url = ProcessInfo.processInfo.environment["CRASH_DATABASE_URL"]
         else {
-            print("usage: crash-process SCHEMA ROLE POINT, with CRASH_DATABASE_URL")
+            print("usage: crash-process SCHEMA ROLE POINT RECOVERIES, with CRASH_DATABASE_URL")
             exit(2)
         }
         let label = PostgresLabel(schema: arguments[1], role: arguments[2])
@@ -31,11 +31,11 @@ enum CrashProcess {
         configuration.maximumQueuedPipelines = 2
         configuration.heartbeatInterval = .milliseconds(100)
         configuration.leaseDuration = .milliseconds(600)
-        configuration.maximumRecoveries = 100
+        configuration.maximumRecoveries = maximumRecoveries
         let store = MortalStore(PostgresWorkflowStore(pool: pool, label: label), dyingAt: point)
         let runner = try DefaultRunner(
-            store: store, database: TenantDatabase(pool: pool, label: label), workflows: [self.workflow()],
-            configuration: configuration, logger: nil)
+            store: store, database: TenantDatabase(pool: pool, label: label),
+            workflows: [self.workflow(), self.poison()], configuration: configuration, logger: nil)
         let group = Task { try await RunnerGroup([runner], drain: .zero).run() }
         let open = PipelineQuery(statuses: [.queued, .running, .paused])
         while try await !runner.list(open).isEmpty {
@@ -62,6 +62,19 @@ enum CrashProcess {
                 guard try context.get("paid", as: Bool.self) else { return }
                 try await self.leaveTrace(scope)
             }
+        }
+    }
+
+    /// One task kills every process that runs it; what runs beside it has done nothing wrong.
+    static func poison() throws -> Workflow {
+        try Workflow("poison") {
+            WorkflowTask("before") { _, scope in try await self.leaveTrace(scope) }
+            WorkflowTask("poison", after: "before") { _, scope in
+                try await self.leaveTrace(scope)
+                kill(getpid(), SIGKILL)
+            }
+            WorkflowTask("beside", after: "before") { _, scope in try await self.leaveTrace(scope) }
+            WorkflowTask("behind", after: "poison") { _, scope in try await self.leaveTrace(scope) }
         }
     }
 

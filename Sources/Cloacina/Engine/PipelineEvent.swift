@@ -14,7 +14,7 @@ public struct PipelineEvent: Sendable, Hashable {
         case pipelineQueued = "pipeline queued"
         /// A runner began it, or went on with it after a pause or a release.
         case pipelineStarted = "pipeline started"
-        /// Its runner died; it waits for another.
+        /// Its runner died, or could not go on with it, which ``PipelineEvent/detail`` says; it waits for another.
         case pipelineRecovered = "pipeline recovered"
         /// Its runner shut down in good order; it waits for another.
         case pipelineReleased = "pipeline released"
@@ -79,4 +79,9 @@ public struct PipelineEvent: Sendable, Hashable {
         self.delta = delta
         self.dueAt = dueAt
     }
+}
+
+extension PipelineEvent {
+    /// What a recovered pipeline's line says when its runner lived.
+    static let givenBack = "its runner lives, but could not go on with it"
 }

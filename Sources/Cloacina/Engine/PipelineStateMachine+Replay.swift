@@ -1,3 +1,5 @@
+import FoundationEssentials
+
 /// Taking up a pipeline from its stored history.
 extension PipelineStateMachine {
     /// Does again what the history says was done.
@@ -29,6 +31,7 @@ extension PipelineStateMachine {
         switch event.kind {
         case .pipelineCancelling: self.stop = .cancelled
         case .pipelineTimedOut: self.stop = .timedOut
+        case .pipelineRecovered where event.detail == PipelineEvent.givenBack: self.replayGivingBack(at: event.at)
         case .pipelineRecovered:
             let mayHaveBegun = self.suspects.isEmpty
             for position in self.tasks.indices {
@@ -49,6 +52,21 @@ extension PipelineStateMachine {
                 self.suspects.insert(position)
             }
         default: break
+        }
+    }
+
+    /// Its runner lived: whatever may have begun counts as an attempt, and nothing is suspected.
+    private mutating func replayGivingBack(at time: Date) {
+        let mayHaveBegun = self.suspects.isEmpty
+        for position in self.tasks.indices {
+            switch self.tasks[position].state {
+            case .running: self.tasks[position].state = .ready
+            case .ready: if mayHaveBegun { self.tasks[position].attempt += 1 }
+            case .retrying(let due) where mayHaveBegun && due <= time:
+                self.tasks[position].attempt += 1
+                self.tasks[position].state = .ready
+            default: break
+            }
         }
     }
 }

@@ -24,7 +24,8 @@ extension DefaultRunner {
     /// What came of a pipeline so far, without waiting.
     ///
     /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound``, ``PipelineError/Code/workflowNotFound`` when
-    ///   this runner doesn't know the workflow, or ``PipelineError/Code/storageFailed``.
+    ///   this runner doesn't know the workflow, ``PipelineError/Code/versionMismatch`` when it has another version of it than
+    ///   the one the pipeline began with, or ``PipelineError/Code/storageFailed``. ``history(of:)`` needs neither.
     public func snapshot(of id: UUID) async throws(PipelineError) -> PipelineResult {
         try self.result(of: try await self.load(id))
     }
@@ -70,11 +71,12 @@ extension DefaultRunner {
     /// Cancels a pipeline: what has not begun never will, what runs is cancelled, and after a time of grace not waited for.
     ///
     /// Returns once that is decided and stored, or the runner that has the pipeline has been told; it looks with its next
-    /// write, and at the latest with its next heartbeat. Cancelling a pipeline that has ended changes nothing.
+    /// write, and at the latest with its next heartbeat. Cancelling a pipeline that has ended changes nothing. A waiting
+    /// pipeline of a workflow or version that this runner doesn't know is cancelled too, without a line for each task.
     ///
     /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound`` or ``PipelineError/Code/storageFailed``.
     public func cancel(_ id: UUID) async throws(PipelineError) {
-        try await self.change(id, request: .cancel) { machine, now in machine.receive(.cancel(at: now)) }
+        try await self.change(id, request: .cancel)
     }
 
     /// Pauses a pipeline: what runs goes on to its end, nothing new begins.
@@ -82,7 +84,7 @@ extension DefaultRunner {
     /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound``, ``PipelineError/Code/notPossible`` when it
     ///   has ended, or ``PipelineError/Code/storageFailed``.
     public func pause(_ id: UUID) async throws(PipelineError) {
-        try await self.change(id, request: .pause) { machine, _ in machine.receive(.pause) }
+        try await self.change(id, request: .pause)
     }
 
     /// Puts a paused pipeline back into the queue, and begins it if a runner serves that; on a pipeline that is not paused,
@@ -126,16 +128,21 @@ extension DefaultRunner {
     }
 
     private func machine(of stored: StoredPipeline) throws(PipelineError) -> PipelineStateMachine {
-        PipelineStateMachine(
-            workflow: try self.registered(stored.workflow).workflow,
+        let registered = try self.registered(stored.workflow)
+        guard stored.startedAt == nil || registered.version == stored.version else {
+            throw PipelineError(
+                .versionMismatch,
+                "the pipeline began with version \(stored.version) of \"\(stored.workflow)\"; this runner has \(registered.version)"
+            )
+        }
+        return PipelineStateMachine(
+            workflow: registered.workflow,
             input: Context(stored.input, byteLimit: .max), worker: self.id, resuming: stored,
             maximumRecoveries: .max, at: self.clock.now())
     }
 
     /// Changes a pipeline that nobody has, or tells whoever has it.
-    private func change(
-        _ id: UUID, request: PipelineRequest, _ decide: (inout PipelineStateMachine, Date) -> Void
-    ) async throws(PipelineError) {
+    private func change(_ id: UUID, request: PipelineRequest) async throws(PipelineError) {
         while true {
             if let active = self.state.withLock({ $0.active[id] }) {
                 return active.mailbox.post(request == .cancel ? .cancel : .pause)
@@ -153,15 +160,30 @@ extension DefaultRunner {
                 if try await self.load(id).status == .running { return }
             case .paused where request == .pause: return
             case .queued, .paused:
-                var resumed = stored
-                resumed.status = .running
-                var machine = try self.machine(of: resumed)
                 let now = self.clock.now()
-                decide(&machine, now)
-                guard let transition = machine.commit(at: now) else { return }
+                let transition = self.transition(of: stored, by: request, at: now)
                 if try await self.apply(transition, to: stored, at: now) { return }
             }
         }
+    }
+
+    /// What a request makes of a pipeline that nobody has.
+    private func transition(
+        of stored: StoredPipeline, by request: PipelineRequest, at now: Date
+    ) -> PipelineTransition {
+        var running = stored
+        running.status = .running
+        if request == .cancel, var machine = try? self.machine(of: running) {
+            machine.receive(.cancel(at: now))
+            if let transition = machine.commit(at: now) { return transition }
+        }
+        // Pausing says nothing of tasks; and of another version's tasks this runner knows nothing.
+        var transition = PipelineTransition(expectedRevision: stored.revision)
+        transition.status = request == .cancel ? .cancelled : .paused
+        transition.events = [
+            PipelineEvent(request == .cancel ? .pipelineCancelled : .pipelinePaused, worker: self.id, at: now)
+        ]
+        return transition
     }
 
     private func apply(

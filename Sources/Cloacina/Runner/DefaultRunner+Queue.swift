@@ -18,7 +18,8 @@ extension DefaultRunner {
         let creation = try await self.means.patiently { () throws(PipelineError) in
             try await self.writer.create(new)
         }
-        if case .exists(let id) = creation { return id }
+        // The id is new, so when it exists, an earlier try was stored although its answer was lost: nobody was called.
+        if case .exists(let id) = creation, id != new.id { return id }
         await self.ring(after: options.delay)
         return new.id
     }
@@ -100,7 +101,16 @@ extension DefaultRunner {
                 if claimed == free { self.state.withLock { $0.mustPumpAgain = true } }
             } catch {
                 self.logger.debug("the queue can't be read", metadata: [LogKeys.error: "\(error)"])
+                self.wakeLater()
             }
+        }
+    }
+
+    /// Looks at the queue again in a while, when it could not be read.
+    private func wakeLater() {
+        Task(executorPreference: self.clock.executor) {
+            try? await self.clock.sleep(for: self.configuration.heartbeatInterval)
+            self.wake()
         }
     }
 
@@ -108,13 +118,33 @@ extension DefaultRunner {
         let known = self.state.withLock { $0.workflows }
         let claim = QueueClaim(
             runner: self.id, workflows: known.mapValues(\.version), limit: limit, at: self.clock.now())
+        try await self.findLostClaims()
         // What is claimed begins the heartbeat; a tenant with nothing to do is only read.
-        let claimed = try await self.store.claim(claim)
+        let claimed: [StoredPipeline]
+        do throws(PipelineError) {
+            claimed = try await self.store.claim(claim)
+        } catch {
+            if error.isTransient { self.state.withLock { $0.lostClaims = (.now, false) } }
+            throw error
+        }
         for pipeline in claimed {
             guard let registered = known[pipeline.workflow] else { continue }
             self.launch(pipeline, registered.workflow, fromQueue: true)
         }
         return claimed.count
+    }
+
+    /// After a claim whose answer was lost, finds what it took, and has it given back. Between two claims, so that everything
+    /// that this runner has claimed from the queue and knows of is active. Once at first, and once more when a server that
+    /// had lost sight of this process has had the time of a lease to commit.
+    private func findLostClaims() async throws(PipelineError) {
+        guard let lost = self.state.withLock({ $0.lostClaims }) else { return }
+        let isLast = lost.since.duration(to: .now) >= self.configuration.leaseDuration
+        guard isLast || !lost.isLookedUp else { return }
+        for id in try await self.store.claims(of: self.id) where self.state.withLock({ $0.active[id] == nil }) {
+            self.setAdrift(id)
+        }
+        self.state.withLock { $0.lostClaims = isLast ? nil : (lost.since, true) }
     }
 
     // MARK: Life
@@ -169,13 +199,16 @@ extension DefaultRunner {
 
     /// Puts such pipelines back into the queue, once the database answers again.
     private func giveBackAdrift() async throws(PipelineError) {
-        for id in self.state.withLock({ $0.adrift }) {
+        // One that was given back without an answer may be active again.
+        for id in self.state.withLock({ state in state.adrift.filter { state.active[$0] == nil } }) {
             if let stored = try await self.store.load(id), stored.status == .running, stored.owner == self.id {
                 let now = self.clock.now()
                 var transition = PipelineTransition(expectedRevision: stored.revision)
                 transition.status = .queued
                 transition.dueAt = now
-                transition.events = [PipelineEvent(.pipelineRecovered, worker: self.id, at: now)]
+                transition.events = [
+                    PipelineEvent(.pipelineRecovered, worker: self.id, at: now, detail: PipelineEvent.givenBack)
+                ]
                 let change = PipelineChange(id: id, epoch: stored.epoch, at: now, transition: transition)
                 guard try await self.store.apply([change]) != [.stale] else { continue }
                 await self.ring()

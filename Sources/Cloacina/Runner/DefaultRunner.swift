@@ -41,6 +41,8 @@ public final class DefaultRunner: PipelineExecutor {
         var serves = false
         /// Pipelines that are this runner's as far as the database knows, and that it could not go on with.
         var adrift: Set<UUID> = []
+        /// When a claim failed last of which nobody knows whether it was stored, and whether that was looked up since.
+        var lostClaims: (since: ContinuousClock.Instant, isLookedUp: Bool)?
         var silent: [UUID: (beats: Int, since: ContinuousClock.Instant)] = [:]
         var sweeps = 0
     }
@@ -67,7 +69,7 @@ public final class DefaultRunner: PipelineExecutor {
         line: Int = #line
     ) throws(PipelineError) {
         try self.init(
-            store: PostgresWorkflowStore(pool: pool, label: label),
+            store: PostgresWorkflowStore(pool: pool, label: label, beatPatience: configuration.heartbeatInterval),
             database: TenantDatabase(pool: pool, label: label), workflows: workflows, configuration: configuration,
             logger: logger, fileID: fileID, line: line)
     }

@@ -32,9 +32,9 @@ public enum PipelineStatus: String, Sendable, Hashable, CaseIterable, Codable {
 public enum TaskStatus: String, Sendable, Hashable, CaseIterable, Codable {
     /// A dependency has not ended.
     case waiting
-    /// It may begin.
+    /// It may begin, or has begun: a beginning is not stored, unless a crash has made its pipeline's tasks suspects.
     case ready
-    /// It is being run.
+    /// It has begun, and that is stored.
     case running
     /// An attempt failed; the next one waits for its time.
     case retrying

@@ -41,6 +41,10 @@ extension ForwardingWorkflowStore {
         try await self.underlying.recover(runner, beats: beats, at: at)
     }
 
+    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID] {
+        try await self.underlying.claims(of: runner)
+    }
+
     package func leave(_ runner: UUID) async throws(PipelineError) { try await self.underlying.leave(runner) }
 
     package func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {

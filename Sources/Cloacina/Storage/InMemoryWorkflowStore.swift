@@ -74,6 +74,12 @@ package final class InMemoryWorkflowStore: WorkflowStore {
         }
     }
 
+    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID] {
+        self.state.withLock { state in
+            state.pipelines.values.filter { $0.owner == runner && $0.status == .running && $0.revision > 1 }.map(\.id)
+        }
+    }
+
     package func leave(_ runner: UUID) async throws(PipelineError) {
         self.state.withLock { $0.beats[runner] = nil }
     }

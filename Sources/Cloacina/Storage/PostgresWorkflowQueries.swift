@@ -315,6 +315,13 @@ enum PostgresWorkflowQueries {
                 """, [.uuid(runner), .int32(Int32(beats)), .timestamp(at)], prepared: false)
     }
 
+    /// Reads all pipelines; asked only after a claim whose answer was lost.
+    static func claims(of runner: UUID) -> PostgresStatement {
+        PostgresStatement(
+            trusted: "SELECT id FROM cloacina_pipelines WHERE owner = $1 AND state = 'running' AND revision > 1",
+            [.uuid(runner)], prepared: false)
+    }
+
     static func leave(_ runner: UUID) -> PostgresStatement {
         PostgresStatement(trusted: "DELETE FROM cloacina_runners WHERE id = $1", [.uuid(runner)])
     }

@@ -5,10 +5,13 @@ package import FoundationEssentials
 package struct PostgresWorkflowStore: WorkflowStore {
     private let pool: PostgresPool
     private let label: PostgresLabel
+    /// How long a heartbeat waits for one of the pool's connections before it takes one beside them.
+    private let beatPatience: Duration
 
-    package init(pool: PostgresPool, label: PostgresLabel) {
+    package init(pool: PostgresPool, label: PostgresLabel, beatPatience: Duration = .seconds(5)) {
         self.pool = pool
         self.label = label
+        self.beatPatience = beatPatience
     }
 
     package func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
@@ -47,19 +50,58 @@ package struct PostgresWorkflowStore: WorkflowStore {
     package func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
         guard claim.limit > 0, !claim.workflows.isEmpty else { return [] }
         let queries = [PostgresWorkflowQueries.inQueueOrder, PostgresWorkflowQueries.claim(claim)]
+        var unreadable: [PipelineChange] = []
         var claimed = try await self.run(queries) { results in
-            try results[1].map { try StoredPipeline($0) }
+            try results[1].compactMap { row in
+                do {
+                    return try StoredPipeline(row)
+                } catch {
+                    unreadable.append(
+                        PipelineChange(
+                            puttingAside: try row.value("id"), revision: try row.value("revision"),
+                            epoch: try row.value("epoch"), for: claim, error))
+                    return nil
+                }
+            }
         }
         // A pipeline that was queued and claimed has nothing else to tell.
         let begun = claimed.filter { $0.revision > 2 }.map(\.id)
-        guard !begun.isEmpty else { return claimed }
-        let histories = try await self.run([PostgresWorkflowQueries.histories(begun)]) { results in
-            var histories: [UUID: PipelineHistory] = [:]
-            for row in results[0] { try histories[row.value("pipeline_id"), default: PipelineHistory()].append(row) }
-            return histories.mapValues(\.events)
+        if !begun.isEmpty {
+            let histories = try await self.histories(of: begun)
+            claimed = claimed.compactMap { pipeline in
+                guard let history = histories[pipeline.id] else { return pipeline }
+                var pipeline = pipeline
+                do {
+                    pipeline.events = try history.get().events
+                    return pipeline
+                } catch {
+                    unreadable.append(
+                        PipelineChange(
+                            puttingAside: pipeline.id, revision: pipeline.revision, epoch: pipeline.epoch, for: claim,
+                            error))
+                    return nil
+                }
+            }
         }
-        for index in claimed.indices { claimed[index].events = histories[claimed[index].id] ?? claimed[index].events }
+        if !unreadable.isEmpty { _ = try await self.apply(unreadable) }
         return claimed
+    }
+
+    private func histories(
+        of ids: [UUID]
+    ) async throws(PipelineError) -> [UUID: Result<PipelineHistory, any Error>] {
+        try await self.run([PostgresWorkflowQueries.histories(ids)]) { results in
+            var histories: [UUID: Result<PipelineHistory, any Error>] = [:]
+            for row in results[0] {
+                let id: UUID = try row.value("pipeline_id")
+                histories[id] = Result {
+                    var history = try histories[id]?.get() ?? PipelineHistory()
+                    try history.append(row)
+                    return history
+                }
+            }
+            return histories
+        }
     }
 
     package func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline? {
@@ -84,7 +126,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
     ) async throws(PipelineError) -> [UUID: PipelineRequest] {
         var queries = [PostgresWorkflowQueries.beat(runner, at: at)]
         if !pipelines.isEmpty { queries.append(PostgresWorkflowQueries.requests(of: runner, pipelines)) }
-        return try await self.run(queries) { results in
+        return try await self.run(queries, isBeat: true) { results in
             var requests: [UUID: PipelineRequest] = [:]
             for row in results.dropFirst().joined() { requests[try row.value("id")] = try Self.request(of: row) }
             return requests
@@ -103,6 +145,10 @@ package struct PostgresWorkflowStore: WorkflowStore {
         try await self.run([PostgresWorkflowQueries.recover(runner, beats: beats, at: at)]) { results in
             try results[0].single("recovered", as: Int.self)
         }
+    }
+
+    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID] {
+        try await self.run([PostgresWorkflowQueries.claims(of: runner)]) { try $0[0].column("id") }
     }
 
     package func leave(_ runner: UUID) async throws(PipelineError) {
@@ -127,17 +173,30 @@ package struct PostgresWorkflowStore: WorkflowStore {
         }
     }
 
+    private func send(
+        _ statements: [PostgresStatement], deadline: ContinuousClock.Instant? = nil
+    ) async throws -> [PostgresRows] {
+        try await self.pool.withConnection(self.label, deadline: deadline) { try await $0.pipeline(statements) }
+    }
+
+    /// A heartbeat must come through although tasks have leased every connection, or others would take what lives for dead.
+    private func beat(_ statements: [PostgresStatement]) async throws -> [PostgresRows] {
+        do {
+            return try await self.send(statements, deadline: .now.advanced(by: self.beatPatience))
+        } catch let error as PostgresError where [.checkoutTimedOut, .tooManyWaiters].contains(error.code) {
+            return try await self.pool.withSpareConnection(self.label) { try await $0.pipeline(statements) }
+        }
+    }
+
     private static func request(of row: PostgresRow) throws -> PipelineRequest? {
         try row.value("request", as: String?.self).flatMap { PipelineRequest(rawValue: $0) }
     }
 
     private func run<Value>(
-        _ statements: [PostgresStatement], _ read: ([PostgresRows]) throws -> Value
+        _ statements: [PostgresStatement], isBeat: Bool = false, _ read: ([PostgresRows]) throws -> Value
     ) async throws(PipelineError) -> Value {
         do {
-            let results = try await self.pool.withConnection(self.label) { lease in
-                try await lease.pipeline(statements)
-            }
+            let results = isBeat ? try await self.beat(statements) : try await self.send(statements)
             return try read(results)
         } catch {
             throw PipelineError(.storageFailed, "the pipeline can't be read or written", underlying: error)

@@ -29,6 +29,10 @@ package protocol WorkflowStore: Sendable {
     /// Puts back into the queue what a runner had claimed that hasn't said anything since; the number of pipelines.
     func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int
 
+    /// The pipelines that a runner has from the queue. Those that it began itself and has written nothing of are not among
+    /// them.
+    func claims(of runner: UUID) async throws(PipelineError) -> [UUID]
+
     /// Forgets a runner that has ended in good order.
     func leave(_ runner: UUID) async throws(PipelineError)
 
@@ -107,6 +111,24 @@ package struct PipelineChange: Sendable {
         self.epoch = epoch
         self.at = at
         self.transition = transition
+    }
+}
+
+extension PipelineChange {
+    /// Pauses a pipeline that was claimed and can't be read, so that it holds up no other; somebody may look at it, and
+    /// resume it with a library that can read it.
+    init(puttingAside id: UUID, revision: Int, epoch: Int, for claim: QueueClaim, _ error: any Error) {
+        var transition = PipelineTransition(expectedRevision: revision)
+        transition.status = .paused
+        transition.events = [.putAside(by: claim, error)]
+        self.init(id: id, epoch: epoch, at: claim.at, transition: transition)
+    }
+}
+
+extension PipelineEvent {
+    static func putAside(by claim: QueueClaim, _ error: any Error) -> PipelineEvent {
+        PipelineEvent(
+            .pipelinePaused, worker: claim.runner, at: claim.at, detail: "what is stored of it can't be read: \(error)")
     }
 }
 

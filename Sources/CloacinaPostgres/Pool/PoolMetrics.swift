@@ -2,12 +2,23 @@ import CoreMetrics
 
 /// The pool's metrics, made once. No label carries a tenant's name: that would have no bound.
 struct PoolMetrics: Sendable {
-    let connections = Meter(label: "cloacina_pool_connections")
-    let opened = Counter(label: "cloacina_pool_connections_opened")
-    let failedToOpen = Counter(label: "cloacina_pool_connections_failed")
-    let recycled = Counter(label: "cloacina_pool_connections_recycled")
-    let discarded = Counter(label: "cloacina_pool_connections_discarded")
-    let leaksDetected = Counter(label: "cloacina_pool_leaks_detected")
-    let timedOut = Counter(label: "cloacina_pool_checkouts_timed_out")
-    let waitTime = Timer(label: "cloacina_pool_wait_time")
+    let connections: Meter
+    let opened: Counter
+    let failedToOpen: Counter
+    let recycled: Counter
+    let discarded: Counter
+    let leaksDetected: Counter
+    let timedOut: Counter
+    let waitTime: Timer
+
+    init(factory: any MetricsFactory) {
+        self.connections = Meter(label: "cloacina_pool_connections", factory: factory)
+        self.opened = Counter(label: "cloacina_pool_connections_opened", factory: factory)
+        self.failedToOpen = Counter(label: "cloacina_pool_connections_failed", factory: factory)
+        self.recycled = Counter(label: "cloacina_pool_connections_recycled", factory: factory)
+        self.discarded = Counter(label: "cloacina_pool_connections_discarded", factory: factory)
+        self.leaksDetected = Counter(label: "cloacina_pool_leaks_detected", factory: factory)
+        self.timedOut = Counter(label: "cloacina_pool_checkouts_timed_out", factory: factory)
+        self.waitTime = Timer(label: "cloacina_pool_wait_time", factory: factory)
+    }
 }

@@ -1,4 +1,4 @@
-import CoreMetrics
+package import CoreMetrics
 public import Logging
 public import ServiceLifecycle
 import Synchronization
@@ -66,13 +66,19 @@ public final class PostgresPool: Service {
 
     private let configuration: PostgresPoolConfiguration
     private let logger: Logger
-    private let metrics = PoolMetrics()
+    private let spare = SerialGate()
+    private let metrics: PoolMetrics
     private let state: Mutex<State>
     private let commands: AsyncStream<Command>
     private let commandSink: AsyncStream<Command>.Continuation
 
     /// Makes a pool; nothing is opened before ``run()`` runs and someone asks.
-    public init(_ configuration: PostgresPoolConfiguration, logger: Logger? = nil) {
+    public convenience init(_ configuration: PostgresPoolConfiguration, logger: Logger? = nil) {
+        self.init(configuration, logger: logger, metrics: MetricsSystem.factory)
+    }
+
+    package init(_ configuration: PostgresPoolConfiguration, logger: Logger?, metrics: any MetricsFactory) {
+        self.metrics = PoolMetrics(factory: metrics)
         self.configuration = configuration
         self.logger = logger ?? .discarding
         var machine = PoolStateMachine.Configuration(maximumConnections: configuration.maximumConnections)
@@ -122,6 +128,25 @@ public final class PostgresPool: Service {
         } catch {
             self.checkIn(grant, label, fileID: fileID, line: line)
             throw error
+        }
+    }
+
+    /// Opens a connection beside the budget, lends it and closes it: for what must be said in time although every connection is
+    /// leased, such as that a runner lives. One at a time, in the order of arrival.
+    package func withSpareConnection<R>(
+        _ label: PostgresLabel, _ body: (borrowing PostgresLease) async throws -> R
+    ) async throws -> R {
+        try await self.spare.withTurn {
+            let connection = try await self.connect(login: label.login)
+            do {
+                let scope = LeaseScope(label: label, number: 1)
+                let result = try await body(PostgresLease(connection: connection, scope: scope))
+                await connection.close()
+                return result
+            } catch {
+                await connection.close()
+                throw error
+            }
         }
     }
 
@@ -260,14 +285,19 @@ public final class PostgresPool: Service {
                 }
                 self.decide(waiter, .success(grant), &state, &effects)
             case .fail(let waiter, let reason):
-                if case .deadlineExceeded = reason { state.statistics.timedOut += 1 }
+                if case .deadlineExceeded = reason {
+                    state.statistics.timedOut += 1
+                    self.metrics.timedOut.increment()
+                }
                 let error = self.error(reason, openFailure, isRunning: state.isRunning)
                 self.decide(waiter, .failure(error), &state, &effects)
             case .open(let id, let login, for: _):
                 effects.append(.command(.open(id, login: login)))
             case .close(let id, let reason):
                 switch reason {
-                case .age, .idle, .servedManyTenants: state.statistics.recycled += 1
+                case .age, .idle, .servedManyTenants:
+                    state.statistics.recycled += 1
+                    self.metrics.recycled.increment()
                 default: break
                 }
                 if let connection = state.connections.removeValue(forKey: id) {
@@ -408,6 +438,7 @@ public final class PostgresPool: Service {
         do {
             let connection = try await self.connect(login: login)
             self.metrics.opened.increment()
+            defer { self.metrics.connections.set(self.statistics.connections) }
             let expiry = self.state.withLock { state in
                 state.connections[id] = connection
                 state.statistics.opened += 1
@@ -438,6 +469,7 @@ public final class PostgresPool: Service {
         connection.abort()  // a lease that goes on in spite of a hard shutdown must not hold us up
         await connection.close()
         self.apply { $0.closed(id, at: .now) }
+        self.metrics.connections.set(self.statistics.connections)
         self.finishIfDone()
     }
 

@@ -69,6 +69,13 @@ extension Database {
         return due
     }
 
+    /// Pauses a pipeline that can't be read.
+    func putAside(_ id: UUID, for claim: QueueClaim, _ error: any Error) throws {
+        let revision = try self.rows(SQLiteQueries.putAside, [id]) { try $0.value(Int.self) }.first
+        guard let revision else { return }
+        try self.note([.putAside(by: claim, error)], of: id, revision: revision)
+    }
+
     func pipeline(_ id: UUID) throws -> StoredPipeline? {
         try self.rows(SQLiteQueries.load, [id]) { try StoredPipeline(&$0) }.first
     }

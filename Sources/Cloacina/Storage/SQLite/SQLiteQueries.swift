@@ -64,10 +64,18 @@ enum SQLiteQueries {
 
     static let leave = "DELETE FROM cloacina_runners WHERE id = ?1"
 
+    static let claims = "SELECT id FROM cloacina_pipelines WHERE owner = ?1 AND state = 'running' AND revision > 1"
+
     static let recover = """
         UPDATE cloacina_pipelines SET state = 'queued', revision = revision + 1, owner = NULL, due_at = ?2,
             recoveries = recoveries + 1
         WHERE id = ?1
+        """
+
+    /// Stops a pipeline that can't be read, whatever else is stored of it.
+    static let putAside = """
+        UPDATE cloacina_pipelines SET state = 'paused', owner = NULL, due_at = NULL, revision = revision + 1
+        WHERE id = ?1 RETURNING revision
         """
 
     static let deleteEvents = "DELETE FROM cloacina_events WHERE pipeline_id = ?1"

@@ -46,8 +46,20 @@ package struct SQLiteWorkflowStore: WorkflowStore {
             try !database.due(for: claim, limit: 1) { _ in true }.isEmpty
         }
         return try await self.database.write(if: isNeeded, else: []) { database in
-            let due = try database.due(for: claim, limit: claim.limit) { try StoredPipeline(&$0) }
-            return try due.map { try database.claim($0, for: claim) }
+            let due = try database.due(for: claim, limit: claim.limit) { row in
+                var head = row
+                return (id: try head.value(UUID.self), pipeline: Result { try StoredPipeline(&row) })
+            }
+            return try due.compactMap { id, pipeline in
+                do {
+                    return try database.claim(try pipeline.get(), for: claim)
+                } catch {
+                    // What the file says is the matter, not the file.
+                    if error is DatabaseError { throw error }
+                    try database.putAside(id, for: claim, error)
+                    return nil
+                }
+            }
         }
     }
 
@@ -101,6 +113,12 @@ package struct SQLiteWorkflowStore: WorkflowStore {
                 try database.note([event], of: pipeline.id, revision: pipeline.revision + 1)
             }
             return lost.count
+        }
+    }
+
+    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID] {
+        try await self.database.read { database in
+            try database.rows(SQLiteQueries.claims, [runner]) { try $0.value(UUID.self) }
         }
     }
 

@@ -1,7 +1,7 @@
 import Synchronization
 import Testing
 
-@testable import CloacinaTenancy
+@testable import CloacinaPostgres
 
 @Suite struct SerialGateTests {
     private final class Counter: Sendable {

@@ -1,7 +1,7 @@
 import Synchronization
 
 /// Lets one operation at a time use what cannot be shared, in the order of arrival.
-final class SerialGate: Sendable {
+package final class SerialGate: Sendable {
     private struct State {
         var isTaken = false
         var nextTicket: UInt64 = 0
@@ -11,10 +11,12 @@ final class SerialGate: Sendable {
 
     private let state = Mutex(State())
 
+    package init() {}
+
     /// Runs a closure when no other is running.
     ///
     /// - Throws: `CancellationError` when the task is cancelled while it waits, or what the closure throws.
-    func withTurn<R>(_ body: () async throws -> R) async throws -> R {
+    package func withTurn<R>(_ body: () async throws -> R) async throws -> R {
         try await self.enter()
         defer { self.leave() }
         return try await body()
