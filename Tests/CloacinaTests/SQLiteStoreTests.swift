@@ -42,9 +42,10 @@ import Testing
         try await self.withStore { try await check.run($0) }
     }
 
-    @Test(arguments: 0..<10 as Range<UInt64>) func agreesWithTheModel(block: UInt64) async throws {
+    /// Ten thousand histories.
+    @Test(arguments: 0..<20 as Range<UInt64>) func agreesWithTheModel(block: UInt64) async throws {
         try await self.withStore { store in
-            for seed in block * 30..<(block + 1) * 30 {
+            for seed in block * 500..<(block + 1) * 500 {
                 var duel = StoreDuel(seed: seed, on: [store])
                 try await duel.run()
                 for table in ["pipelines", "events", "runners"] {
@@ -71,7 +72,7 @@ import Testing
             await #expect(throws: StoreDuel.Difference.self) {
                 for seed in 0..<60 as Range<UInt64> {
                     var duel = StoreDuel(seed: seed, on: [store])
-                    try await duel.run()
+                    try await duel.run(operations: 60)
                     try await store.database.execute("DELETE FROM cloacina_pipelines; DELETE FROM cloacina_events")
                     try await store.database.execute(
                         "DROP TRIGGER fault; DELETE FROM cloacina_runners; CREATE TRIGGER fault \(trigger)")
@@ -90,7 +91,7 @@ import Testing
             ]
             for seed in 1_000..<1_010 as Range<UInt64> {
                 var duel = StoreDuel(seed: seed, on: stores)
-                try await duel.run()
+                try await duel.run(operations: 60)
                 for table in ["pipelines", "events", "runners"] {
                     try await stores[0].database.execute("DELETE FROM cloacina_\(table)")
                 }

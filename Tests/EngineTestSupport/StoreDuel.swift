@@ -52,8 +52,12 @@ package struct StoreDuel {
         self.random = random
     }
 
+    /// How many operations a history has: a few, so that there can be many of them, and many in every fiftieth.
+    private var length: Int { self.seed % 50 == 0 ? 100 : 4 + Int(self.seed % 11) }
+
     /// - Throws: ``Difference``, or whatever the store throws.
-    package mutating func run(operations: Int = 60) async throws {
+    package mutating func run(operations: Int? = nil) async throws {
+        let operations = operations ?? self.length
         for step in 1...operations {
             self.step = step
             self.clock += self.random.below(3)
@@ -205,10 +209,15 @@ package struct StoreDuel {
 
     private mutating func beats() async throws {
         let everyOwner = self.random.below(2) == 0
-        self.operation = "beats, every owner: \(everyOwner)"
-        let expected = try await self.model.beats(everyOwner: everyOwner)
-        let found = try await self.store().beats(everyOwner: everyOwner)
-        try self.check(Self.sorted(expected), Self.sorted(found))
+        self.operation = "survey, every owner: \(everyOwner)"
+        let expected = try await self.model.survey(everyOwner: everyOwner, at: self.now)
+        let found = try await self.store().survey(everyOwner: everyOwner, at: self.now)
+        try self.check(Self.sorted(expected.beats), Self.sorted(found.beats))
+        try self.check("\(expected.isDue)", "\(found.isDue)")
+        let runner = self.runners[self.random.below(4)]
+        self.operation = "claims of \(runner)"
+        let claims = try await self.model.claims(of: runner).map(\.uuidString).sorted()
+        try self.check("\(claims)", "\(try await self.store().claims(of: runner).map(\.uuidString).sorted())")
     }
 
     private mutating func recover() async throws {

@@ -227,7 +227,10 @@ extension DefaultRunner {
         }
         var suspicion: Duration?
         do throws(PipelineError) {
-            suspicion = try await self.recover(everyOwner: everyOwner)
+            let survey = try await self.store.survey(everyOwner: everyOwner, at: self.clock.now())
+            let recovered = try await self.recover(survey.beats)
+            suspicion = self.state.withLock { $0.silent.isEmpty } ? nil : self.configuration.leaseDuration
+            if survey.isDue || recovered > 0 || self.state.withLock({ $0.lostClaims != nil }) { self.wake() }
             if let retention = self.configuration.retention {
                 let limit = self.clock.now().addingTimeInterval(-retention.seconds)
                 _ = try await self.store.prune(endedBefore: limit, limit: 1_000)
@@ -235,14 +238,15 @@ extension DefaultRunner {
         } catch {
             self.logger.debug("a sweep failed", metadata: [LogKeys.error: "\(error)"])
         }
-        self.wake()
         return suspicion
     }
 
     /// Puts back into the queue what runners had that have said nothing for the duration of a lease, by this process's own
     /// monotonic clock.
-    private func recover(everyOwner: Bool) async throws(PipelineError) -> Duration? {
-        let beats = try await self.store.beats(everyOwner: everyOwner).filter { $0.key != self.id }
+    ///
+    /// - Returns: How many pipelines that were.
+    private func recover(_ beats: [UUID: Int]) async throws(PipelineError) -> Int {
+        let beats = beats.filter { $0.key != self.id }
         let now = ContinuousClock.now
         let due = self.state.withLock { state -> [(key: UUID, value: Int)] in
             state.silent = beats.reduce(into: [:]) { silent, entry in
@@ -252,16 +256,18 @@ extension DefaultRunner {
             return state.silent.filter { $0.value.since.duration(to: now) >= self.configuration.leaseDuration }
                 .mapValues(\.beats).sorted { $0.key < $1.key }
         }
+        var recovered = 0
         for (runner, beats) in due {
             let count = try await self.store.recover(runner, beats: beats, at: self.clock.now())
             self.state.withLock { $0.silent[runner] = nil }
+            recovered += count
             if count > 0 {
                 self.metrics.noteRecovered(count)
                 self.logger.warning(
                     "took over the pipelines of a runner that died", metadata: [LogKeys.recovered: "\(count)"])
             }
         }
-        return self.state.withLock { $0.silent.isEmpty } ? nil : self.configuration.leaseDuration
+        return recovered
     }
 
     // MARK: Shutdown

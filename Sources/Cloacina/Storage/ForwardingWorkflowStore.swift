@@ -33,8 +33,8 @@ extension ForwardingWorkflowStore {
         try await self.underlying.beat(runner, pipelines: pipelines, at: at)
     }
 
-    package func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
-        try await self.underlying.beats(everyOwner: everyOwner)
+    package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
+        try await self.underlying.survey(everyOwner: everyOwner, at: at)
     }
 
     package func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {

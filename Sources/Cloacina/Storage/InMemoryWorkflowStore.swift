@@ -56,11 +56,12 @@ package final class InMemoryWorkflowStore: WorkflowStore {
         }
     }
 
-    package func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
+    package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
         self.state.withLock { state in
-            guard everyOwner else { return state.beats }
+            let isDue = state.pipelines.values.contains { $0.dueAt.map { $0 <= at } ?? false }
+            guard everyOwner else { return QueueSurvey(beats: state.beats, isDue: isDue) }
             let owners = state.pipelines.values.filter { $0.status == .running }.compactMap(\.owner)
-            return state.beats.merging(owners.map { ($0, 0) }) { beats, _ in beats }
+            return QueueSurvey(beats: state.beats.merging(owners.map { ($0, 0) }) { beats, _ in beats }, isDue: isDue)
         }
     }
 

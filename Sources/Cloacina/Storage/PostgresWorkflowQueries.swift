@@ -280,17 +280,22 @@ enum PostgresWorkflowQueries {
                 """, [.uuid(runner), .uuidArray(pipelines)], prepared: false)
     }
 
-    /// With `everyOwner`, also the owners of running pipelines that never said anything; that reads all pipelines.
-    static func beats(everyOwner: Bool) -> PostgresStatement {
-        let known = "SELECT id, beats FROM cloacina_runners"
-        guard everyOwner else { return PostgresStatement(trusted: known) }
+    /// The runners with their beats, and a row without an id when a pipeline is due. With `everyOwner`, also the owners of
+    /// running pipelines that never said anything; that reads all pipelines.
+    static func survey(everyOwner: Bool, at: Date) -> PostgresStatement {
+        let known = """
+            SELECT id, beats FROM cloacina_runners
+            UNION ALL
+            SELECT NULL, 0 WHERE EXISTS (SELECT FROM cloacina_pipelines WHERE due_at <= $1)
+            """
+        guard everyOwner else { return PostgresStatement(trusted: known, [.timestamp(at)], prepared: false) }
         return PostgresStatement(
             trusted: """
                 \(known)
                 UNION ALL
                 SELECT DISTINCT owner, 0 FROM cloacina_pipelines AS p
                 WHERE state = 'running' AND NOT EXISTS (SELECT FROM cloacina_runners AS r WHERE r.id = p.owner)
-                """, prepared: false)
+                """, [.timestamp(at)], prepared: false)
     }
 
     static func recover(_ runner: UUID, beats: Int, at: Date) -> PostgresStatement {

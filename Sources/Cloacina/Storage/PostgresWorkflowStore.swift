@@ -133,11 +133,17 @@ package struct PostgresWorkflowStore: WorkflowStore {
         }
     }
 
-    package func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
-        try await self.run([PostgresWorkflowQueries.beats(everyOwner: everyOwner)]) { results in
-            var beats: [UUID: Int] = [:]
-            for row in results[0] { beats[try row.value("id")] = try row.value("beats") }
-            return beats
+    package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
+        try await self.run([PostgresWorkflowQueries.survey(everyOwner: everyOwner, at: at)]) { results in
+            var survey = QueueSurvey(beats: [:], isDue: false)
+            for row in results[0] {
+                if let id = try row.value("id", as: UUID?.self) {
+                    survey.beats[id] = try row.value("beats")
+                } else {
+                    survey.isDue = true
+                }
+            }
+            return survey
         }
     }
 

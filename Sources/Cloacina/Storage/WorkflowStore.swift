@@ -23,8 +23,8 @@ package protocol WorkflowStore: Sendable {
     /// Says that a runner lives, and reads what was asked of its pipelines.
     func beat(_ runner: UUID, pipelines: [UUID], at: Date) async throws(PipelineError) -> [UUID: PipelineRequest]
 
-    /// How often each known runner has said that it lives; with `everyOwner`, zero for owners that never said anything.
-    func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int]
+    /// What a runner that goes round wants to know. With `everyOwner` also the owners that never said anything, which is slow.
+    func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey
 
     /// Puts back into the queue what a runner had claimed that hasn't said anything since; the number of pipelines.
     func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int
@@ -41,6 +41,26 @@ package protocol WorkflowStore: Sendable {
 
     /// Deletes pipelines that ended before a time, with their history; the number deleted, at most `limit`.
     func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int
+}
+
+/// What goes on in a tenant's queue.
+package struct QueueSurvey: Sendable, Hashable {
+    /// How often each known runner has said that it lives; zero for owners that never said anything.
+    package var beats: [UUID: Int]
+    /// Whether a pipeline is due.
+    package var isDue: Bool
+
+    package init(beats: [UUID: Int], isDue: Bool) {
+        self.beats = beats
+        self.isDue = isDue
+    }
+}
+
+extension WorkflowStore {
+    /// How often each known runner has said that it lives.
+    package func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
+        try await self.survey(everyOwner: everyOwner, at: .distantPast).beats
+    }
 }
 
 /// What became of a new pipeline.

@@ -103,6 +103,8 @@ enum SQLiteQueries {
 
     static let request = "SELECT request FROM cloacina_pipelines WHERE id = ?1 AND owner = ?2 AND request IS NOT NULL"
 
+    static let isDue = "SELECT 1 FROM cloacina_pipelines WHERE due_at <= ?1 AND state = 'queued' LIMIT 1"
+
     static let beats = "SELECT id, beats FROM cloacina_runners"
 
     /// Also the owners of running pipelines that never said anything; that reads all pipelines.

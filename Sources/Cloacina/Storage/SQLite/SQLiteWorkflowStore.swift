@@ -91,11 +91,12 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         }
     }
 
-    package func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
+    package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
         let query = everyOwner ? SQLiteQueries.beatsOfEveryOwner : SQLiteQueries.beats
         return try await self.database.read { database in
             let beats = try database.rows(query, []) { (try $0.value(UUID.self), try $0.value(Int.self)) }
-            return Dictionary(beats) { known, _ in known }
+            let due = try database.rows(SQLiteQueries.isDue, [at.sqliteMicroseconds]) { try $0.value(Int.self) }
+            return QueueSurvey(beats: Dictionary(beats) { known, _ in known }, isDue: !due.isEmpty)
         }
     }
 
