@@ -19,17 +19,35 @@ extension EngineClock {
     package func random() -> UInt64 { .random(in: .min ... .max) }
 }
 
-/// The system's time. When somebody puts the clock back, it stands still until the clock has caught up, so that what is due
-/// stays due and a history stays in order. Waiting goes by the monotonic clock.
+/// The system's time. When somebody puts the clock back, it goes on at half its speed until the clock has caught up, so that
+/// what is due comes, a history stays in order, and in the end all agree again. Waiting goes by the monotonic clock.
 package final class SystemEngineClock: EngineClock {
-    private let latest = Mutex(Date.distantPast)
+    private struct Reading {
+        var time = Date.distantPast
+        var at = ContinuousClock.now
+    }
 
-    package init() {}
+    private let latest = Mutex(Reading())
+    private let wall: @Sendable () -> Date
+    private let monotonic: @Sendable () -> ContinuousClock.Instant
+
+    /// - Parameters:
+    ///   - wall: The time that somebody may put back.
+    ///   - monotonic: The time that nobody can.
+    package init(
+        wall: @escaping @Sendable () -> Date = { Date() },
+        monotonic: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
+    ) {
+        self.wall = wall
+        self.monotonic = monotonic
+    }
 
     package func now() -> Date {
         self.latest.withLock { latest in
-            latest = max(latest, Date())
-            return latest
+            let at = self.monotonic()
+            let slow = latest.time.addingTimeInterval(max(0, latest.at.duration(to: at).seconds) / 2)
+            latest = Reading(time: max(self.wall(), slow), at: at)
+            return latest.time
         }
     }
 
