@@ -17,10 +17,11 @@ public struct PipelineError: Error, Sendable {
         public static let workflowNotFound = Self(base: .workflowNotFound)
         /// The runner has a workflow of that name already.
         public static let duplicateWorkflow = Self(base: .duplicateWorkflow)
-        /// The caller was cancelled before anything was recorded.
+        /// The caller was cancelled: before anything was recorded, or while it waited for a pipeline that goes on.
         public static let cancelled = Self(base: .cancelled)
         /// The database could not be read or written, for longer than the runner's patience; see
-        /// ``PipelineError/underlying``. The rows say how far the pipeline got.
+        /// ``PipelineError/underlying``. The rows say how far the pipeline got; the runner puts it back into the queue when the
+        /// database answers again, and it may complete later.
         public static let storageFailed = Self(base: .storageFailed)
         /// Somebody deleted the pipeline's rows while it ran.
         public static let pipelineVanished = Self(base: .pipelineVanished)
@@ -35,7 +36,7 @@ public struct PipelineError: Error, Sendable {
         public static let released = Self(base: .released)
         /// The pipeline is in a state in which this can't be done, such as resuming one that has ended.
         public static let notPossible = Self(base: .notPossible)
-        /// The runner has the workflow in another version than the pipeline began with.
+        /// The runner has the workflow in another version than the pipeline began with, and so can't say what came of its tasks.
         public static let versionMismatch = Self(base: .versionMismatch)
         /// Two items of a list have one id; see ``TaskScope/executeEach(_:over:id:limit:timeout:context:)``.
         public static let duplicateItem = Self(base: .duplicateItem)

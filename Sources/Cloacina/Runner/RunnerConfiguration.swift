@@ -16,11 +16,12 @@ public struct RunnerConfiguration: Sendable {
     public var heartbeatInterval: Duration = .seconds(5)
 
     /// How long a runner may say nothing before others take its pipelines: 20 s, several heartbeats. Measured with the
-    /// others' own monotonic clocks, so a clock that is put forward or back takes nothing from anyone.
+    /// others' own monotonic clocks, from the first time that they see the number of its heartbeats, so a clock that is put
+    /// forward or back takes nothing from anyone. Only runners of a ``RunnerGroup`` look.
     public var leaseDuration: Duration = .seconds(20)
 
     /// How often a task is begun again although its process died while it ran and nothing else of its pipeline: 3. After
-    /// that it fails as abandoned.
+    /// that it fails as abandoned. A runner that lives and gives a pipeline back counts for nothing.
     public var maximumRecoveries = 3
 
     /// How long a task that was cancelled may take to stop before nobody waits for it any more: 10 s.

@@ -13,7 +13,7 @@ public struct ExecutionOptions: Sendable, Hashable {
     /// How long it waits before it may begin: zero. With a delay it waits in the queue, where every runner may take it.
     public var delay: Duration = .zero
     /// How long it may take from its beginning to its end: no limit. When the time is up, what runs is cancelled and the
-    /// pipeline fails.
+    /// pipeline fails; one that is paused or back in the queue then, when a runner has it again.
     public var timeout: Duration?
 
     /// Makes the defaults.

@@ -2,7 +2,9 @@
 public struct PostgresPoolConfiguration: Sendable {
     /// How to reach the server, with the pool's own login.
     public var connection: PostgresConfiguration
-    /// The budget: connections that may exist at one time, for all tenants together; 10 by default.
+    /// The budget: connections that may exist at one time, for all tenants together; 10 by default. At least 1: a pool of none
+    /// is a mistake in the program, and stops it. Beside it there may be one more for a moment, so that runners can say that
+    /// they live while their tasks hold every connection.
     public var maximumConnections = 10
     /// The floor: a tenant with fewer connections than this is never passed over; 1 by default.
     public var minimumPerTenant = 1

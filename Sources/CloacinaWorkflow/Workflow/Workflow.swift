@@ -27,7 +27,8 @@ public struct Workflow: Sendable {
     ///
     /// - Throws: ``WorkflowError``: ``WorkflowError/Code/emptyWorkflow``, ``WorkflowError/Code/invalidName``,
     ///   ``WorkflowError/Code/duplicateTask``, ``WorkflowError/Code/missingDependency``,
-    ///   ``WorkflowError/Code/selfDependency`` or ``WorkflowError/Code/cyclicDependency``.
+    ///   ``WorkflowError/Code/selfDependency``, ``WorkflowError/Code/cyclicDependency``, ``WorkflowError/Code/invalidRule``,
+    ///   ``WorkflowError/Code/invalidRetryPolicy`` or ``WorkflowError/Code/invalidValue``.
     public init(
         _ name: String, description: String = "", fileID: String = #fileID, line: Int = #line,
         @WorkflowBuilder tasks: () -> [WorkflowTask]
