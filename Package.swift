@@ -150,7 +150,9 @@ let package = Package(
             name: "CloacinaTests",
             dependencies: [
                 "Cloacina", "CloacinaPostgres", "CloacinaSchema", "EngineTestSupport", "TestSupport",
+                .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ]
         ),
         .testTarget(name: "CloacinaTestingTests", dependencies: ["CloacinaTesting", "Cloacina", "TestSupport"]),

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Cloacina
 
-@Suite(.timeLimit(.minutes(2))) struct SQLiteStoreTests {
+@Suite(.timeLimit(.minutes(15))) struct SQLiteStoreTests {
     /// Lends a directory that is gone afterwards.
     private func withDirectory<R>(
         _ name: String = "cloacina", _ body: (URL) async throws -> R
@@ -70,7 +70,7 @@ import Testing
         try await self.withStore { store in
             try await store.database.execute("CREATE TRIGGER fault \(trigger)")
             await #expect(throws: StoreDuel.Difference.self) {
-                for seed in 0..<60 as Range<UInt64> {
+                for seed in 0..<300 as Range<UInt64> {
                     var duel = StoreDuel(seed: seed, on: [store])
                     try await duel.run(operations: 60)
                     try await store.database.execute("DELETE FROM cloacina_pipelines; DELETE FROM cloacina_events")

@@ -71,7 +71,8 @@ extension TaskScope {
     /// Lends a connection to the tenant's own schema to a closure; see `PostgresPool.withConnection`.
     ///
     /// The engine records the task's end in another transaction, so a task that is run again may find that its work was
-    /// committed before. ``WorkflowTask/transactional(_:after:run:)`` makes it one.
+    /// committed before.
+    /// ``WorkflowTask/transactional(_:after:retry:triggerRule:timeout:codeVersion:onSuccess:onFailure:run:)`` makes it one.
     ///
     /// - Parameter deadline: Until when to wait for a connection; the pool's `checkoutTimeout` from now when `nil`.
     /// - Throws: What the closure throws; `PostgresError`; ``PipelineError`` with ``PipelineError/Code/noDatabase`` when the

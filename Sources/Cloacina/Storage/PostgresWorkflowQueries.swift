@@ -224,15 +224,17 @@ enum PostgresWorkflowQueries {
                 pg_catalog.set_config('jit', 'off', true)
             """)
 
-    /// Claims what waits, in one statement with the line of history that says so.
-    static func claim(_ claim: QueueClaim) -> PostgresStatement {
+    /// Claims what waits, in one statement with the line of history that says so; after a position, only what comes after it
+    /// with the same priority.
+    static func claim(_ claim: QueueClaim, after position: QueueCursor.Position? = nil) -> PostgresStatement {
         let workflows = claim.workflows.sorted { $0.key < $1.key }
         return PostgresStatement(
             trusted: """
                 WITH due AS (
-                    SELECT id FROM cloacina_pipelines
+                    SELECT id, due_at FROM cloacina_pipelines
                     WHERE due_at <= $1 AND workflow = ANY ($3)
                         AND (started_at IS NULL OR version = ($4::text[])[array_position($3::text[], workflow)])
+                        \(position == nil ? "" : "AND priority = $6 AND (due_at, id) > ($7, $8)")
                     ORDER BY priority DESC, due_at, id LIMIT $2
                     FOR UPDATE SKIP LOCKED
                 ), claimed AS (
@@ -244,17 +246,18 @@ enum PostgresWorkflowQueries {
                     FROM due WHERE p.id = due.id
                     RETURNING p.id, p.workflow, p.version, p.state, p.revision, p.epoch, p.recoveries, p.priority, p.owner,
                         p.due_at, p.created_at, p.started_at, p.ended_at, p.timeout_ms, p.request, p.idempotency_key,
-                        p.input
+                        p.input, due.due_at AS queued_at
                 ), happened AS (
                     INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at)
                     SELECT id, revision, 0, 'pipeline started', 0, $5, $1 FROM claimed
                 )
-                SELECT \(self.pipelineColumns) FROM claimed ORDER BY priority DESC, id
+                SELECT \(self.pipelineColumns), queued_at FROM claimed ORDER BY priority DESC, queued_at, id
                 """,
             [
                 .timestamp(claim.at), .int64(Int64(max(0, claim.limit))), .textArray(workflows.map(\.key)),
                 .textArray(workflows.map(\.value)), .uuid(claim.runner),
-            ], prepared: false)
+            ] + (position.map { [.int32(Int32(clamping: $0.priority)), .timestamp($0.dueAt), .uuid($0.id)] } ?? []),
+            prepared: false)
     }
 
     // MARK: Runners

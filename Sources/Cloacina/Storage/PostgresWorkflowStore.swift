@@ -7,11 +7,16 @@ package struct PostgresWorkflowStore: WorkflowStore {
     private let label: PostgresLabel
     /// How long a heartbeat waits for one of the pool's connections before it takes one beside them.
     private let beatPatience: Duration
+    private let cursor: QueueCursor
 
-    package init(pool: PostgresPool, label: PostgresLabel, beatPatience: Duration = .seconds(5)) {
+    package init(
+        pool: PostgresPool, label: PostgresLabel, beatPatience: Duration = .seconds(5),
+        slowClaim: Duration = .milliseconds(20)
+    ) {
         self.pool = pool
         self.label = label
         self.beatPatience = beatPatience
+        self.cursor = QueueCursor(slowClaim: slowClaim)
     }
 
     package func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
@@ -49,10 +54,44 @@ package struct PostgresWorkflowStore: WorkflowStore {
 
     package func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
         guard claim.limit > 0, !claim.workflows.isEmpty else { return [] }
-        let queries = [PostgresWorkflowQueries.inQueueOrder, PostgresWorkflowQueries.claim(claim)]
+        guard let position = self.cursor.position(at: .now) else { return try await self.claimFromStart(claim) }
+        let claimed = try await self.claim(claim, after: position)
+        self.cursor.note(claimed.last, isFull: claimed.count == claim.limit)
+        guard claimed.count < claim.limit else { return claimed.pipelines }
+        var rest = claim
+        rest.limit -= claimed.count
+        return claimed.pipelines + (try await self.claimFromStart(rest))
+    }
+
+    private func claimFromStart(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
+        let begin = ContinuousClock.now
+        let claimed = try await self.claim(claim, after: nil)
+        self.cursor.note(claimed.last, isFull: claimed.count == claim.limit)
+        self.cursor.noteScan(from: begin, to: .now)
+        return claimed.pipelines
+    }
+
+    /// What a claim took: those that can be read, how many there were, and the last one's place in the queue.
+    private struct Claimed {
+        var pipelines: [StoredPipeline]
+        var count = 0
+        var last: QueueCursor.Position?
+    }
+
+    private func claim(
+        _ claim: QueueClaim, after position: QueueCursor.Position?
+    ) async throws(PipelineError) -> Claimed {
+        let queries = [
+            PostgresWorkflowQueries.inQueueOrder, PostgresWorkflowQueries.claim(claim, after: position),
+        ]
+        var last: QueueCursor.Position?
+        var count = 0
         var unreadable: [PipelineChange] = []
         var claimed = try await self.run(queries) { results in
-            try results[1].compactMap { row in
+            count = results[1].count
+            return try results[1].compactMap { row in
+                last = QueueCursor.Position(
+                    priority: try row.value("priority"), dueAt: try row.value("queued_at"), id: try row.value("id"))
                 do {
                     return try StoredPipeline(row)
                 } catch {
@@ -84,7 +123,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
             }
         }
         if !unreadable.isEmpty { _ = try await self.apply(unreadable) }
-        return claimed
+        return Claimed(pipelines: claimed, count: count, last: last)
     }
 
     private func histories(

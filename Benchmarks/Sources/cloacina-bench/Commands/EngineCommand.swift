@@ -27,7 +27,11 @@ struct EngineCommand: AsyncParsableCommand {
     @Option(help: "How many pipelines the backlog has in each round.")
     var backlog = 20_000
 
-    @Option(name: .customLong("only"), help: "Only these: chain, drain, flight, shapes, sqlite, tenants, idle.")
+    @Option(help: "How many pipelines the large backlog has.")
+    var largeBacklog = 1_000_000
+
+    @Option(
+        name: .customLong("only"), help: "Only these: chain, drain, flight, backlog, shapes, sqlite, tenants, idle.")
     var only: [String] = []
 
     func run() async throws {
@@ -40,6 +44,7 @@ struct EngineCommand: AsyncParsableCommand {
                 if wants("chain") { try await self.measureChain(tenants, pool) }
                 if wants("drain") { try await self.measureDrain(tenants, pool) }
                 if wants("flight") { try await self.measureInFlight(tenants, pool) }
+                if wants("backlog") { try await self.measureBacklog(tenants, pool) }
                 if wants("shapes") { try await self.measureShapes(tenants, pool) }
             }
         }
@@ -145,6 +150,50 @@ struct EngineCommand: AsyncParsableCommand {
         serving.cancel()
         _ = await serving.result
         return (Double(count) / seconds, count)
+    }
+
+    /// A large backlog, tenth by tenth; once alone, and once while another session holds an old snapshot.
+    private func measureBacklog(_ tenants: BenchTenants, _ pool: PostgresPool) async throws {
+        let count = self.options.quick ? 20_000 : self.largeBacklog
+        for isHeld in [false, true] {
+            let runner = try self.runner(pool, tenants.labels[0], .single())
+            try await PostgresConnection.withConnection(tenants.target.configuration) { other in
+                if isHeld {
+                    _ = try await other.query(
+                        PostgresStatement("BEGIN ISOLATION LEVEL REPEATABLE READ", prepared: false))
+                    _ = try await other.query("SELECT count(*) FROM pg_class")
+                }
+                progress("filling a backlog of \(count)\(isHeld ? ", with an old snapshot held" : "")")
+                try await Self.fill(runner, count)
+                progress("draining it")
+                let tenths = try await self.tenths(runner, count)
+                try Figure(
+                    name: isHeld ? "engine.backlog.snapshot" : "engine.backlog", ours: tenths[9], baseline: tenths[0],
+                    unit: "tasks/s",
+                    notes:
+                        "target ≥ 0.8; \(count) pipelines of one task, ours: the last tenth, baseline: the first; all: "
+                        + tenths.map { String(format: "%.0f", $0) }.joined(separator: ", ")
+                ).print()
+                if isHeld { _ = try await other.query(PostgresStatement("COMMIT", prepared: false)) }
+            }
+        }
+    }
+
+    /// The rate of each tenth of a backlog.
+    private func tenths(_ runner: DefaultRunner, _ count: Int) async throws -> [Double] {
+        Workflow.done.set(count)
+        var last = ContinuousClock.now
+        let serving = Task { try await RunnerGroup([runner], drain: .zero).run() }
+        var rates: [Double] = []
+        for tenth in 1...10 {
+            await Workflow.done.wait(for: count - count / 10 * tenth)
+            let now = ContinuousClock.now
+            rates.append(Double(count / 10) / last.duration(to: now).seconds)
+            last = now
+        }
+        serving.cancel()
+        _ = await serving.result
+        return rates
     }
 
     /// Chains of three with many in flight.
@@ -332,25 +381,32 @@ extension Workflow {
     }
 }
 
-/// Wakes one waiter when as much has been counted as was said.
+/// Wakes one waiter when as much has been counted as it waits for.
 final class Countdown: Sendable {
-    private let state = Mutex((left: 0, waiter: CheckedContinuation<Void, Never>?.none))
+    private struct State {
+        var left = 0
+        var limit = 0
+        var waiter: CheckedContinuation<Void, Never>?
+    }
+    private let state = Mutex(State())
 
     func set(_ count: Int) { self.state.withLock { $0.left = count } }
 
     func count() {
         let waiter = self.state.withLock { state -> CheckedContinuation<Void, Never>? in
             state.left -= 1
-            return state.left == 0 ? state.waiter.take() : nil
+            return state.left <= state.limit ? state.waiter.take() : nil
         }
         waiter?.resume()
     }
 
-    func wait() async {
+    /// Waits until no more than so much is left.
+    func wait(for limit: Int = 0) async {
         await withCheckedContinuation { continuation in
             let isOver = self.state.withLock { state in
-                if state.left > 0 { state.waiter = continuation }
-                return state.left <= 0
+                state.limit = limit
+                if state.left > limit { state.waiter = continuation }
+                return state.left <= limit
             }
             if isOver { continuation.resume() }
         }

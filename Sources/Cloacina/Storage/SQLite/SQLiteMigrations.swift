@@ -11,12 +11,29 @@ enum SQLiteMigrations {
     static func migrate(_ database: Database, to set: MigrationSet? = nil) throws {
         let set = try set ?? MigrationSet.embedded(.sqlite)
         guard try !self.pending(set, in: database).isEmpty else { return }
+        // A step that makes a table anew drops the old one: rows of the application's that point to it must neither go with it
+        // nor stand in the way. What they point to is checked in the end. Inside a transaction this setting has no effect.
+        try database.execute(sql: "PRAGMA foreign_keys = OFF")
+        defer { try? database.execute(sql: "PRAGMA foreign_keys = ON") }
         try database.inTransaction(.exclusive) {
             try database.execute(sql: self.createHistory)
             // Somebody else may have been faster.
-            for migration in try self.pending(set, in: database) { try self.apply(migration, of: set, in: database) }
+            let pending = try self.pending(set, in: database)
+            let orphans = try self.orphans(in: database)
+            for migration in pending { try self.apply(migration, of: set, in: database) }
+            guard try self.orphans(in: database).isSubset(of: orphans) else {
+                throw MigrationError(
+                    .failedClean, source: set.source, version: pending.last?.version ?? 0,
+                    reason: "rows would be left that point to nothing")
+            }
             return .commit
         }
+    }
+
+    /// The rows that point to nothing: which table, and which row.
+    private static func orphans(in database: Database) throws -> Set<[DatabaseValue]> {
+        let rows = try Row.fetchAll(database, sql: "SELECT \"table\", rowid, parent FROM pragma_foreign_key_check")
+        return Set(rows.map { Array($0.databaseValues) })
     }
 
     private static func pending(_ set: MigrationSet, in database: Database) throws -> [Migration] {

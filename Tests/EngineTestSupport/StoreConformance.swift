@@ -1,19 +1,18 @@
-import FoundationEssentials
+package import Cloacina
+package import FoundationEssentials
 import Testing
 
-@testable import Cloacina
-
 /// What every store promises. Each check is given an empty store of its own.
-enum StoreConformance {
+package enum StoreConformance {
     /// One promise.
-    struct Check: Sendable, CustomTestStringConvertible {
+    package struct Check: Sendable, CustomTestStringConvertible {
         let name: String
-        let run: @Sendable (any WorkflowStore) async throws -> Void
+        package let run: @Sendable (any WorkflowStore) async throws -> Void
 
-        var testDescription: String { self.name }
+        package var testDescription: String { self.name }
     }
 
-    static let all: [Check] = [
+    package static let all: [Check] = [
         Check(name: "a pipeline comes back as it was stored", run: Self.comesBack),
         Check(name: "a key has one pipeline", run: Self.oneForEachKey),
         Check(name: "a new pipeline twice is one", run: Self.creationIsIdempotent),
@@ -37,12 +36,12 @@ enum StoreConformance {
 
     // MARK: Means
 
-    static let start = Date(timeIntervalSince1970: 1_790_000_000)
+    package static let start = Date(timeIntervalSince1970: 1_790_000_000)
 
-    static func at(_ seconds: Double) -> Date { self.start.addingTimeInterval(seconds) }
+    package static func at(_ seconds: Double) -> Date { self.start.addingTimeInterval(seconds) }
 
     /// The n-th id; greater for greater n.
-    static func id(_ number: Int) -> UUID {
+    package static func id(_ number: Int) -> UUID {
         var bytes = [UInt8](repeating: 0, count: 16)
         for index in 0..<8 { bytes[15 - index] = UInt8(truncatingIfNeeded: number >> (8 * index)) }
         bytes[6] = 0x70
@@ -54,10 +53,10 @@ enum StoreConformance {
             ))
     }
 
-    static let runner = Self.id(1_000_001)
-    static let other = Self.id(1_000_002)
+    package static let runner = Self.id(1_000_001)
+    package static let other = Self.id(1_000_002)
 
-    static func new(
+    package static func new(
         _ number: Int, workflow: String = "w", owner: UUID? = Self.runner,
         options: ExecutionOptions = ExecutionOptions(),
         input: Context = Context(), at: Date = Self.start
@@ -67,7 +66,7 @@ enum StoreConformance {
         )
     }
 
-    static func change(
+    package static func change(
         _ number: Int, revision: Int = 1, epoch: Int = 1, status: PipelineStatus = .running, dueAt: Date? = nil,
         events: [PipelineEvent] = [], at: Date = Self.at(1)
     ) -> PipelineChange {
@@ -78,7 +77,7 @@ enum StoreConformance {
         return PipelineChange(id: self.id(number), epoch: epoch, at: at, transition: transition)
     }
 
-    static func claim(
+    package static func claim(
         _ runner: UUID = Self.other, workflows: [String: String] = ["w": "v1"], limit: Int = 100,
         at: Date = Self.at(100)
     ) -> QueueClaim {

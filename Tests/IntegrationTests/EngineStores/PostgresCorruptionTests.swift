@@ -1,0 +1,96 @@
+import CloacinaPostgres
+import FoundationEssentials
+import Testing
+
+@testable import Cloacina
+
+extension ServerTests {
+    /// Rows of a tenant's schema that this library didn't write are told as such, whatever is asked of them.
+    @Suite(.timeLimit(.minutes(10))) struct PostgresCorruptionTests {
+        private static let pipelines = [
+            "state = 'teleported'", "state = ''", "input = ''", "input = 'no JSON'", "input = '{\"a\":'",
+            "input = '[]'", "input = 'null'", "input = '{\"a\":1e999}'", "input = '{\"a\":99999999999999999999}'",
+        ]
+        private static let events = [
+            "kind = 'pipeline teleported'", "kind = ''", "kind = 'Task completed'", "delta = ''", "delta = 'no JSON'",
+            "delta = '[]'", "delta = '{\"set\":[]}'", "delta = '{\"removed\":[1]}'",
+            "delta = '{\"merged\":{\"a\":1}}'", "delta = '{\"unknown\":{}}'",
+        ]
+
+        @Test func aRowThatCantBeReadIsATypedError() async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { context in try context.set("t", to: 1) } }
+                let runner = try fixture.runner(workflow)
+                let changes =
+                    Self.pipelines.map { ("cloacina_pipelines", "id", $0, "true") }
+                    + Self.events.map { ("cloacina_events", "pipeline_id", $0, "kind = 'task completed'") }
+                for (table, column, change, condition) in changes {
+                    let id = try await runner.execute("w").id
+                    try await TenantFixture.withSuperuser { connection in
+                        try await connection.script(
+                            """
+                            UPDATE \(PostgresIdentifier.quote(fixture.schema)).\(table) SET \(change)
+                            WHERE \(column) = '\(id)' AND \(condition)
+                            """)
+                    }
+                    let asked: [@Sendable () async throws -> Void] = [
+                        { _ = try await runner.status(of: id) }, { _ = try await runner.history(of: id) },
+                        { _ = try await runner.snapshot(of: id) }, { _ = try await runner.result(of: id) },
+                        { try await runner.cancel(id) }, { try await runner.resume(id) },
+                    ]
+                    for (number, ask) in asked.enumerated() {
+                        let error = await #expect(throws: PipelineError.self, "\(change), call \(number)") {
+                            try await ask()
+                        }
+                        #expect(error?.code == .storageFailed && error?.isTransient == false, "\(change)")
+                        #expect(error?.underlying != nil)
+                    }
+                    // The runner is as good as ever for others.
+                    #expect(try await runner.execute("w").status == .completed)
+                }
+            }
+        }
+
+        /// Times without an end, which PostgreSQL knows: no length of time can be told then, but nobody traps over it.
+        @Test(arguments: [
+            ("cloacina_pipelines", "started_at = '-infinity'"), ("cloacina_pipelines", "ended_at = 'infinity'"),
+            ("cloacina_pipelines", "created_at = '-infinity', started_at = NULL"),
+            ("cloacina_pipelines", "started_at = 'infinity', ended_at = '-infinity'"),
+            ("cloacina_events", "started_at = '-infinity'"), ("cloacina_events", "at = 'infinity'"),
+            ("cloacina_pipelines", "timeout_ms = 9223372036854775807"),
+        ])
+        func endlessTimesAreNoTrap(table: String, change: String) async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let runner = try fixture.runner(workflow)
+                let id = try await runner.execute("w").id
+                try await TenantFixture.withSuperuser { connection in
+                    let schema = PostgresIdentifier.quote(fixture.schema)
+                    try await connection.script("UPDATE \(schema).\(table) SET \(change)")
+                }
+                // Whether it is told or shown is no matter here.
+                let seen = try? await runner.snapshot(of: id)
+                #expect(seen == nil || seen?.status == .completed)
+                for task in seen?.tasks ?? [] { #expect(task.attempts.count == 1 && task.duration != .seconds(-1)) }
+                if let stored = try? await fixture.store.load(id) {
+                    #expect(PipelineReport(stored).duration != .seconds(-1))
+                }
+                #expect(try await runner.execute("w").status == .completed)
+            }
+        }
+
+        @Test func aListWithAnUnknownStateIsATypedError() async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let runner = try fixture.runner(workflow)
+                _ = try await runner.execute("w")
+                try await TenantFixture.withSuperuser { connection in
+                    let schema = PostgresIdentifier.quote(fixture.schema)
+                    try await connection.script("UPDATE \(schema).cloacina_pipelines SET state = 'teleported'")
+                }
+                let error = await #expect(throws: PipelineError.self) { try await runner.list() }
+                #expect(error?.code == .storageFailed && error?.isTransient == false)
+            }
+        }
+    }
+}
