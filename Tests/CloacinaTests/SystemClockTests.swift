@@ -18,7 +18,8 @@ import Testing
         }
 
         var clock: SystemEngineClock {
-            SystemEngineClock(wall: { self.hands.withLock { $0.wall } }, monotonic: { self.hands.withLock { $0.monotonic } })
+            SystemEngineClock(
+                wall: { self.hands.withLock { $0.wall } }, monotonic: { self.hands.withLock { $0.monotonic } })
         }
     }
 

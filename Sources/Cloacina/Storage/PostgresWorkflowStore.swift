@@ -11,7 +11,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
 
     package init(
         pool: PostgresPool, label: PostgresLabel, beatPatience: Duration = .seconds(5),
-        slowClaim: Duration = .milliseconds(20)
+        slowClaim: Duration = .milliseconds(5)
     ) {
         self.pool = pool
         self.label = label
