@@ -4,7 +4,7 @@ import FoundationEssentials
 import Synchronization
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct CrashTestTests {
+@Suite(.timeLimit(.minutes(5))) struct CrashTestTests {
     @Test func aChainEndsTheSameWhereverItsProcessDies() async throws {
         let workflow = try Workflow("chain") {
             WorkflowTask("a") { context in try context.set("a", to: 1) }

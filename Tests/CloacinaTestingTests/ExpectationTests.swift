@@ -2,7 +2,7 @@ import Cloacina
 import CloacinaTesting
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct ExpectationTests {
+@Suite(.timeLimit(.minutes(5))) struct ExpectationTests {
     private static func result() async throws -> PipelineResult {
         let workflow = try Workflow("etl") {
             WorkflowTask("extract") { context in try context.set("rows", to: [1, 2]) }

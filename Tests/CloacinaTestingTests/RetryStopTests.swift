@@ -4,7 +4,7 @@ import FoundationEssentials
 import Testing
 
 /// Stopping a task that waits for its next attempt.
-@Suite(.timeLimit(.minutes(1))) struct RetryStopTests {
+@Suite(.timeLimit(.minutes(5))) struct RetryStopTests {
     private static func workflow() throws -> Workflow {
         try Workflow("w") {
             WorkflowTask("t", retry: .fixed(3, delay: .seconds(10))) { context, scope in

@@ -69,7 +69,7 @@ enum SeedSamples {
 }
 
 /// Each sample runs, and does what its text says.
-@Suite(.timeLimit(.minutes(1))) struct SeedSampleTests {
+@Suite(.timeLimit(.minutes(5))) struct SeedSampleTests {
     @Test func extractTransformLoad() async throws {
         let workflow = try SeedSamples.ETL().workflow
         #expect(workflow.name == "etl_pipeline" && workflow.description == "Extract, Transform, Load pipeline")

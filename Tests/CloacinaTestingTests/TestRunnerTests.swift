@@ -6,7 +6,7 @@ import Testing
 
 struct Unreachable: Error, CustomStringConvertible { let description = "not reachable" }
 
-@Suite(.timeLimit(.minutes(1))) struct TestRunnerTests {
+@Suite(.timeLimit(.minutes(5))) struct TestRunnerTests {
     @Test func aRetryInAnHourTakesNoTime() async throws {
         let workflow = try Workflow("load") {
             WorkflowTask("load", retry: .fixed(3, delay: .seconds(3_600))) { context, scope in

@@ -5,7 +5,7 @@ import Testing
 @testable import Cloacina
 
 /// Workflows as parts of tasks.
-@Suite(.timeLimit(.minutes(1))) struct ChildWorkflowTests {
+@Suite(.timeLimit(.minutes(5))) struct ChildWorkflowTests {
     struct Broken: Error {}
 
     /// Counts what runs at the same time.

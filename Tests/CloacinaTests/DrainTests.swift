@@ -8,7 +8,7 @@ import Testing
 @testable import Cloacina
 
 /// A runner that is shut down in good order, with time enough for what runs.
-@Suite(.timeLimit(.minutes(1))) struct DrainTests {
+@Suite(.timeLimit(.minutes(5))) struct DrainTests {
     private static let drain = Duration.seconds(3_600)
 
     /// A task that waits for a test, and one behind it; counts what began, and notes whether the first was cancelled.

@@ -3,7 +3,7 @@ import Testing
 
 @testable import Cloacina
 
-@Suite(.timeLimit(.minutes(1))) struct EngineMetricsTests {
+@Suite(.timeLimit(.minutes(5))) struct EngineMetricsTests {
     struct Broken: Error {}
 
     @Test func metricsSayWhatEndedHowAndInHowManyCommits() async throws {

@@ -5,7 +5,7 @@ import Testing
 @testable import Cloacina
 
 /// What a task that stands in for a failed one is given, and that its rule looks at the very same.
-@Suite(.timeLimit(.minutes(1))) struct FallbackContextTests {
+@Suite(.timeLimit(.minutes(5))) struct FallbackContextTests {
     private struct Broken: Error {}
 
     /// What the fallback is to be given: the input, and what first and second did to it in this order. The object was merged

@@ -5,7 +5,7 @@ import Testing
 @testable import Cloacina
 
 /// What one runner asks of another one's pipelines, over the store that they share.
-@Suite(.timeLimit(.minutes(1))) struct ForeignCancelTests {
+@Suite(.timeLimit(.minutes(5))) struct ForeignCancelTests {
     private static func runner(_ store: any WorkflowStore, _ workflow: Workflow) throws -> DefaultRunner {
         var configuration = RunnerConfiguration()
         configuration.heartbeatInterval = .milliseconds(1)

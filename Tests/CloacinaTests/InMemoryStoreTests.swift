@@ -3,7 +3,7 @@ import Testing
 
 @testable import Cloacina
 
-@Suite(.timeLimit(.minutes(1))) struct InMemoryStoreTests {
+@Suite(.timeLimit(.minutes(5))) struct InMemoryStoreTests {
     @Test(arguments: StoreConformance.all) func conforms(to check: StoreConformance.Check) async throws {
         try await check.run(InMemoryWorkflowStore())
     }

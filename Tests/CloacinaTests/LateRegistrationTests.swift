@@ -5,7 +5,7 @@ import Testing
 @testable import Cloacina
 
 /// What a runner does with pipelines whose workflows it doesn't know, and with those that nobody needs any more.
-@Suite(.timeLimit(.minutes(1))) struct LateRegistrationTests {
+@Suite(.timeLimit(.minutes(5))) struct LateRegistrationTests {
     private static func workflow() throws -> Workflow {
         try Workflow("etl") {
             WorkflowTask("extract") { _ in Issue.record("it has completed before") }

@@ -6,7 +6,7 @@ import Testing
 @testable import Cloacina
 
 /// A runner that lives keeps what it has, however long a task takes and however closely another one watches.
-@Suite(.timeLimit(.minutes(1))) struct LivingRunnerTests {
+@Suite(.timeLimit(.minutes(5))) struct LivingRunnerTests {
     /// A lease that is over with the next look, unless the runner has said something between the two.
     private static var configuration: RunnerConfiguration {
         var configuration = RunnerConfiguration()

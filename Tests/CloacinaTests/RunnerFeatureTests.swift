@@ -5,7 +5,7 @@ import Testing
 @testable import Cloacina
 
 /// What a runner does beside running a chain: retries, rules, timeouts, the queue, stopping.
-@Suite(.timeLimit(.minutes(1))) struct RunnerFeatureTests {
+@Suite(.timeLimit(.minutes(5))) struct RunnerFeatureTests {
     private struct Broken: Error {}
 
     private func runner(

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Cloacina
 
-@Suite(.timeLimit(.minutes(1))) struct RunnerTests {
+@Suite(.timeLimit(.minutes(5))) struct RunnerTests {
     private struct Broken: Error, CustomStringConvertible { let description = "it broke\0 badly" }
 
     private func execute(

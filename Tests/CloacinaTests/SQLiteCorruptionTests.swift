@@ -6,7 +6,7 @@ import Testing
 @testable import Cloacina
 
 /// Rows of a file that this library didn't write are told as such, whatever is asked of them.
-@Suite(.timeLimit(.minutes(2))) struct SQLiteCorruptionTests {
+@Suite(.timeLimit(.minutes(5))) struct SQLiteCorruptionTests {
     /// What somebody may have done to a pipeline's row, which lists show parts of, or to a line of its history.
     private static let pipelines = [
         "state = 'teleported'", "state = ''", "input = ''", "input = 'no JSON'", "input = '{\"a\":'", "input = '[]'",

@@ -7,7 +7,7 @@ import Testing
 @testable import Cloacina
 
 /// What the settings of a file promise has to hold on each of its connections, not only on the first.
-@Suite(.timeLimit(.minutes(2))) struct SQLiteReaderTests {
+@Suite(.timeLimit(.minutes(5))) struct SQLiteReaderTests {
     @Test(arguments: SQLiteConfiguration.Synchronous.allCases)
     func readersAtTheSameTimeAllHaveTheSettings(synchronous: SQLiteConfiguration.Synchronous) async throws {
         try await withTemporaryDirectory { directory in

@@ -6,7 +6,7 @@ import Testing
 @testable import Cloacina
 
 /// Several files as several tenants, and several runners on one file.
-@Suite(.timeLimit(.minutes(2))) struct SQLiteTenantTests {
+@Suite(.timeLimit(.minutes(5))) struct SQLiteTenantTests {
     private static var fast: SQLiteConfiguration {
         var configuration = SQLiteConfiguration()
         configuration.synchronous = .normal

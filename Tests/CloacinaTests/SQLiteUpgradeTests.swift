@@ -8,7 +8,7 @@ import Testing
 @testable import Cloacina
 
 /// Files that hold pipelines and an application's own tables, brought up to date by a later version of this library.
-@Suite(.timeLimit(.minutes(2))) struct SQLiteUpgradeTests {
+@Suite(.timeLimit(.minutes(5))) struct SQLiteUpgradeTests {
     /// What a later version may do to the tables.
     struct Change: Sendable, CustomTestStringConvertible {
         let testDescription: String

@@ -5,7 +5,7 @@ import Testing
 @testable import Cloacina
 
 /// Rows that nobody of this version wrote, in a queue that others wait in.
-@Suite(.timeLimit(.minutes(1))) struct UnreadableRowTests {
+@Suite(.timeLimit(.minutes(5))) struct UnreadableRowTests {
     private func withStore(_ body: (SQLiteWorkflowStore) async throws -> Void) async throws {
         let place = FileManager.default.temporaryDirectory.appending(path: "unreadable-\(UUID())")
         try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
