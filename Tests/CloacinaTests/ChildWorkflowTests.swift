@@ -173,6 +173,118 @@ import Testing
         #expect(try await second.list(PipelineQuery(workflow: "child")).count == 1)
     }
 
+    @Test func aDrainThatEndsAChildsStepFailsNoParent() async throws {
+        let (began, signal) = AsyncStream.makeStream(of: Void.self)
+        let (gate, opener) = AsyncStream.makeStream(of: Void.self)
+        let child = try Workflow("child") {
+            WorkflowTask("first") { _ in
+                signal.yield()
+                for await _ in gate { break }
+            }
+            WorkflowTask("second", after: "first") { _ in }
+        }
+        let parent = try Workflow("parent") {
+            WorkflowTask("p") { _, scope in try await scope.execute("child").completed() }
+        }
+        let store = InMemoryWorkflowStore()
+        let first = try self.runner(store: store, [child, parent])
+        let execution = try await first.executeAsync("parent")
+        _ = await began.first { _ in true }
+        async let end: Void = first.shutDown(drain: .seconds(3_600))
+        while first.state.withLock({ !$0.isShutDown }) { await Task.yield() }
+        opener.yield()
+        await end
+        #expect(try await store.load(execution.id)?.status == .queued)
+        let second = try self.runner(store: store, [child, parent])
+        let group = Task { try await RunnerGroup([second], drain: .zero).run() }
+        try await second.result(of: execution.id).completed()
+        group.cancel()
+        _ = await group.result
+    }
+
+    @Test func waitingParentsLeaveRoomForTheirChildren() async throws {
+        let (began, signal) = AsyncStream.makeStream(of: Void.self)
+        let attempts = Mutex(0)
+        let child = try Workflow("child") {
+            WorkflowTask("t") { _ in
+                let isFirst = attempts.withLock { attempts in
+                    attempts += 1
+                    return attempts <= 4
+                }
+                guard isFirst else { return }
+                signal.yield()
+                try await Task.sleep(for: .seconds(3_600))
+            }
+        }
+        let parent = try Workflow("parent") {
+            WorkflowTask("p") { _, scope in try await scope.execute("child").completed() }
+        }
+        let store = InMemoryWorkflowStore()
+        let first = try self.runner(store: store, [child, parent])
+        var parents: [PipelineExecution] = []
+        for _ in 0..<4 { parents.append(try await first.executeAsync("parent")) }
+        var count = 0
+        for await _ in began {
+            count += 1
+            if count == 4 { break }
+        }
+        await first.shutDown(drain: .zero)
+        // All eight are in the queue; the parents were there first.
+        let second = try self.runner(store: store, [child, parent]) { $0.maximumQueuedPipelines = 2 }
+        let group = Task { try await RunnerGroup([second], drain: .zero).run() }
+        for parent in parents { try await second.result(of: parent.id).completed() }
+        group.cancel()
+        _ = await group.result
+    }
+
+    @Test func itemsWhoseIDsLookLikeOtherAttemptsAreKeptApart() async throws {
+        let runs = Mutex<[String: Int]>([:])
+        let child = try Workflow("child") {
+            WorkflowTask("t") { context in
+                let name = try context.get("name", as: String.self)
+                let count = runs.withLock { runs in
+                    runs[name, default: 0] += 1
+                    return runs[name, default: 0]
+                }
+                if name == "a", count == 1 { throw Broken() }
+            }
+        }
+        let parent = try Workflow("parent") {
+            WorkflowTask("p", retry: .fixed(2, delay: .zero)) { _, scope in
+                let results = try await scope.executeEach("child", over: ["a", "a/2", "2/a"], id: \.self) {
+                    try Context(["name": .string($0)])
+                }
+                for result in results { try result.completed() }
+            }
+        }
+        try await self.runner([child, parent]).execute("parent").completed()
+        #expect(runs.withLock { $0 } == ["a": 2, "a/2": 1, "2/a": 1])
+    }
+
+    @Test func whatWasAskedOfAPipelineIsHeardAfterItsRelease() async throws {
+        let store = InMemoryWorkflowStore()
+        let workflow = try self.square()
+        let id = UUID.version7()
+        let now = Date()
+        _ = try await store.create([
+            NewPipeline(
+                id: id, workflow: "square", version: workflow.contentVersion.hex, input: Context(), owner: UUID(),
+                at: now
+            )
+        ])
+        try await store.ask(.cancel, of: id)
+        var transition = PipelineTransition(expectedRevision: 1)
+        transition.status = .queued
+        transition.dueAt = now
+        #expect(
+            try await store.apply([PipelineChange(id: id, epoch: 1, at: now, transition: transition)])
+                == [.applied(.cancel)])
+        let runner = try self.runner(store: store, [workflow])
+        await runner.serveOnce()
+        #expect(try await runner.result(of: id).status == .cancelled)
+        await runner.shutDown(drain: .zero)
+    }
+
     @Test func whoWaitsForAPipelineThatRunsHereNeedNotWaitOnWhenCancelled() async throws {
         let (began, signal) = AsyncStream.makeStream(of: Void.self)
         let (gate, opener) = AsyncStream.makeStream(of: Void.self)

@@ -30,4 +30,20 @@ import Testing
                 "pipeline recovered", "pipeline started", "by the other", "pipeline completed",
             ])
     }
+
+    @Test func anOwnCommitOfARunnerThatTookThePipelineUpAgainStandsInItsLastTenure() {
+        let runner = UUID()
+        var history = PipelineHistory()
+        for event in [
+            self.event(.pipelineStarted, runner, 0), self.event(.pipelineRecovered, runner, 1),
+            self.event(.pipelineStarted, runner, 2), self.event(.taskRetrying, runner, 3, task: "failed"),
+            self.event(.pipelineRecovered, runner, 5),
+        ] { history.append(event) }
+        history.appendOwnCommit(self.event(.taskCompleted, runner, 4, task: "committed"))
+        #expect(
+            history.events.map { $0.task ?? $0.kind.rawValue } == [
+                "pipeline started", "pipeline recovered", "pipeline started", "failed", "committed",
+                "pipeline recovered",
+            ])
+    }
 }

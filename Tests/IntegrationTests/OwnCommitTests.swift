@@ -152,6 +152,28 @@ extension ServerTests {
                 #expect(told.all == ["succeeded [\"paid\": true]"])
             }
         }
+
+        @Test func cancellingAParentCancelsItsChildOnAServerToo() async throws {
+            try await EngineFixture.with { fixture in
+                let (began, signal) = AsyncStream.makeStream(of: UUID.self)
+                let child = try Workflow("child") {
+                    WorkflowTask("t") { _, scope in
+                        signal.yield(scope.executionID)
+                        try await Task.sleep(for: .seconds(3_600))
+                    }
+                    WorkflowTask("u", after: "t") { _ in }
+                }
+                let parent = try Workflow("parent") {
+                    WorkflowTask("p") { _, scope in _ = try await scope.execute("child") }
+                }
+                let runner = try fixture.runner(child, parent)
+                let execution = try await runner.executeAsync("parent")
+                let id = try #require(await began.first { _ in true })
+                try await execution.cancel()
+                #expect(try await execution.result().status == .cancelled)
+                #expect(try await runner.result(of: id).status == .cancelled)
+            }
+        }
     }
 }
 

@@ -7,20 +7,22 @@ extension PipelineStateMachine {
         guard let id = event.task else { return self.replayPipeline(event) }
         guard let position = self.workflow.position(of: id) else { return }
         self.keep(event, position)
+        let hasEnded = self.tasks[position].state.status.isTerminal
         self.tasks[position].attempt = max(self.tasks[position].attempt, event.attempt)
         switch event.kind {
-        case .taskStarted: self.tasks[position].state = .running
+        case .taskStarted: if !hasEnded { self.tasks[position].state = .running }
         case .taskCompleted:
-            guard !self.tasks[position].state.status.isTerminal else { return }
+            guard !hasEnded else { return }
             self.complete(position, event.delta ?? ContextDelta(), startedAt: event.startedAt, at: event.at)
         case .taskFailed:
-            guard !self.tasks[position].state.status.isTerminal else { return }
+            guard !hasEnded else { return }
             self.fail(position, event.detail ?? "", startedAt: event.startedAt, at: event.at)
         case .taskRetrying:
+            guard !hasEnded else { return }
             self.retry(position, event.detail ?? "", due: event.dueAt ?? event.at, event.startedAt, event.at)
-        case .taskInterrupted: self.tasks[position].state = .ready
+        case .taskInterrupted: if !hasEnded { self.tasks[position].state = .ready }
         case .taskSkipped:
-            guard !self.tasks[position].state.status.isTerminal else { return }
+            guard !hasEnded else { return }
             self.tasks[position].state = .skipped(SkipReason(text: event.detail ?? ""))
             self.open -= 1
         default: break

@@ -112,6 +112,9 @@ package struct PipelineStateMachine: Sendable {
         return self.ready.count
     }
 
+    /// Whether the pipeline goes back to the queue when nothing runs.
+    package var isReleasing: Bool { self.stop == .releasing }
+
     /// The tasks whose next attempt waits for its time, and when that is.
     package var retries: [(position: Int, attempt: Int, due: Date)] {
         self.tasks.enumerated().compactMap { position, record in

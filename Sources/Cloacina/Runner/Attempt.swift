@@ -9,6 +9,8 @@ struct Attempt: Sendable {
     let output: Context?
     let startedAt: Date
     let endedAt: Date
+    /// Whether it failed because the pipelines that it waited for were given back when the runner shut down.
+    var wasReleased = false
 
     /// Runs the code on a copy of what the task is given.
     static func run(
@@ -18,6 +20,7 @@ struct Attempt: Sendable {
         let startedAt = clock.now()
         var outcome: TaskOutcome
         var output: Context?
+        var wasReleased = false
         do {
             let given = try given.get()
             var context = given
@@ -30,10 +33,11 @@ struct Attempt: Sendable {
             output = context
         } catch {
             outcome = .failed(TaskFailure(error))
+            wasReleased = (error as? PipelineError)?.code == .released
         }
         return Attempt(
             position: start.position, number: start.attempt, outcome: outcome, output: output, startedAt: startedAt,
-            endedAt: clock.now())
+            endedAt: clock.now(), wasReleased: wasReleased)
     }
 
     /// The same attempt, whose completion is stored already, together with the task's own writes.

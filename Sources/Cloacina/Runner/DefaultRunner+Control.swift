@@ -42,7 +42,13 @@ extension DefaultRunner {
                 if case .ended(let result) = end { return result }
                 if case .broken(let error) = end, error.code == .pipelineVanished { throw error }
             }
-            let stored = try await self.load(id)
+            let stored: StoredPipeline
+            do throws(PipelineError) {
+                stored = try await self.load(id)
+            } catch {
+                guard Task.isCancelled else { throw error }
+                throw PipelineError(.cancelled, "the caller was cancelled; the pipeline goes on", underlying: error)
+            }
             if stored.status.isTerminal { return try self.result(of: stored) }
             if self.state.withLock({ $0.isShutDown }) {
                 throw PipelineError(.released, "the runner was shut down; another one goes on with the pipeline")

@@ -87,7 +87,8 @@ extension DefaultRunner {
     private func pump() async {
         while true {
             let free = self.state.withLock { state -> Int in
-                let free = self.configuration.maximumQueuedPipelines - state.fromQueue
+                // Pipelines that only wait for others take up no place.
+                let free = self.configuration.maximumQueuedPipelines + self.slots.lent - state.fromQueue
                 guard state.mustPumpAgain, free > 0, !state.isShutDown else {
                     state.isPumping = false
                     return 0
@@ -124,7 +125,7 @@ extension DefaultRunner {
         do throws(PipelineError) {
             claimed = try await self.store.claim(claim)
         } catch {
-            if error.isTransient { self.state.withLock { $0.lostClaims = (.now, false) } }
+            self.state.withLock { $0.lostClaims = (.now, false) }
             throw error
         }
         for pipeline in claimed {
@@ -163,8 +164,11 @@ extension DefaultRunner {
     private func beat() async {
         while true {
             let active = self.state.withLock { Array($0.active.keys) }
-            do throws(PipelineError) {
-                let requests = try await self.store.beat(self.id, pipelines: active, at: self.clock.now())
+            do {
+                let requests = try await self.life.withTurn {
+                    guard !self.state.withLock({ $0.hasLeft }) else { return [UUID: PipelineRequest]() }
+                    return try await self.store.beat(self.id, pipelines: active, at: self.clock.now())
+                }
                 for (id, request) in requests {
                     let mailbox = self.state.withLock { $0.active[id]?.mailbox }
                     mailbox?.post(request == .cancel ? .cancel : .pause)
@@ -289,6 +293,14 @@ extension DefaultRunner {
         }
         for run in active { _ = await run.task.value }
         timer.cancel()
-        try? await self.store.leave(self.id)
+        try? await self.giveBackAdrift()
+        // After the last heartbeat, whoever has cancelled the caller.
+        let leaving = Task(executorPreference: self.clock.executor) {
+            try? await self.life.withTurn {
+                self.state.withLock { $0.hasLeft = true }
+                try await self.store.leave(self.id)
+            }
+        }
+        await leaving.value
     }
 }

@@ -35,6 +35,8 @@ public final class DefaultRunner: PipelineExecutor {
         var fromQueue = 0
         var isShutDown = false
         var isBeating = false
+        /// Whether the runner has ended and must not be heard of again.
+        var hasLeft = false
         var isPumping = false
         var mustPumpAgain = false
         /// Whether a group serves this runner's queue.
@@ -58,6 +60,8 @@ public final class DefaultRunner: PipelineExecutor {
     let clock: any EngineClock
     let metrics: EngineMetrics
     let slots: TaskSlots
+    /// Keeps a heartbeat and the leaving apart.
+    let life = SerialGate()
     let state = Mutex(State())
 
     /// Makes a runner of the tenant whose schema and role a label names.
@@ -259,7 +263,7 @@ extension DefaultRunner {
             guard fromQueue else { return false }
             state.fromQueue -= 1
             // Half a load at a time: fewer and fuller claims.
-            return state.serves && state.fromQueue * 2 <= self.configuration.maximumQueuedPipelines
+            return state.serves && (state.fromQueue - self.slots.lent) * 2 <= self.configuration.maximumQueuedPipelines
                 && state.mustPumpAgain
         }
         if mustPump { self.wake() }
@@ -269,6 +273,10 @@ extension DefaultRunner {
     /// another pipeline must not keep it from running.
     func lendingSlot<R>(_ body: () async -> R) async -> R {
         guard let slot = HeldSlot.current else { return await body() }
-        return await slot.lend(body)
+        return await slot.lend {
+            // What it waits for may be in the queue, and the runner have had its fill.
+            if self.state.withLock({ $0.mustPumpAgain }) { self.wake() }
+            return await body()
+        }
     }
 }

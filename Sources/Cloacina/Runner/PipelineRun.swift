@@ -35,6 +35,8 @@ struct PipelineRun {
     var callbacks: [Task<Void, Never>] = []
     /// What to do once a task that is storing its own completion has done so.
     private var deferred: [Mailbox.Mail] = []
+    /// Why the run can't go on: only what is stored knows what became of a task.
+    private var lost: PipelineError?
     private var isWaitingForSlot = false
     private var isInterrupting = false
     private var heldSlots = 0
@@ -63,6 +65,7 @@ struct PipelineRun {
             while self.machine.status == .running {
                 try await self.advance()
                 if self.machine.status == .running { await self.read() }
+                if let lost = self.lost { throw lost }
             }
             end = self.machine.status.isTerminal ? .ended(try self.result()) : .left(self.machine.status)
         } catch {
@@ -76,13 +79,15 @@ struct PipelineRun {
 
     /// Begins what can begin, writes what was decided, and only then runs it.
     private mutating func advance() async throws(PipelineError) {
-        let wanted = self.machine.startableCount - self.heldSlots
+        // Nothing begins while the end of everything only waits for a commit.
+        let startable = self.deferred.isEmpty ? self.machine.startableCount : 0
+        let wanted = startable - self.heldSlots
         if wanted > 0 { self.heldSlots += self.means.slots.take(upTo: wanted) }
         let now = self.means.clock.now()
-        let starts = self.machine.begin(upTo: self.heldSlots, at: now)
+        let starts = self.machine.begin(upTo: min(startable, self.heldSlots), at: now)
         self.means.slots.give(self.heldSlots - starts.count)
         self.heldSlots = starts.count
-        if self.machine.startableCount > 0, !self.isWaitingForSlot {
+        if startable > starts.count, !self.isWaitingForSlot {
             self.isWaitingForSlot = true
             self.means.slots.wait(self.mailbox)
         }
@@ -160,11 +165,16 @@ extension PipelineRun {
     }
 
     private mutating func finish(_ attempt: Attempt) {
-        guard self.running[attempt.position]?.attempt == attempt.number else { return }
+        guard let running = self.running[attempt.position], running.attempt == attempt.number else { return }
+        guard !running.resource.isUndecided else {
+            self.lost = PipelineError(.storageFailed, "whether a task's own commit succeeded can't be found out")
+            return
+        }
         self.running.removeValue(forKey: attempt.position)?.timer?.cancel()
         var outcome = attempt.outcome
         if case .failed(let failure) = outcome { self.failures[attempt.position] = failure }
-        if self.isInterrupting, case .failed = outcome { outcome = .interrupted }
+        let isInterrupted = self.isInterrupting || attempt.wasReleased && self.machine.isReleasing
+        if isInterrupted, case .failed = outcome { outcome = .interrupted }
         let isAccepted = self.machine.receive(
             .ended(
                 position: attempt.position, attempt: attempt.number, outcome: outcome, startedAt: attempt.startedAt,

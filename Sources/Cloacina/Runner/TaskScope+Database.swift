@@ -23,6 +23,8 @@ final class TaskMeans: TaskResource {
     let place: TaskPlace
     let slot: HeldSlot
     private let ownCommit = Mutex(OwnCommit.none)
+    /// Which beginning of each child this attempt has been given.
+    let children = Mutex<[String: Int]>([:])
 
     init(database: TenantDatabase?, runner: DefaultRunner, place: TaskPlace, slot: HeldSlot) {
         self.database = database
@@ -36,6 +38,9 @@ final class TaskMeans: TaskResource {
         self.ownCommit.withLock { if case .done(let delta) = $0 { delta } else { nil } }
     }
 
+    /// Whether the attempt asked for leave to commit and never said what became of it.
+    var isUndecided: Bool { self.ownCommit.withLock { if case .underWay = $0 { true } else { false } } }
+
     /// Asks for leave to commit; false when nobody waits for the attempt any more, and nothing of it may be stored.
     func beginCommit() -> Bool {
         self.ownCommit.withLock { state in
@@ -46,7 +51,11 @@ final class TaskMeans: TaskResource {
     }
 
     /// Notes what became of the commit: done, with what the task handed on, or not.
-    func endCommit(_ delta: ContextDelta?) { self.ownCommit.withLock { $0 = delta.map { .done($0) } ?? .none } }
+    func endCommit(_ delta: ContextDelta?) {
+        self.ownCommit.withLock { state in
+            if let delta { state = .done(delta) } else if case .underWay = state { state = .none }
+        }
+    }
 
     /// Forbids the attempt to commit; false when it is doing so or has done so, and its end must be waited for.
     func forbidCommit() -> Bool {

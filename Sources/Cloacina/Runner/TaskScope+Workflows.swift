@@ -26,17 +26,23 @@ extension TaskScope {
     public func execute(
         _ workflowName: String, as name: String? = nil, context: Context = Context(), timeout: Duration? = nil
     ) async throws(PipelineError) -> PipelineResult {
-        guard let runner = (self.resource as? TaskMeans)?.runner else {
+        guard let means = self.resource as? TaskMeans else {
             throw PipelineError(.noDatabase, "\"\(self.task)\" was not started by a runner")
         }
-        let key = "\(self.executionID)/\(self.task)/\(name ?? workflowName)"
-        var number = 1
+        let name = name ?? workflowName
+        let known = means.children.withLock { $0[name] }
+        var number = known ?? 1
         while true {
-            let options = ExecutionOptions(idempotencyKey: number == 1 ? key : "\(key)/\(number)", timeout: timeout)
-            let (result, isNew) = try await runner.executeChild(workflowName, context: context, options: options)
+            // The lengths keep apart what names with a slash in them would mix up.
+            let key = "\(self.executionID)/\(number)/\(self.task.utf8.count)/\(self.task)/\(name)"
+            let options = ExecutionOptions(idempotencyKey: key, timeout: timeout)
+            let (result, isNew) = try await means.runner.executeChild(workflowName, context: context, options: options)
             // One that did not complete in an earlier attempt at this task is followed by another.
+            if known != nil || isNew || result.status == .completed || number >= self.attempt {
+                means.children.withLock { $0[name] = number }
+                return result
+            }
             number += 1
-            if isNew || result.status == .completed || number > self.attempt { return result }
         }
     }
 
@@ -68,7 +74,7 @@ extension TaskScope {
         var names: Set<String> = []
         var children: [(name: String, context: Context)] = []
         for item in items {
-            let name = "\(workflowName)/\(id(item))"
+            let name = "each \(workflowName.utf8.count)/\(workflowName)/\(id(item))"
             guard names.insert(name).inserted else {
                 throw PipelineError(.duplicateItem, "two items have the id \"\(id(item))\"")
             }
@@ -101,9 +107,15 @@ extension DefaultRunner {
             return (result, execution.isOwn)
         } catch {
             // When the runner shuts down, the child goes back into the queue as its parent does.
-            if error.code == .cancelled, !self.state.withLock({ $0.isShutDown }) {
-                // The task is cancelled; this must happen all the same.
-                _ = await Task { try? await execution.cancel() }.value
+            if Task.isCancelled, !self.state.withLock({ $0.isShutDown }) {
+                // This must happen all the same.
+                let cancelling = Task { () throws(PipelineError) -> Bool in
+                    try await self.means.patiently { () throws(PipelineError) -> Bool in
+                        try await execution.cancel()
+                        return true
+                    }
+                }
+                _ = await cancelling.result
             }
             throw error
         }

@@ -4,6 +4,8 @@ import Synchronization
 final class TaskSlots: Sendable {
     private struct State {
         var free: Int
+        /// How many tasks have lent their slots, because they only wait for other pipelines.
+        var lent = 0
         var waiting: [Mailbox] = []
     }
     private let state: Mutex<State>
@@ -48,8 +50,22 @@ final class TaskSlots: Sendable {
         }
     }
 
-    /// Takes a slot even when none is free, for code that gave its own up for a while.
-    func takeBack() { self.state.withLock { $0.free -= 1 } }
+    /// How many tasks only wait for other pipelines.
+    var lent: Int { self.state.withLock { $0.lent } }
+
+    /// Gives up a slot for a while.
+    func lend() {
+        self.state.withLock { $0.lent += 1 }
+        self.give(1)
+    }
+
+    /// Takes the slot back, even when none is free; or only ends the lending, when it was given back meanwhile.
+    func takeBack(slot: Bool) {
+        self.state.withLock { state in
+            state.lent -= 1
+            if slot { state.free -= 1 }
+        }
+    }
 
     /// Asks no longer. A slot that came before is in the mailbox.
     func withdraw(_ mailbox: Mailbox) {
@@ -66,6 +82,7 @@ final class HeldSlot: Sendable {
         var isReleased = false
         /// How many calls wait for another pipeline at the moment.
         var waiting = 0
+        var isLent = false
     }
 
     private let slots: TaskSlots
@@ -85,15 +102,19 @@ final class HeldSlot: Sendable {
     func lend<R>(_ body: () async -> R) async -> R {
         let isFirst = self.state.withLock { state in
             state.waiting += 1
-            return state.waiting == 1 && !state.isReleased
+            guard state.waiting == 1, !state.isReleased else { return false }
+            state.isLent = true
+            return true
         }
-        if isFirst { self.slots.give(1) }
+        if isFirst { self.slots.lend() }
         defer {
-            let isLast = self.state.withLock { state in
+            let (isLast, isReleased) = self.state.withLock { state in
                 state.waiting -= 1
-                return state.waiting == 0 && !state.isReleased
+                guard state.waiting == 0, state.isLent else { return (false, false) }
+                state.isLent = false
+                return (true, state.isReleased)
             }
-            if isLast { self.slots.takeBack() }
+            if isLast { self.slots.takeBack(slot: !isReleased) }
         }
         return await body()
     }

@@ -85,6 +85,8 @@ extension TaskScope {
                 do {
                     return try await database.pool.withConnection(database.label) { lease in
                         try await lease.withTransaction { transaction in
+                            _ = try await transaction.query(
+                                "SELECT pg_catalog.set_config('lock_timeout', '5s', true)")
                             // The commit's transaction holds a lock on this row until it ends.
                             try await transaction.query(PostgresWorkflowQueries.lock(means.place))
                             let found = try await transaction.query(

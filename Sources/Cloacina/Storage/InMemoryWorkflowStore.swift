@@ -162,7 +162,8 @@ extension StoredPipeline {
         changed.dueAt = change.transition.dueAt
         if change.transition.status != .running {
             changed.owner = nil
-            changed.request = nil
+            // What was asked of a pipeline in the queue is heard by whoever takes it.
+            if change.transition.status != .queued { changed.request = nil }
         }
         if change.transition.status.isTerminal { changed.endedAt = change.at }
         changed.events += change.transition.events

@@ -14,7 +14,11 @@ struct PipelineHistory {
     var events: [PipelineEvent] {
         var events = self.numbered
         for commit in self.ownCommits {
-            let end = events.firstIndex { $0.endsTenure(of: commit) } ?? events.endIndex
+            // Its runner may have had the pipeline more than once.
+            let begin =
+                events.lastIndex { $0.kind == .pipelineStarted && $0.worker == commit.worker && $0.at <= commit.at }
+                ?? events.startIndex
+            let end = events[begin...].firstIndex { $0.endsTenure(of: commit) } ?? events.endIndex
             events.insert(commit, at: end)
         }
         return events

@@ -64,11 +64,18 @@ package struct PostgresWorkflowStore: WorkflowStore {
     }
 
     private func claimFromStart(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
-        let begin = ContinuousClock.now
-        let claimed = try await self.claim(claim, after: nil)
-        self.cursor.note(claimed.last, isFull: claimed.count == claim.limit)
-        self.cursor.noteScan(from: begin, to: .now)
-        return claimed.pipelines
+        var found: [StoredPipeline] = []
+        var rest = claim
+        while true {
+            let begin = ContinuousClock.now
+            let claimed = try await self.claim(rest, after: nil)
+            self.cursor.note(claimed.last, isFull: claimed.count == rest.limit)
+            self.cursor.noteScan(from: begin, to: .now)
+            found += claimed.pipelines
+            // What can't be read took the place of others.
+            guard claimed.count == rest.limit, claimed.pipelines.count < claimed.count else { return found }
+            rest.limit -= claimed.pipelines.count
+        }
     }
 
     /// What a claim took: those that can be read, how many there were, and the last one's place in the queue.
@@ -130,16 +137,13 @@ package struct PostgresWorkflowStore: WorkflowStore {
         of ids: [UUID]
     ) async throws(PipelineError) -> [UUID: Result<PipelineHistory, any Error>] {
         try await self.run([PostgresWorkflowQueries.histories(ids)]) { results in
-            var histories: [UUID: Result<PipelineHistory, any Error>] = [:]
+            var histories: [UUID: PipelineHistory] = [:]
+            var unreadable: [UUID: any Error] = [:]
             for row in results[0] {
                 let id: UUID = try row.value("pipeline_id")
-                histories[id] = Result {
-                    var history = try histories[id]?.get() ?? PipelineHistory()
-                    try history.append(row)
-                    return history
-                }
+                do { try histories[id, default: PipelineHistory()].append(row) } catch { unreadable[id] = error }
             }
-            return histories
+            return histories.mapValues { .success($0) }.merging(unreadable.mapValues { .failure($0) }) { $1 }
         }
     }
 

@@ -44,7 +44,7 @@ enum SQLiteQueries {
     /// One transition, if revision and epoch are as expected; a row says that they are.
     static let apply = """
         UPDATE cloacina_pipelines SET revision = revision + 1, state = ?4, due_at = ?5, ended_at = coalesce(?6, ended_at),
-            owner = CASE ?4 WHEN 'running' THEN owner END, request = CASE ?4 WHEN 'running' THEN request END
+            owner = CASE ?4 WHEN 'running' THEN owner END, request = CASE WHEN ?4 IN ('running', 'queued') THEN request END
         WHERE id = ?1 AND revision = ?2 AND epoch = ?3
         RETURNING request
         """
