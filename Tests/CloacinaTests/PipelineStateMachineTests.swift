@@ -361,6 +361,17 @@ import Testing
         #expect(self.lines(&machine) == ["task completed a", "task started b", "task completed b"])
     }
 
+    /// From the second death on, the pipelines of one process take turns: none takes another's deaths upon it.
+    @Test func aSecondDeathMakesSuspectsGraveOnes() throws {
+        let workflow = try Self.workflow(["a": []])
+        let once = [self.event(.pipelineRecovered)]
+        #expect(!self.resumed(workflow, once).hasGraveSuspects(maximumRecoveries: 3))
+        #expect(self.resumed(workflow, once).hasGraveSuspects(maximumRecoveries: 0))
+        let twice = once + [self.event(.taskStarted, "a"), self.event(.pipelineRecovered)]
+        #expect(self.resumed(workflow, twice).hasGraveSuspects(maximumRecoveries: 3))
+        #expect(!self.resumed(workflow, []).hasGraveSuspects(maximumRecoveries: 0))
+    }
+
     @Test func whatALivingRunnerGaveBackSuspectsNobody() throws {
         let workflow = try Self.workflow(["a": [], "b": [], "c": ["a", "b"]])
         var event = self.event(.pipelineRecovered)

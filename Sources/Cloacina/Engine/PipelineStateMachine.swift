@@ -112,6 +112,11 @@ package struct PipelineStateMachine: Sendable {
         return self.ready.count
     }
 
+    /// Whether a process has died already while one of the tasks ran alone, or the next death is held against it at once.
+    package func hasGraveSuspects(maximumRecoveries: Int) -> Bool {
+        self.suspects.contains { self.tasks[$0].interruptions > 0 || maximumRecoveries < 1 }
+    }
+
     /// Whether the pipeline goes back to the queue when nothing runs.
     package var isReleasing: Bool { self.stop == .releasing }
 

@@ -60,6 +60,7 @@ public final class DefaultRunner: PipelineExecutor {
     let clock: any EngineClock
     let metrics: EngineMetrics
     let slots: TaskSlots
+    let quarantine = TaskSlots(1, mail: .quarantine)
     /// Keeps a heartbeat and the leaving apart.
     let life = SerialGate()
     let state = Mutex(State())
@@ -226,7 +227,7 @@ public final class DefaultRunner: PipelineExecutor {
 extension DefaultRunner {
     var means: RunMeans {
         RunMeans(
-            writer: self.writer, store: self.store, slots: self.slots, clock: self.clock,
+            writer: self.writer, store: self.store, slots: self.slots, quarantine: self.quarantine, clock: self.clock,
             configuration: self.configuration, logger: self.logger, metrics: self.metrics,
             makeResource: { place, slot in
                 TaskMeans(database: self.database, runner: self, place: place, slot: slot)

@@ -9,6 +9,8 @@ final class Mailbox: Sendable {
         case finished(Attempt)
         /// A slot was handed over.
         case slot
+        /// The pipeline's tasks that may have killed processes may run now.
+        case quarantine
         /// Nobody wants the pipeline any more.
         case cancel
         /// It is to stand still.

@@ -37,6 +37,8 @@ struct PipelineRun {
     private var deferred: [Mailbox.Mail] = []
     /// Why the run can't go on: only what is stored knows what became of a task.
     private var lost: PipelineError?
+    private var isWaitingForQuarantine = false
+    private var isInQuarantine = false
     private var isWaitingForSlot = false
     private var isInterrupting = false
     private var heldSlots = 0
@@ -80,7 +82,8 @@ struct PipelineRun {
     /// Begins what can begin, writes what was decided, and only then runs it.
     private mutating func advance() async throws(PipelineError) {
         // Nothing begins while the end of everything only waits for a commit.
-        let startable = self.deferred.isEmpty ? self.machine.startableCount : 0
+        var startable = self.deferred.isEmpty ? self.machine.startableCount : 0
+        if startable > 0, !self.mayBeginSuspects() { startable = 0 }
         let wanted = startable - self.heldSlots
         if wanted > 0 { self.heldSlots += self.means.slots.take(upTo: wanted) }
         let now = self.means.clock.now()
@@ -93,6 +96,26 @@ struct PipelineRun {
         }
         if let transition = self.machine.commit(at: now) { try await self.write(transition, at: now) }
         for start in starts { self.start(start) }
+        // Others' turn, while nothing of this one runs.
+        if self.running.isEmpty { self.leaveQuarantine() }
+    }
+
+    /// Whether the tasks that could begin may: those that processes have died of before, one pipeline's at a time.
+    private mutating func mayBeginSuspects() -> Bool {
+        let limit = self.means.configuration.maximumRecoveries
+        guard !self.isInQuarantine, self.machine.hasGraveSuspects(maximumRecoveries: limit) else { return true }
+        if self.means.quarantine.take(upTo: 1) == 1 {
+            self.isInQuarantine = true
+        } else if !self.isWaitingForQuarantine {
+            self.isWaitingForQuarantine = true
+            self.means.quarantine.wait(self.mailbox)
+        }
+        return self.isInQuarantine
+    }
+
+    private mutating func leaveQuarantine() {
+        if self.isInQuarantine { self.means.quarantine.give(1) }
+        self.isInQuarantine = false
     }
 
     private mutating func read() async {
@@ -110,6 +133,9 @@ struct PipelineRun {
         case .slot:
             self.isWaitingForSlot = false
             self.heldSlots += 1
+        case .quarantine:
+            self.isWaitingForQuarantine = false
+            self.isInQuarantine = true
         case .cancel:
             self.machine.receive(.cancel(at: now))
             self.stopRunning()
@@ -246,8 +272,11 @@ extension PipelineRun {
         for timer in self.timers { timer.cancel() }
         self.abandonRunning()
         self.means.slots.withdraw(self.mailbox)
-        let late = self.mailbox.takeNow().count { if case .slot = $0 { true } else { false } }
-        self.means.slots.give(self.heldSlots + late)
+        self.means.quarantine.withdraw(self.mailbox)
+        let mail = self.mailbox.takeNow()
+        self.means.slots.give(self.heldSlots + mail.count { if case .slot = $0 { true } else { false } })
+        self.means.quarantine.give(mail.count { if case .quarantine = $0 { true } else { false } })
+        self.leaveQuarantine()
         for callback in self.callbacks { await callback.value }
     }
 }

@@ -7,6 +7,9 @@ struct RunMeans: Sendable {
     let writer: WriteBatcher
     let store: any WorkflowStore
     let slots: TaskSlots
+    /// The one place for pipelines during whose tasks processes have died again and again, so that they don't take each other's
+    /// deaths upon them.
+    let quarantine: TaskSlots
     let clock: any EngineClock
     let configuration: RunnerConfiguration
     let logger: Logger

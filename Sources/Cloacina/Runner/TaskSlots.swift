@@ -9,8 +9,11 @@ final class TaskSlots: Sendable {
         var waiting: [Mailbox] = []
     }
     private let state: Mutex<State>
+    private let mail: Mailbox.Mail
 
-    init(_ count: Int) {
+    /// - Parameter mail: What tells a pipeline that waits that a slot is its own now.
+    init(_ count: Int, mail: Mailbox.Mail = .slot) {
+        self.mail = mail
         self.state = Mutex(State(free: count))
     }
 
@@ -32,7 +35,7 @@ final class TaskSlots: Sendable {
                 if state.waiting.isEmpty || state.free < 0 {
                     state.free += 1
                 } else {
-                    state.waiting.removeFirst().post(.slot)
+                    state.waiting.removeFirst().post(self.mail)
                 }
             }
         }
@@ -43,7 +46,7 @@ final class TaskSlots: Sendable {
         self.state.withLock { state in
             if state.free > 0 && state.waiting.isEmpty {
                 state.free -= 1
-                mailbox.post(.slot)
+                mailbox.post(self.mail)
             } else {
                 state.waiting.append(mailbox)
             }
