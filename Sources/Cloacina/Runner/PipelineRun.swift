@@ -196,7 +196,8 @@ extension PipelineRun {
             self.lost = PipelineError(.storageFailed, "whether a task's own commit succeeded can't be found out")
             return
         }
-        self.running.removeValue(forKey: attempt.position)?.timer?.cancel()
+        running.timer?.cancel()
+        self.running[attempt.position] = nil
         var outcome = attempt.outcome
         if case .failed(let failure) = outcome { self.failures[attempt.position] = failure }
         let isInterrupted = self.isInterrupting || attempt.wasReleased && self.machine.isReleasing
