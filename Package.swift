@@ -79,6 +79,7 @@ let package = Package(
             dependencies: [
                 "CloacinaPostgres", "CloacinaSchema", "CloacinaWorkflow",
                 .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -28,7 +28,7 @@ import Testing
                 try await store.database.read { database in
                     var settings: [Int] = []
                     for pragma in pragmas {
-                        settings += try database.rows("PRAGMA \(pragma)", []) { try $0.value(Int.self) }
+                        settings += try database.rows("PRAGMA \(pragma)") { try $0.value(Int.self) }
                     }
                     arrived.signal()
                     mayLeave.wait()

@@ -4,16 +4,13 @@ import GRDB
 /// What the store's methods do inside a transaction.
 extension Database {
     func create(_ new: NewPipeline) throws -> Creation {
-        let key = new.options.idempotencyKey?.sqliteText ?? nil
+        let key = new.options.idempotencyKey
         try self.run(
-            SQLiteQueries.create,
-            [
-                new.id, new.workflow.sqliteText, new.version.sqliteText, new.owner, new.options.priority,
-                new.dueAt?.sqliteMicroseconds, new.at.sqliteMicroseconds, new.options.timeout?.wholeMilliseconds, key,
-                new.input.jsonText,
-            ])
+            SQLiteQueries.create, new.id, new.workflow, new.version, new.owner, new.options.priority,
+            new.dueAt?.sqliteMicroseconds, new.at.sqliteMicroseconds, new.options.timeout?.wholeMilliseconds, key,
+            new.input.jsonText)
         guard self.changesCount > 0 else {
-            let existing = try self.rows(SQLiteQueries.existing, [new.id, key]) { try $0.value(UUID.self) }
+            let existing = try self.rows(SQLiteQueries.existing, new.id, key) { try $0.value(UUID.self) }
             return .exists(existing.first ?? new.id)
         }
         try self.note([new.event], of: new.id, revision: 1)
@@ -23,16 +20,16 @@ extension Database {
     func apply(_ change: PipelineChange) throws -> StoreOutcome {
         let transition = change.transition
         let requests = try self.rows(
-            SQLiteQueries.apply,
-            [
-                change.id, transition.expectedRevision, change.epoch, transition.status.rawValue,
-                transition.dueAt?.sqliteMicroseconds,
-                transition.status.isTerminal ? change.at.sqliteMicroseconds : nil,
-            ]
+            SQLiteQueries.expected, change.id, transition.expectedRevision, change.epoch
         ) { try $0.optional(String.self) }
         guard let request = requests.first else { return .stale }
+        try self.run(
+            SQLiteQueries.apply, change.id, transition.status.rawValue, transition.dueAt?.sqliteMicroseconds,
+            transition.status.isTerminal ? change.at.sqliteMicroseconds : nil)
         try self.note(transition.events, of: change.id, revision: transition.expectedRevision + 1)
-        return .applied(request.flatMap { PipelineRequest(rawValue: $0) })
+        // What was asked is kept as long as somebody may hear it.
+        let isHeard = transition.status == .running || transition.status == .queued
+        return .applied(isHeard ? request.flatMap { PipelineRequest(rawValue: $0) } : nil)
     }
 
     /// Adds lines to a history.
@@ -40,17 +37,14 @@ extension Database {
         for (position, event) in events.enumerated() {
             let delta = event.delta.flatMap { $0.isEmpty ? nil : $0.jsonText }
             try self.run(
-                SQLiteQueries.happened,
-                [
-                    pipeline, revision, position, event.kind.rawValue, event.task?.sqliteText ?? nil, event.attempt,
-                    event.worker, event.startedAt?.sqliteMicroseconds, event.at.sqliteMicroseconds,
-                    event.dueAt?.sqliteMicroseconds, event.detail?.sqliteText ?? nil, delta,
-                ])
+                SQLiteQueries.happened, pipeline, revision, position, event.kind.rawValue, event.task, event.attempt,
+                event.worker, event.startedAt?.sqliteMicroseconds, event.at.sqliteMicroseconds,
+                event.dueAt?.sqliteMicroseconds, event.detail, delta)
         }
     }
 
     func history(of pipeline: UUID) throws -> [PipelineEvent] {
-        try self.rows(SQLiteQueries.history, [pipeline]) { try PipelineEvent(&$0) }
+        try self.rows(SQLiteQueries.history, pipeline) { try PipelineEvent(&$0) }
     }
 
     /// What a runner may claim, in order.
@@ -58,9 +52,11 @@ extension Database {
         for claim: QueueClaim, limit: Int, _ read: (inout SQLiteRow) throws -> Value
     ) throws -> [Value] {
         var due: [Value] = []
-        try self.forEach(SQLiteQueries.due, [claim.at.sqliteMicroseconds]) { row in
+        try self.forEach(SQLiteQueries.due, claim.at.sqliteMicroseconds) { row in
             var head = row
-            let (_, workflow, version) = (try head.value(UUID.self), try head.text(), try head.text())
+            let (_, workflow, version) = (
+                try head.value(UUID.self), try head.value(String.self), try head.value(String.self)
+            )
             let hasBegun = try head.optionalDate() != nil
             guard let known = claim.workflows[workflow], !hasBegun || known == version else { return true }
             due.append(try read(&row))
@@ -71,20 +67,19 @@ extension Database {
 
     /// Pauses a pipeline that can't be read.
     func putAside(_ id: UUID, for claim: QueueClaim, _ error: any Error) throws {
-        let revision = try self.rows(SQLiteQueries.putAside, [id]) { try $0.value(Int.self) }.first
+        let revision = try self.rows(SQLiteQueries.putAside, id) { try $0.value(Int.self) }.first
         guard let revision else { return }
         try self.note([.putAside(by: claim, error)], of: id, revision: revision)
     }
 
     func pipeline(_ id: UUID) throws -> StoredPipeline? {
-        try self.rows(SQLiteQueries.load, [id]) { try StoredPipeline(&$0) }.first
+        try self.rows(SQLiteQueries.load, id) { try StoredPipeline(&$0) }.first
     }
 
     func claim(_ pipeline: StoredPipeline, for claim: QueueClaim) throws -> StoredPipeline {
         var (claimed, start) = pipeline.claimed(by: claim)
         try self.run(
-            SQLiteQueries.claim,
-            [claimed.id, claim.runner, claimed.version.sqliteText, claimed.startedAt?.sqliteMicroseconds])
+            SQLiteQueries.claim, claimed.id, claim.runner, claimed.version, claimed.startedAt?.sqliteMicroseconds)
         try self.note([start], of: claimed.id, revision: claimed.revision)
         // A pipeline that was queued and claimed has nothing else to tell.
         claimed.events =

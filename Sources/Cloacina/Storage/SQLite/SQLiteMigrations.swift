@@ -82,7 +82,7 @@ enum SQLiteMigrations {
     }
 
     private static func history(_ database: Database) throws -> [MigrationRecord] {
-        try database.rows(self.read, []) { row in
+        try database.rows(self.read) { row in
             MigrationRecord(
                 source: try row.value(), version: try row.value(), title: try row.value(),
                 canonicalChecksum: try row.value(), rawChecksum: try row.value(),

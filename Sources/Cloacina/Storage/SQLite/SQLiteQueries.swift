@@ -1,10 +1,4 @@
-import FoundationEssentials
-import GRDB
-
 /// The SQL of ``SQLiteWorkflowStore``, all of it with the file's own plans: rows by their whole key, the queue by its index.
-///
-/// Text that people write may hold NUL, at which the library below would cut it off. So it is bound as bytes where it has one
-/// and read as bytes always; the casts say so.
 enum SQLiteQueries {
     /// What every connection begins with. It waits for locks from the start, for what follows reads the file; a schema that
     /// was tampered with must not run functions.
@@ -23,35 +17,37 @@ enum SQLiteQueries {
     static let create = """
         INSERT INTO cloacina_pipelines (id, workflow, version, state, revision, epoch, recoveries, priority, owner, due_at,
             created_at, started_at, timeout_ms, idempotency_key, input)
-        VALUES (?1, CAST(?2 AS TEXT), CAST(?3 AS TEXT), CASE WHEN ?4 IS NULL THEN 'queued' ELSE 'running' END, 1,
+        VALUES (?1, ?2, ?3, CASE WHEN ?4 IS NULL THEN 'queued' ELSE 'running' END, 1,
             CASE WHEN ?4 IS NULL THEN 0 ELSE 1 END, 0, ?5, ?4, ?6, ?7, CASE WHEN ?4 IS NOT NULL THEN ?7 END, ?8,
-            CAST(?9 AS TEXT), ?10)
+            ?9, ?10)
         ON CONFLICT DO NOTHING
         """
 
     /// Whom a new pipeline collides with: its own id first, then its key's.
     static let existing = """
         SELECT id FROM cloacina_pipelines WHERE id = ?1
-        UNION ALL SELECT id FROM cloacina_pipelines WHERE idempotency_key = CAST(?2 AS TEXT)
+        UNION ALL SELECT id FROM cloacina_pipelines WHERE idempotency_key = ?2
         """
 
     static let happened = """
         INSERT INTO cloacina_events (pipeline_id, revision, position, kind, task, attempt, worker, started_at, at, due_at,
             detail, delta)
-        VALUES (?1, ?2, ?3, ?4, CAST(?5 AS TEXT), ?6, ?7, ?8, ?9, ?10, CAST(?11 AS TEXT), ?12)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
         """
 
-    /// One transition, if revision and epoch are as expected; a row says that they are.
+    /// A row says that revision and epoch are as expected. RETURNING would make a table of its own for that.
+    static let expected = "SELECT request FROM cloacina_pipelines WHERE id = ?1 AND revision = ?2 AND epoch = ?3"
+
+    /// One transition.
     static let apply = """
-        UPDATE cloacina_pipelines SET revision = revision + 1, state = ?4, due_at = ?5, ended_at = coalesce(?6, ended_at),
-            owner = CASE ?4 WHEN 'running' THEN owner END, request = CASE WHEN ?4 IN ('running', 'queued') THEN request END
-        WHERE id = ?1 AND revision = ?2 AND epoch = ?3
-        RETURNING request
+        UPDATE cloacina_pipelines SET revision = revision + 1, state = ?2, due_at = ?3, ended_at = coalesce(?4, ended_at),
+            owner = CASE ?2 WHEN 'running' THEN owner END, request = CASE WHEN ?2 IN ('running', 'queued') THEN request END
+        WHERE id = ?1
         """
 
     static let claim = """
         UPDATE cloacina_pipelines SET state = 'running', revision = revision + 1, epoch = epoch + 1, owner = ?2, due_at = NULL,
-            version = CAST(?3 AS TEXT), started_at = ?4
+            version = ?3, started_at = ?4
         WHERE id = ?1
         """
 
@@ -84,14 +80,14 @@ enum SQLiteQueries {
     // MARK: Reading
 
     private static let pipelineColumns = """
-        id, CAST(workflow AS BLOB), CAST(version AS BLOB), started_at, state, revision, epoch, owner, recoveries, priority,
-        timeout_ms, input, created_at, ended_at, due_at, request, CAST(idempotency_key AS BLOB)
+        id, workflow, version, started_at, state, revision, epoch, owner, recoveries, priority,
+        timeout_ms, input, created_at, ended_at, due_at, request, idempotency_key
         """
 
     static let load = "SELECT \(pipelineColumns) FROM cloacina_pipelines WHERE id = ?1"
 
     static let history = """
-        SELECT kind, CAST(task AS BLOB), attempt, worker, started_at, at, CAST(detail AS BLOB), delta, due_at
+        SELECT kind, task, attempt, worker, started_at, at, detail, delta, due_at
         FROM cloacina_events WHERE pipeline_id = ?1 ORDER BY revision, position
         """
 
@@ -120,43 +116,12 @@ enum SQLiteQueries {
     static let lost = "SELECT id, revision FROM cloacina_pipelines WHERE state = 'running' AND owner = ?1 ORDER BY id"
 
     static let list = """
-        SELECT id, CAST(workflow AS BLOB), CAST(version AS BLOB), state, created_at, started_at, ended_at, recoveries
+        SELECT id, workflow, version, state, created_at, started_at, ended_at, recoveries
         FROM cloacina_pipelines
-        WHERE id < ?1 AND (?2 IS NULL OR workflow = CAST(?2 AS TEXT))
+        WHERE id < coalesce(?1, X'\(String(repeating: "FF", count: 17))') AND (?2 IS NULL OR workflow = ?2)
             AND (?3 IS NULL OR state IN (SELECT value FROM json_each(?3)))
         ORDER BY id DESC LIMIT ?4
         """
 
     static let ended = "SELECT id FROM cloacina_pipelines WHERE ended_at < ?1 ORDER BY id LIMIT ?2"
-}
-
-/// A value that SQL is given.
-typealias SQLiteBind = (any DatabaseValueConvertible)?
-
-extension Database {
-    /// Runs a statement that stays prepared.
-    func run(_ sql: String, _ binds: [SQLiteBind]) throws {
-        try self.cachedStatement(sql: sql).execute(arguments: StatementArguments(binds))
-    }
-
-    /// Hands each row of an answer to a closure, until it says that it has enough.
-    func forEach(_ sql: String, _ binds: [SQLiteBind], _ body: (inout SQLiteRow) throws -> Bool) throws {
-        let rows = try Row.fetchCursor(self.cachedStatement(sql: sql), arguments: StatementArguments(binds))
-        while let row = try rows.next() {
-            var reader = SQLiteRow(row)
-            guard try body(&reader) else { return }
-        }
-    }
-
-    /// All rows of an answer.
-    func rows<Value>(
-        _ sql: String, _ binds: [SQLiteBind], _ read: (inout SQLiteRow) throws -> Value
-    ) throws -> [Value] {
-        var values: [Value] = []
-        try self.forEach(sql, binds) { row in
-            values.append(try read(&row))
-            return true
-        }
-        return values
-    }
 }

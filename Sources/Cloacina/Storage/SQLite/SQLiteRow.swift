@@ -1,37 +1,22 @@
 import FoundationEssentials
-import GRDB
 
 /// Reads a row's columns from left to right. What isn't as this library writes it throws.
 struct SQLiteRow {
-    private let row: Row
-    private var column = 0
+    private let statement: SQLiteStatement
+    private var column: Int32 = 0
 
-    init(_ row: Row) { self.row = row }
+    init(_ statement: SQLiteStatement) { self.statement = statement }
 
-    private mutating func next() -> DatabaseValue {
+    mutating func optional<Value: SQLiteColumn>(_ type: Value.Type = Value.self) throws -> Value? {
         defer { self.column += 1 }
-        return self.row[self.column]
+        if let value = Value(self.statement, self.column) { return value }
+        guard self.statement.isNull(self.column) else { throw SQLiteError(.corrupt, "a column holds no \(type)") }
+        return nil
     }
 
-    mutating func optional<Value: DatabaseValueConvertible>(_ type: Value.Type = Value.self) throws -> Value? {
-        let value = self.next()
-        if value.isNull { return nil }
-        guard let known = Value.fromDatabaseValue(value) else {
-            throw SQLiteError(.corrupt, "a column holds no \(type)")
-        }
-        return known
-    }
-
-    mutating func value<Value: DatabaseValueConvertible>(_ type: Value.Type = Value.self) throws -> Value {
+    mutating func value<Value: SQLiteColumn>(_ type: Value.Type = Value.self) throws -> Value {
         guard let value = try self.optional(type) else { throw SQLiteError(.corrupt, "a column holds no \(type)") }
         return value
-    }
-
-    /// Text that was selected as bytes.
-    mutating func text() throws -> String { String(decoding: try self.value(Data.self), as: UTF8.self) }
-
-    mutating func optionalText() throws -> String? {
-        try self.optional(Data.self).map { String(decoding: $0, as: UTF8.self) }
     }
 
     mutating func date() throws -> Date { Date(sqliteMicroseconds: try self.value()) }
@@ -48,10 +33,44 @@ struct SQLiteRow {
     }
 }
 
+/// A type that a column may hold.
+protocol SQLiteColumn {
+    /// Nil when the column holds something else.
+    init?(_ statement: SQLiteStatement, _ column: Int32)
+}
+
+extension Int64: SQLiteColumn {
+    init?(_ statement: SQLiteStatement, _ column: Int32) {
+        guard let value = statement.integer(column) else { return nil }
+        self = value
+    }
+}
+
+extension Int: SQLiteColumn {
+    init?(_ statement: SQLiteStatement, _ column: Int32) {
+        guard let value = statement.integer(column) else { return nil }
+        self.init(exactly: value)
+    }
+}
+
+extension String: SQLiteColumn {
+    init?(_ statement: SQLiteStatement, _ column: Int32) {
+        guard let value = statement.text(column) else { return nil }
+        self = value
+    }
+}
+
+extension UUID: SQLiteColumn {
+    init?(_ statement: SQLiteStatement, _ column: Int32) {
+        guard let value = statement.uuid(column) else { return nil }
+        self = value
+    }
+}
+
 extension StoredPipeline {
     /// Reads ``SQLiteQueries/load``'s columns; the history stays empty.
     init(_ row: inout SQLiteRow) throws {
-        let (id, workflow, version): (UUID, String, String) = (try row.value(), try row.text(), try row.text())
+        let (id, workflow, version): (UUID, String, String) = (try row.value(), try row.value(), try row.value())
         let startedAt = try row.optionalDate()
         self.init(
             id: id, workflow: workflow, version: version, status: try row.known(PipelineStatus.init(rawValue:)),
@@ -60,7 +79,7 @@ extension StoredPipeline {
             input: try Context(parsing: row.value(), byteLimit: .max), createdAt: try row.date(), startedAt: startedAt,
             endedAt: try row.optionalDate(), dueAt: try row.optionalDate(),
             request: try row.optional(String.self).flatMap { PipelineRequest(rawValue: $0) },
-            idempotencyKey: try row.optionalText(), events: [])
+            idempotencyKey: try row.optional(), events: [])
     }
 }
 
@@ -68,9 +87,9 @@ extension PipelineEvent {
     /// Reads ``SQLiteQueries/history``'s columns.
     init(_ row: inout SQLiteRow) throws {
         self.init(
-            try row.known(Kind.init(rawValue:)), task: try row.optionalText(), attempt: try row.value(),
+            try row.known(Kind.init(rawValue:)), task: try row.optional(), attempt: try row.value(),
             worker: try row.optional(), startedAt: try row.optionalDate(), at: try row.date(),
-            detail: try row.optionalText())
+            detail: try row.optional())
         let delta: String? = try row.optional()
         // Most tasks change nothing, which takes no room.
         self.delta =
@@ -83,7 +102,7 @@ extension PipelineSummary {
     /// Reads ``SQLiteQueries/list``'s columns.
     init(_ row: inout SQLiteRow) throws {
         self.init(
-            id: try row.value(), workflow: try row.text(), version: try row.text(),
+            id: try row.value(), workflow: try row.value(), version: try row.value(),
             status: try row.known(PipelineStatus.init(rawValue:)), createdAt: try row.date(),
             startedAt: try row.optionalDate(), endedAt: try row.optionalDate(), recoveries: try row.value())
     }
@@ -102,9 +121,4 @@ extension Date {
         let (seconds, rest) = micros.quotientAndRemainder(dividingBy: 1_000_000)
         self.init(timeIntervalSince1970: Double(seconds) + Double(rest) / 1_000_000)
     }
-}
-
-extension String {
-    /// The text as SQL is given it: as bytes where it has a NUL, at which the library below would end it.
-    var sqliteText: SQLiteBind { self.utf8.contains(0) ? Data(self.utf8) : self }
 }

@@ -72,17 +72,17 @@ package struct SQLiteWorkflowStore: WorkflowStore {
     }
 
     package func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
-        try await self.database.write { try $0.run(SQLiteQueries.ask, [id, request.rawValue]) }
+        try await self.database.write { try $0.run(SQLiteQueries.ask, id, request.rawValue) }
     }
 
     package func beat(
         _ runner: UUID, pipelines: [UUID], at: Date
     ) async throws(PipelineError) -> [UUID: PipelineRequest] {
         try await self.database.write { database in
-            try database.run(SQLiteQueries.beat, [runner, at.sqliteMicroseconds])
+            try database.run(SQLiteQueries.beat, runner, at.sqliteMicroseconds)
             var requests: [UUID: PipelineRequest] = [:]
             for id in pipelines {
-                try database.forEach(SQLiteQueries.request, [id, runner]) { row in
+                try database.forEach(SQLiteQueries.request, id, runner) { row in
                     requests[id] = PipelineRequest(rawValue: try row.value())
                     return false
                 }
@@ -94,22 +94,22 @@ package struct SQLiteWorkflowStore: WorkflowStore {
     package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
         let query = everyOwner ? SQLiteQueries.beatsOfEveryOwner : SQLiteQueries.beats
         return try await self.database.read { database in
-            let beats = try database.rows(query, []) { (try $0.value(UUID.self), try $0.value(Int.self)) }
-            let due = try database.rows(SQLiteQueries.isDue, [at.sqliteMicroseconds]) { try $0.value(Int.self) }
+            let beats = try database.rows(query) { (try $0.value(UUID.self), try $0.value(Int.self)) }
+            let due = try database.rows(SQLiteQueries.isDue, at.sqliteMicroseconds) { try $0.value(Int.self) }
             return QueueSurvey(beats: Dictionary(beats) { known, _ in known }, isDue: !due.isEmpty)
         }
     }
 
     package func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
         try await self.database.write { database in
-            let known = try database.rows(SQLiteQueries.beatsOfRunner, [runner]) { try $0.value(Int.self) }.first
+            let known = try database.rows(SQLiteQueries.beatsOfRunner, runner) { try $0.value(Int.self) }.first
             guard known ?? 0 == beats else { return 0 }
-            try database.run(SQLiteQueries.leave, [runner])
-            let lost = try database.rows(SQLiteQueries.lost, [runner]) { row in
+            try database.run(SQLiteQueries.leave, runner)
+            let lost = try database.rows(SQLiteQueries.lost, runner) { row in
                 (id: try row.value(UUID.self), revision: try row.value(Int.self))
             }
             for pipeline in lost {
-                try database.run(SQLiteQueries.recover, [pipeline.id, at.sqliteMicroseconds])
+                try database.run(SQLiteQueries.recover, pipeline.id, at.sqliteMicroseconds)
                 let event = PipelineEvent(.pipelineRecovered, worker: runner, at: at)
                 try database.note([event], of: pipeline.id, revision: pipeline.revision + 1)
             }
@@ -119,24 +119,21 @@ package struct SQLiteWorkflowStore: WorkflowStore {
 
     package func claims(of runner: UUID) async throws(PipelineError) -> [UUID] {
         try await self.database.read { database in
-            try database.rows(SQLiteQueries.claims, [runner]) { try $0.value(UUID.self) }
+            try database.rows(SQLiteQueries.claims, runner) { try $0.value(UUID.self) }
         }
     }
 
     package func leave(_ runner: UUID) async throws(PipelineError) {
-        try await self.database.write { try $0.run(SQLiteQueries.leave, [runner]) }
+        try await self.database.write { try $0.run(SQLiteQueries.leave, runner) }
     }
 
     package func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
-        // Comes after every id.
-        let end = Data(repeating: 0xFF, count: 17)
         let states = query.statuses.map { #""\#($0.rawValue)""# }.joined(separator: ",")
-        let binds: [(any DatabaseValueConvertible & Sendable)?] = [
-            query.after ?? end, query.workflow.map { Data($0.utf8) }, states.isEmpty ? nil : "[\(states)]",
-            max(0, query.limit),
-        ]
         return try await self.database.read { database in
-            try database.rows(SQLiteQueries.list, binds) { try PipelineSummary(&$0) }
+            try database.rows(
+                SQLiteQueries.list, query.after, query.workflow, states.isEmpty ? nil : "[\(states)]",
+                max(0, query.limit)
+            ) { try PipelineSummary(&$0) }
         }
     }
 
@@ -144,15 +141,15 @@ package struct SQLiteWorkflowStore: WorkflowStore {
     package func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int {
         let time = endedBefore.sqliteMicroseconds
         let old = try await self.database.read { database in
-            try database.rows(SQLiteQueries.ended, [time, max(0, limit)]) { try $0.value(UUID.self) }
+            try database.rows(SQLiteQueries.ended, time, max(0, limit)) { try $0.value(UUID.self) }
         }
         guard !old.isEmpty else { return 0 }
         return try await self.database.write { database in
             var pruned = 0
             for id in old {
-                try database.run(SQLiteQueries.deletePipeline, [id, time])
+                try database.run(SQLiteQueries.deletePipeline, id, time)
                 guard database.changesCount > 0 else { continue }
-                try database.run(SQLiteQueries.deleteEvents, [id])
+                try database.run(SQLiteQueries.deleteEvents, id)
                 pruned += 1
             }
             return pruned

@@ -1,0 +1,175 @@
+import FoundationEssentials
+import GRDB
+import GRDBSQLite
+
+/// A statement that stays prepared, driven without what lies between.
+///
+/// GRDB keeps connections, their threads, transactions and the statements themselves; its own way of handing over values and
+/// rows takes longer than SQLite takes to store them.
+@safe struct SQLiteStatement {
+    /// Keeps the pointer valid.
+    private let owner: Statement
+    private let pointer: OpaquePointer
+
+    init(_ sql: String, in database: Database) throws {
+        self.owner = try database.cachedStatement(sql: sql)
+        unsafe self.pointer = self.owner.sqliteStatement
+    }
+
+    // MARK: Running
+
+    /// Whether there is a row, or another one.
+    func step() throws -> Bool {
+        switch unsafe sqlite3_step(self.pointer) {
+        case SQLITE_ROW: return true
+        case SQLITE_DONE: return false
+        case let code: throw self.failure(code)
+        }
+    }
+
+    /// Makes it ready to run again. What went wrong was said by ``step()``.
+    func reset() {
+        _ = unsafe sqlite3_reset(self.pointer)
+        _ = unsafe sqlite3_clear_bindings(self.pointer)
+    }
+
+    func bind<each Value: SQLiteBindable>(_ values: repeat each Value) throws {
+        var position: Int32 = 0
+        for value in repeat each values {
+            position += 1
+            let code = value.bind(to: self, at: position)
+            guard code == SQLITE_OK else { throw self.failure(code) }
+        }
+    }
+
+    private func failure(_ code: Int32) -> DatabaseError {
+        DatabaseError(
+            resultCode: ResultCode(rawValue: code),
+            message: unsafe String(cString: sqlite3_errmsg(sqlite3_db_handle(self.pointer))))
+    }
+
+    // MARK: Values, which SQLite copies; the answers are its result codes
+
+    /// Have SQLite copy what it is given.
+    private static var transient: sqlite3_destructor_type { unsafe unsafeBitCast(-1, to: sqlite3_destructor_type.self) }
+
+    fileprivate func bindNull(at position: Int32) -> Int32 { unsafe sqlite3_bind_null(self.pointer, position) }
+
+    fileprivate func bind(_ integer: Int64, at position: Int32) -> Int32 {
+        unsafe sqlite3_bind_int64(self.pointer, position, integer)
+    }
+
+    fileprivate func bind(text: String, at position: Int32) -> Int32 {
+        var text = text
+        return unsafe text.withUTF8 { bytes in
+            // No pointer means NULL to SQLite.
+            guard let start = unsafe bytes.baseAddress else {
+                return unsafe sqlite3_bind_text(self.pointer, position, "", 0, Self.transient)
+            }
+            return unsafe start.withMemoryRebound(to: CChar.self, capacity: bytes.count) { start in
+                unsafe sqlite3_bind_text64(
+                    self.pointer, position, start, UInt64(bytes.count), Self.transient, UInt8(SQLITE_UTF8))
+            }
+        }
+    }
+
+    fileprivate func bind(bytes: UnsafeRawBufferPointer, at position: Int32) -> Int32 {
+        guard let start = unsafe bytes.baseAddress else {
+            return unsafe sqlite3_bind_zeroblob(self.pointer, position, 0)
+        }
+        return unsafe sqlite3_bind_blob64(self.pointer, position, start, UInt64(bytes.count), Self.transient)
+    }
+
+    // MARK: Columns of the row that ``step()`` came to; nil where one holds another type
+
+    func isNull(_ column: Int32) -> Bool { unsafe sqlite3_column_type(self.pointer, column) == SQLITE_NULL }
+
+    func integer(_ column: Int32) -> Int64? {
+        guard unsafe sqlite3_column_type(self.pointer, column) == SQLITE_INTEGER else { return nil }
+        return unsafe sqlite3_column_int64(self.pointer, column)
+    }
+
+    /// What isn't UTF-8 in it is replaced.
+    func text(_ column: Int32) -> String? {
+        guard unsafe sqlite3_column_type(self.pointer, column) == SQLITE_TEXT,
+            let start = unsafe sqlite3_column_text(self.pointer, column)
+        else { return nil }
+        let count = Int(unsafe sqlite3_column_bytes(self.pointer, column))
+        return unsafe String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self)
+    }
+
+    func uuid(_ column: Int32) -> UUID? {
+        guard unsafe sqlite3_column_type(self.pointer, column) == SQLITE_BLOB,
+            unsafe sqlite3_column_bytes(self.pointer, column) == MemoryLayout<uuid_t>.size,
+            let start = unsafe sqlite3_column_blob(self.pointer, column)
+        else { return nil }
+        return unsafe UUID(uuid: start.loadUnaligned(as: uuid_t.self))
+    }
+}
+
+/// A value that a statement is given.
+protocol SQLiteBindable {
+    /// Hands it over; the answer is SQLite's result code.
+    func bind(to statement: SQLiteStatement, at position: Int32) -> Int32
+}
+
+extension Int64: SQLiteBindable {
+    func bind(to statement: SQLiteStatement, at position: Int32) -> Int32 { statement.bind(self, at: position) }
+}
+
+extension Int: SQLiteBindable {
+    func bind(to statement: SQLiteStatement, at position: Int32) -> Int32 { statement.bind(Int64(self), at: position) }
+}
+
+/// All of it, also behind a NUL.
+extension String: SQLiteBindable {
+    func bind(to statement: SQLiteStatement, at position: Int32) -> Int32 { statement.bind(text: self, at: position) }
+}
+
+/// As 16 bytes.
+extension UUID: SQLiteBindable {
+    func bind(to statement: SQLiteStatement, at position: Int32) -> Int32 {
+        unsafe withUnsafeBytes(of: self.uuid) { bytes in unsafe statement.bind(bytes: bytes, at: position) }
+    }
+}
+
+extension Optional: SQLiteBindable where Wrapped: SQLiteBindable {
+    func bind(to statement: SQLiteStatement, at position: Int32) -> Int32 {
+        self?.bind(to: statement, at: position) ?? statement.bindNull(at: position)
+    }
+}
+
+extension Database {
+    /// Runs a statement that stays prepared.
+    func run<each Value: SQLiteBindable>(_ sql: String, _ values: repeat each Value) throws {
+        let statement = try SQLiteStatement(sql, in: self)
+        defer { statement.reset() }
+        try statement.bind(repeat each values)
+        while try statement.step() {}
+    }
+
+    /// Hands each row of an answer to a closure, until it says that it has enough.
+    func forEach<each Value: SQLiteBindable>(
+        _ sql: String, _ values: repeat each Value, body: (inout SQLiteRow) throws -> Bool
+    ) throws {
+        let statement = try SQLiteStatement(sql, in: self)
+        defer { statement.reset() }
+        try statement.bind(repeat each values)
+        while try statement.step() {
+            var row = SQLiteRow(statement)
+            guard try body(&row) else { return }
+        }
+    }
+
+    /// All rows of an answer.
+    func rows<Result, each Value: SQLiteBindable>(
+        _ sql: String, _ values: repeat each Value, read: (inout SQLiteRow) throws -> Result
+    ) throws -> [Result] {
+        var results: [Result] = []
+        try self.forEach(sql, repeat each values) { row in
+            results.append(try read(&row))
+            return true
+        }
+        return results
+    }
+}
