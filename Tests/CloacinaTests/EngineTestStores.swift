@@ -17,11 +17,11 @@ final class BeatingStore: ForwardingWorkflowStore {
     func mute() { self.isMute.withLock { $0 = true } }
 
     func beat(
-        _ runner: UUID, pipelines: [UUID], at: Date
-    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
+        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+    ) async throws(PipelineError) -> BeatAnswer {
         defer { self.beats.add() }
-        guard !self.isMute.withLock({ $0 }) else { return [:] }
-        return try await self.underlying.beat(runner, pipelines: pipelines, at: at)
+        guard !self.isMute.withLock({ $0 }) else { return BeatAnswer(held: Set(pipelines)) }
+        return try await self.underlying.beat(runner, number: number, pipelines: pipelines, at: at)
     }
 }
 

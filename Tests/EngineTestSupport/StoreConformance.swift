@@ -216,14 +216,19 @@ package enum StoreConformance {
 
     static func requests(_ store: any WorkflowStore) async throws {
         _ = try await store.create([Self.new(1), Self.new(2, owner: nil), Self.new(3)])
-        for number in [1, 2, 99] { try await store.ask(.cancel, of: Self.id(number)) }
-        try await store.ask(.pause, of: Self.id(1))
+        for number in [1, 2, 99] { try await store.ask(.pause, of: Self.id(number)) }
+        try await store.ask(.resume, of: Self.id(1))
         let ids = [1, 2, 3, 99].map(Self.id)
-        #expect(try await store.beat(Self.other, pipelines: ids, at: Self.at(1)) == [:])
-        #expect(try await store.beat(Self.runner, pipelines: ids, at: Self.at(1)) == [Self.id(1): .pause])
-        #expect(try await store.beat(Self.runner, pipelines: [], at: Self.at(2)) == [:])
+        #expect(try await store.beat(Self.other, number: 1, pipelines: ids, at: Self.at(1)) == BeatAnswer())
+        let mine = Set([1, 3].map(Self.id))
+        let answer = try await store.beat(Self.runner, number: 1, pipelines: ids, at: Self.at(1))
+        #expect(answer == BeatAnswer(held: mine, requests: [Self.id(1): .resume]))
+        #expect(try await store.beat(Self.runner, number: 2, pipelines: [], at: Self.at(2)) == BeatAnswer())
         #expect(try await store.load(Self.id(2))?.request == nil)
-        #expect(try await store.apply([Self.change(1), Self.change(3)]) == [.applied(.pause), .applied(nil)])
+        #expect(try await store.apply([Self.change(1), Self.change(3)]) == [.applied(.resume), .applied(nil)])
+        // Nothing takes a cancel back.
+        for request in [PipelineRequest.cancel, .pause, .resume] { try await store.ask(request, of: Self.id(1)) }
+        #expect(try await store.apply([Self.change(1, revision: 2)]) == [.applied(.cancel)])
         #expect(try await store.beats(everyOwner: false) == [Self.other: 1, Self.runner: 2])
         try await store.leave(Self.other)
         #expect(try await store.beats(everyOwner: false) == [Self.runner: 2])
@@ -232,7 +237,9 @@ package enum StoreConformance {
     static func recovery(_ store: any WorkflowStore) async throws {
         _ = try await store.create([Self.new(1), Self.new(2), Self.new(3, owner: Self.other), Self.new(4)])
         _ = try await store.apply([Self.change(4, status: .completed)])
-        for _ in 0..<2 { _ = try await store.beat(Self.runner, pipelines: [], at: Self.at(1)) }
+        for number in 1...2 {
+            _ = try await store.beat(Self.runner, number: number, pipelines: [], at: Self.at(1))
+        }
         #expect(try await store.recover(Self.runner, beats: 1, at: Self.at(9)) == 0)
         #expect(try await store.recover(Self.runner, beats: 0, at: Self.at(9)) == 0)
         #expect(try await store.recover(Self.runner, beats: 2, at: Self.at(9)) == 2)
@@ -240,13 +247,14 @@ package enum StoreConformance {
         #expect(try await store.recover(Self.runner, beats: 0, at: Self.at(9)) == 0)
         let recovered = try #require(try await store.load(Self.id(1)))
         #expect(
-            recovered.status == .queued && recovered.revision == 2 && recovered.epoch == 1 && recovered.owner == nil)
-        #expect(recovered.dueAt == Self.at(9) && recovered.recoveries == 1 && recovered.startedAt == Self.start)
+            recovered.status == .queued && recovered.revision == 2 && recovered.epoch == 2 && recovered.owner == nil)
+        // It waits where it would have, had it never been claimed.
+        #expect(recovered.dueAt == Self.start && recovered.recoveries == 1 && recovered.startedAt == Self.start)
         #expect(recovered.events.last == PipelineEvent(.pipelineRecovered, worker: Self.runner, at: Self.at(9)))
         // Whoever was taken for dead comes too late.
         #expect(try await store.apply([Self.change(1)]) == [.stale])
         let claimed = try await store.claim(Self.claim())
-        #expect(Set(claimed.map(\.id)) == [Self.id(1), Self.id(2)] && claimed.allSatisfy { $0.epoch == 2 })
+        #expect(Set(claimed.map(\.id)) == [Self.id(1), Self.id(2)] && claimed.allSatisfy { $0.epoch == 3 })
         #expect(try await store.apply([Self.change(1, revision: 3)]) == [.stale])
         #expect(try await store.load(Self.id(3))?.owner == Self.other)
         // One that never said anything.
@@ -256,7 +264,7 @@ package enum StoreConformance {
     static func silentOwners(_ store: any WorkflowStore) async throws {
         _ = try await store.create([Self.new(1), Self.new(2, owner: Self.other), Self.new(3, owner: Self.id(77))])
         _ = try await store.apply([Self.change(3, status: .completed)])
-        _ = try await store.beat(Self.runner, pipelines: [], at: Self.at(1))
+        _ = try await store.beat(Self.runner, number: 1, pipelines: [], at: Self.at(1))
         #expect(try await store.beats(everyOwner: false) == [Self.runner: 1])
         #expect(try await store.beats(everyOwner: true) == [Self.runner: 1, Self.other: 0])
     }
@@ -290,10 +298,10 @@ package enum StoreConformance {
         for number in 1...5 {
             _ = try await store.apply([Self.change(number, status: .completed, at: Self.at(Double(number)))])
         }
-        #expect(try await store.prune(endedBefore: Self.at(1), limit: 100) == 0)
-        #expect(try await store.prune(endedBefore: Self.at(4), limit: 0) == 0)
-        #expect(try await store.prune(endedBefore: Self.at(4), limit: 2) == 2)
-        #expect(try await store.prune(endedBefore: Self.at(4), limit: 2) == 1)
+        #expect(try await store.prune(endedBefore: Self.at(1), below: Self.id(1_000), limit: 100) == 0)
+        #expect(try await store.prune(endedBefore: Self.at(4), below: Self.id(1_000), limit: 0) == 0)
+        #expect(try await store.prune(endedBefore: Self.at(4), below: Self.id(1_000), limit: 2) == 2)
+        #expect(try await store.prune(endedBefore: Self.at(4), below: Self.id(1_000), limit: 2) == 1)
         #expect(try await store.list(PipelineQuery()).map(\.id) == [6, 5, 4].map(Self.id))
         #expect(try await store.load(Self.id(1))?.id == nil)
         #expect(try await store.create([Self.new(1, options: ExecutionOptions(idempotencyKey: "k2"))]) == [.created])

@@ -100,6 +100,10 @@ package struct StoreDuel {
         if self.rigor == .exact, self.random.below(12) == 0, let twin = self.random.pick(batch) { return twin }
         var options = ExecutionOptions(priority: [0, 0, 0, 1, 5, -3][self.random.below(6)])
         if self.random.below(3) == 0 { options.idempotencyKey = self.text("key \(self.random.below(10))") }
+        if self.random.below(4) == 0, let parent = self.anyID() {
+            options.idempotencyKey =
+                "\(self.random.below(9) == 0 ? parent.uuidString.lowercased() : parent.uuidString)/1/1/t/w"
+        }
         if self.random.below(3) == 0 { options.delay = .milliseconds(125 * self.random.below(9)) }
         if self.random.below(4) == 0 { options.timeout = .milliseconds(self.random.below(1_000_000)) }
         let owner = self.random.below(2) == 0 ? self.random.pick(self.runners) : nil
@@ -189,7 +193,7 @@ package struct StoreDuel {
 
     private mutating func ask() async throws {
         guard let target = try await self.anyPipeline() else { return }
-        let request = self.random.below(2) == 0 ? PipelineRequest.cancel : .pause
+        let request = PipelineRequest.allCases[self.random.below(3)]
         self.operation = "ask \(request) of \(target.id)"
         try await self.model.ask(request, of: target.id)
         try await self.store().ask(request, of: target.id)
@@ -202,9 +206,11 @@ package struct StoreDuel {
         for _ in 0..<self.random.below(8) { if let id = self.anyID() { ids.insert(id) } }
         let pipelines = ids.sorted { $0.uuidString < $1.uuidString }
         self.operation = "beat of \(runner) with \(pipelines)"
-        let expected = try await self.model.beat(runner, pipelines: pipelines, at: self.now)
-        let found = try await self.store().beat(runner, pipelines: pipelines, at: self.now)
-        try self.check(Self.sorted(expected), Self.sorted(found))
+        let number = self.random.below(4) + 1
+        let expected = try await self.model.beat(runner, number: number, pipelines: pipelines, at: self.now)
+        let found = try await self.store().beat(runner, number: number, pipelines: pipelines, at: self.now)
+        try self.check(Self.sorted(expected.requests), Self.sorted(found.requests))
+        try self.check("\(expected.held == found.held)", "true")
     }
 
     private mutating func beats() async throws {
@@ -213,11 +219,12 @@ package struct StoreDuel {
         let expected = try await self.model.survey(everyOwner: everyOwner, at: self.now)
         let found = try await self.store().survey(everyOwner: everyOwner, at: self.now)
         try self.check(Self.sorted(expected.beats), Self.sorted(found.beats))
-        try self.check("\(expected.isDue)", "\(found.isDue)")
+        try self.check(Self.micros(expected.nextDue), Self.micros(found.nextDue))
         let runner = self.runners[self.random.below(4)]
         self.operation = "claims of \(runner)"
-        let claims = try await self.model.claims(of: runner).map(\.uuidString).sorted()
-        try self.check("\(claims)", "\(try await self.store().claims(of: runner).map(\.uuidString).sorted())")
+        try self.check(
+            Self.sorted(try await self.model.claims(of: runner)),
+            Self.sorted(try await self.store().claims(of: runner)))
     }
 
     private mutating func recover() async throws {
@@ -265,9 +272,11 @@ package struct StoreDuel {
 
     private mutating func prune() async throws {
         let (time, limit) = (self.at(self.clock - self.random.below(60)), self.random.below(5))
-        self.operation = "prune \(limit)"
-        let expected = try await self.model.prune(endedBefore: time, limit: limit)
-        let found = try await self.store().prune(endedBefore: time, limit: limit)
+        let last = UUID(uuidString: "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF") ?? UUID()
+        let bound = self.random.below(3) == 0 ? self.anyID() ?? last : last
+        self.operation = "prune \(limit) below \(bound)"
+        let expected = try await self.model.prune(endedBefore: time, below: bound, limit: limit)
+        let found = try await self.store().prune(endedBefore: time, below: bound, limit: limit)
         try self.check("\(expected)", "\(found)")
     }
 

@@ -74,7 +74,7 @@ extension ServerTests {
                     let new = NewPipeline(
                         id: .version7(), workflow: "w", version: version, input: Context(), owner: owner, at: Date())
                     _ = try await store.create([new])
-                    if saysSomething { _ = try await store.beat(owner, pipelines: [], at: Date()) }
+                    if saysSomething { _ = try await store.beat(owner, number: 1, pipelines: [], at: Date()) }
                     var transition = PipelineTransition(expectedRevision: 1)
                     transition.events = [
                         PipelineEvent(
@@ -166,7 +166,7 @@ extension ServerTests {
                     id: .version7(), workflow: "w", version: workflow.contentVersion.hex, input: Context(),
                     owner: dead, at: Date())
                 _ = try await store.create([new])
-                _ = try await store.beat(dead, pipelines: [], at: Date())
+                _ = try await store.beat(dead, number: 1, pipelines: [], at: Date())
                 let event = PipelineEvent(
                     .taskCompleted, task: "pay", attempt: 1, worker: dead, startedAt: Date(), at: Date(),
                     delta: ContextDelta(["paid": .set(7)]))

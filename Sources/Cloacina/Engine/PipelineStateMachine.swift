@@ -19,6 +19,8 @@ package struct PipelineStateMachine: Sendable {
         case cancel(at: Date)
         /// Nothing new begins; when nothing runs, it stands still.
         case pause
+        /// It is not to stand still after all.
+        case resume
         /// Nothing new begins; when nothing runs, it goes back to the queue.
         case release
         /// What runs did not stop in time and is not waited for.
@@ -117,8 +119,19 @@ package struct PipelineStateMachine: Sendable {
         self.suspects.contains { self.tasks[$0].interruptions > 0 || maximumRecoveries < 1 }
     }
 
-    /// Whether the pipeline goes back to the queue when nothing runs.
-    package var isReleasing: Bool { self.stop == .releasing }
+    /// What is asked of whoever has the pipeline next: what this runner was asked and did not get to.
+    package var unheard: PipelineRequest? {
+        switch self.stop {
+        case .cancelled: .cancel
+        case .pausing: .pause
+        case .none, .timedOut, .releasing: nil
+        }
+    }
+
+    /// Whether nothing runs, nothing can begin, and the time until a retry is all that it waits for.
+    package var isOnlyRetrying: Bool {
+        self.status == .running && self.stop == .none && self.runningCount == 0 && self.ready.count == 0
+    }
 
     /// The tasks whose next attempt waits for its time, and when that is.
     package var retries: [(position: Int, attempt: Int, due: Date)] {
@@ -162,7 +175,9 @@ package struct PipelineStateMachine: Sendable {
             self.makeReady(position)
         case .cancel(let at): self.cancel(at: at)
         case .pause: if self.stop == .none { self.stop = .pausing }
-        case .release: if self.stop == .none || self.stop == .pausing { self.stop = .releasing }
+        case .resume: if self.stop == .pausing { self.stop = .none }
+        // One that is to stand still does so; going back to the queue would begin it again.
+        case .release: if self.stop == .none { self.stop = .releasing }
         case .giveUp(let at): self.giveUp(at: at)
         case .timedOut(let at): self.timeOut(at: at)
         }
@@ -215,6 +230,8 @@ extension PipelineStateMachine {
             } else {
                 self.fail(position, failure.text, startedAt: startedAt, at: at)
             }
+        case .interrupted where self.stop.isFinal:
+            self.fail(position, "it was interrupted", startedAt: startedAt, at: at)
         case .interrupted:
             let attempt = self.tasks[position].attempt
             self.write(.taskInterrupted, position, attempt: attempt, startedAt: startedAt, at: at)

@@ -1,3 +1,4 @@
+import CloacinaPostgres
 import CloacinaWorkflow
 
 /// Why a pipeline could not be run to an end, or a task not be given what it asked for.
@@ -57,6 +58,8 @@ public struct PipelineError: Error, Sendable {
     public let fileID: String
     /// The line of the call that failed.
     public let line: Int
+    /// Whether it ended the waiting for a child that goes on, for nothing that the task itself did.
+    var isCutOff = false
 
     package init(
         _ code: Code, _ message: String, underlying: (any Error)? = nil, fileID: String = #fileID, line: Int = #line
@@ -82,4 +85,7 @@ extension PipelineError {
     var isTransient: Bool {
         self.code == .storageFailed && (self.underlying as? any TransientError)?.isTransient == true
     }
+
+    /// Whether somebody else held a lock for too long, on one of several things that were to be written together.
+    var isContention: Bool { (self.underlying as? PostgresError)?.sqlState == "55P03" }
 }

@@ -10,7 +10,9 @@ struct Attempt: Sendable {
     let startedAt: Date
     let endedAt: Date
     /// Whether it failed because the pipelines that it waited for were given back when the runner shut down.
-    var wasReleased = false
+    var waitedInVain = false
+    /// Whether it failed because the database could not be reached while it waited for a pipeline, which goes on.
+    var wasCutOff = false
 
     /// Runs the code on a copy of what the task is given.
     static func run(
@@ -20,7 +22,7 @@ struct Attempt: Sendable {
         let startedAt = clock.now()
         var outcome: TaskOutcome
         var output: Context?
-        var wasReleased = false
+        var cause: PipelineError?
         do {
             let given = try given.get()
             var context = given
@@ -33,11 +35,11 @@ struct Attempt: Sendable {
             output = context
         } catch {
             outcome = .failed(TaskFailure(error))
-            wasReleased = (error as? PipelineError)?.code == .released
+            cause = error as? PipelineError
         }
         return Attempt(
             position: start.position, number: start.attempt, outcome: outcome, output: output, startedAt: startedAt,
-            endedAt: clock.now(), wasReleased: wasReleased)
+            endedAt: clock.now(), waitedInVain: cause?.code == .released, wasCutOff: cause?.isCutOff == true)
     }
 
     /// The same attempt, whose completion is stored already, together with the task's own writes.

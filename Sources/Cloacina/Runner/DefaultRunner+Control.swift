@@ -1,5 +1,6 @@
 import CloacinaWorkflow
 public import FoundationEssentials
+import Logging
 import Synchronization
 
 /// What can be asked of pipelines, wherever they run.
@@ -44,7 +45,7 @@ extension DefaultRunner {
             }
             let stored: StoredPipeline
             do throws(PipelineError) {
-                stored = try await self.load(id)
+                stored = try await self.means.patiently { () throws(PipelineError) in try await self.load(id) }
             } catch {
                 guard Task.isCancelled else { throw error }
                 throw PipelineError(.cancelled, "the caller was cancelled; the pipeline goes on", underlying: error)
@@ -93,8 +94,8 @@ extension DefaultRunner {
         try await self.change(id, request: .pause)
     }
 
-    /// Puts a paused pipeline back into the queue, and begins it if a runner serves that; on a pipeline that is not paused,
-    /// does nothing.
+    /// Puts a paused pipeline back into the queue, and begins it if a runner serves that. One that was asked to pause, and has
+    /// something running still, goes on; on any other that has not ended, does nothing.
     ///
     /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound``, ``PipelineError/Code/notPossible`` when it
     ///   has ended, or ``PipelineError/Code/storageFailed``.
@@ -104,22 +105,32 @@ extension DefaultRunner {
             guard !stored.status.isTerminal else {
                 throw PipelineError(.notPossible, "the pipeline has ended: \(stored.status)")
             }
+            if stored.status == .running {
+                // What is stored is heard last, so it must not say something else.
+                try await self.store.ask(.resume, of: id)
+                self.state.withLock { $0.active[id] }?.mailbox.post(.resume)
+                guard try await self.load(id).status == .paused else { return }
+                continue
+            }
             guard stored.status == .paused else { return }
             let now = self.clock.now()
             var transition = PipelineTransition(expectedRevision: stored.revision)
             transition.status = .queued
-            transition.dueAt = now
+            transition.dueAt = stored.place(at: now)
             transition.events = [PipelineEvent(.pipelineResumed, worker: self.id, at: now)]
             if try await self.apply(transition, to: stored, at: now) { return await self.ring() }
         }
     }
 
-    /// Deletes pipelines that ended before a time, with their history.
+    /// Deletes pipelines that ended before a time, with their history; their idempotency keys are free after that. Children of
+    /// pipelines that have not ended are kept.
     ///
     /// - Returns: How many; call again while it is `limit`.
     /// - Throws: ``PipelineError`` with ``PipelineError/Code/storageFailed``.
     public func prune(endedBefore time: Date, limit: Int = 1_000) async throws(PipelineError) -> Int {
-        try await self.store.prune(endedBefore: time, limit: limit)
+        // Ids begin with the time of creation, by the clocks of who created them.
+        let bound = UUID.version7(at: time.addingTimeInterval(3_600))
+        return try await self.store.prune(endedBefore: time, below: bound, limit: limit)
     }
 
     private func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline {
@@ -147,12 +158,25 @@ extension DefaultRunner {
             maximumRecoveries: .max, at: self.clock.now())
     }
 
+    /// Sees to what was asked of a pipeline just as its run ended without it.
+    func passOn(_ request: PipelineRequest, _ id: UUID) async {
+        do throws(PipelineError) {
+            _ = try await self.means.patiently { () throws(PipelineError) -> Bool in
+                try await self.change(id, request: request)
+                return true
+            }
+        } catch {
+            self.logger.warning(
+                "what was asked of a pipeline is lost",
+                metadata: [LogKeys.pipeline: "\(id)", LogKeys.error: "\(error)"])
+        }
+    }
+
     /// Changes a pipeline that nobody has, or tells whoever has it.
     private func change(_ id: UUID, request: PipelineRequest) async throws(PipelineError) {
         while true {
-            if let active = self.state.withLock({ $0.active[id] }) {
-                return active.mailbox.post(request == .cancel ? .cancel : .pause)
-            }
+            // Not one that is over: its mailbox is closed.
+            if self.state.withLock({ $0.active[id] })?.mailbox.post(request.mail) == true { return }
             let stored = try await self.load(id)
             switch stored.status {
             case .completed, .failed, .cancelled:
@@ -164,7 +188,8 @@ extension DefaultRunner {
                 try await self.store.ask(request, of: id)
                 // It may have been given back just before; then it is decided here.
                 if try await self.load(id).status == .running { return }
-            case .paused where request == .pause: return
+            case .paused where request != .cancel: return
+            case .queued where request == .resume: return
             case .queued, .paused:
                 let now = self.clock.now()
                 let transition = self.transition(of: stored, by: request, at: now)

@@ -6,7 +6,8 @@ import Synchronization
 
 /// That a runner lives, what it does for runners that don't, and its end.
 extension DefaultRunner {
-    /// Says regularly that the runner lives, as long as it has pipelines and once after that.
+    /// Says regularly that the runner lives, as long as it has pipelines, and takes itself off the list after that: who has
+    /// nothing to do is not waited for, and can't be taken for dead.
     func beginBeating() {
         let mustStart = self.state.withLock { state in
             guard !state.isBeating else { return false }
@@ -18,30 +19,67 @@ extension DefaultRunner {
     }
 
     private func beat() async {
+        var wasIdle = false
         while true {
-            let active = self.state.withLock { Array($0.active.keys) }
-            do {
-                let requests = try await self.life.withTurn {
-                    guard !self.state.withLock({ $0.hasLeft }) else { return [UUID: PipelineRequest]() }
-                    return try await self.store.beat(self.id, pipelines: active, at: self.clock.now())
-                }
-                for (id, request) in requests {
-                    let mailbox = self.state.withLock { $0.active[id]?.mailbox }
-                    mailbox?.post(request == .cancel ? .cancel : .pause)
-                }
-                try await self.giveBackAdrift()
-            } catch {
-                self.logger.debug("a heartbeat failed", metadata: [LogKeys.error: "\(error)"])
+            let (active, isIdle) = self.state.withLock { state in
+                (state.active.filter { !$0.value.isOver }.mapValues(\.mailbox), state.isIdle)
             }
-            try? await self.clock.sleep(for: self.configuration.heartbeatInterval)
-            let mustEnd = self.state.withLock { state in
-                guard active.isEmpty, state.active.isEmpty && state.adrift.isEmpty || state.isShutDown else {
-                    return false
+            var hasLeft = false
+            do throws(PipelineError) {
+                if wasIdle, isIdle {
+                    try await self.leave()
+                    hasLeft = true
+                } else {
+                    try await self.beat(for: active)
                 }
+            } catch {
+                self.logger.warning("a heartbeat failed", metadata: [LogKeys.error: "\(error)"])
+            }
+            self.beginGivingBack()
+            let mustEnd = self.state.withLock { state in
+                guard hasLeft && state.isIdle || state.hasLeft else { return false }
                 state.isBeating = false
                 return true
             }
             if mustEnd { return }
+            wasIdle = isIdle
+            // What has come since is announced at once.
+            if !hasLeft { try? await self.clock.sleep(for: self.configuration.heartbeatInterval) }
+        }
+    }
+
+    private func beat(for active: [UUID: Mailbox]) async throws(PipelineError) {
+        let answer = try await self.inTurn { () async throws(PipelineError) -> BeatAnswer? in
+            let number = self.state.withLock { state -> Int? in
+                guard !state.hasLeft else { return nil }
+                state.beats += 1
+                return state.beats
+            }
+            guard let number else { return nil }
+            return try await self.store.beat(
+                self.id, number: number, pipelines: Array(active.keys), at: self.clock.now())
+        }
+        guard let answer else { return }
+        for (id, mailbox) in active {
+            if let request = answer.requests[id] { mailbox.post(request.mail) }
+            if !answer.held.contains(id) { mailbox.post(.mayBeLost) }
+        }
+    }
+
+    private func leave() async throws(PipelineError) {
+        try await self.inTurn { () async throws(PipelineError) in try await self.store.leave(self.id) }
+    }
+
+    /// Keeps heartbeats and leaving apart.
+    private func inTurn<Value: Sendable>(
+        _ body: () async throws(PipelineError) -> Value
+    ) async throws(PipelineError) -> Value {
+        do {
+            return try await self.life.withTurn { try await body() }
+        } catch let error as PipelineError {
+            throw error
+        } catch {
+            throw PipelineError(.storageFailed, "the caller was cancelled", underlying: error)
         }
     }
 
@@ -52,28 +90,60 @@ extension DefaultRunner {
     }
 
     /// Notes that this runner can't go on with a pipeline that the database may still call its own: nobody else would.
-    func setAdrift(_ id: UUID) {
-        _ = self.state.withLock { $0.adrift.insert(id) }
+    func setAdrift(_ id: UUID, _ adrift: Adrift) {
+        self.state.withLock { $0.adrift[id] = adrift }
         self.beginBeating()
     }
 
+    /// Begins to put such pipelines back, beside the heartbeats, which must not wait for anybody's lock.
+    private func beginGivingBack() {
+        let mustStart = self.state.withLock { state in
+            guard !state.isGivingBack, !state.adrift.isEmpty else { return false }
+            state.isGivingBack = true
+            return true
+        }
+        guard mustStart else { return }
+        Task(executorPreference: self.clock.executor) {
+            await self.giveBackAdrift()
+            self.state.withLock { $0.isGivingBack = false }
+        }
+    }
+
     /// Puts such pipelines back into the queue, once the database answers again.
-    private func giveBackAdrift() async throws(PipelineError) {
+    private func giveBackAdrift() async {
         // One that was given back without an answer may be active again.
-        for id in self.state.withLock({ state in state.adrift.filter { state.active[$0] == nil } }) {
-            if let stored = try await self.store.load(id), stored.status == .running, stored.owner == self.id {
-                let now = self.clock.now()
-                var transition = PipelineTransition(expectedRevision: stored.revision)
-                transition.status = .queued
-                transition.dueAt = now
-                transition.events = [
-                    PipelineEvent(.pipelineRecovered, worker: self.id, at: now, detail: PipelineEvent.givenBack)
-                ]
-                let change = PipelineChange(id: id, epoch: stored.epoch, at: now, transition: transition)
-                guard try await self.store.apply([change]) != [.stale] else { continue }
-                await self.ring()
+        let adrift = self.state.withLock { state in state.adrift.filter { state.active[$0.key].map(\.isOver) ?? true } }
+        var hasGivenBack = false
+        for (id, adrift) in adrift {
+            do throws(PipelineError) {
+                hasGivenBack = try await self.giveBack(id, adrift) || hasGivenBack
+                self.state.withLock { if $0.adrift[id]?.epoch == adrift.epoch { $0.adrift[id] = nil } }
+            } catch {
+                // The others must not wait for this one.
+                self.logger.warning(
+                    "a pipeline can't be given back",
+                    metadata: [LogKeys.pipeline: "\(id)", LogKeys.error: "\(error)"])
+                if error.isTransient { break }
             }
-            _ = self.state.withLock { $0.adrift.remove(id) }
+        }
+        if hasGivenBack { await self.ring() }
+    }
+
+    private func giveBack(_ id: UUID, _ adrift: Adrift) async throws(PipelineError) -> Bool {
+        while true {
+            guard let stored = try await self.store.load(id), stored.status == .running, stored.owner == self.id,
+                stored.epoch == adrift.epoch
+            else { return false }
+            if let request = adrift.request { try await self.store.ask(request, of: id) }
+            let now = self.clock.now()
+            var transition = PipelineTransition(expectedRevision: stored.revision)
+            transition.status = .queued
+            transition.dueAt = stored.place(at: now)
+            transition.events = [
+                PipelineEvent(.pipelineRecovered, worker: self.id, at: now, detail: PipelineEvent.givenBack)
+            ]
+            let change = PipelineChange(id: id, epoch: stored.epoch, at: now, transition: transition)
+            if try await self.store.apply([change]) != [.stale] { return true }
         }
     }
 
@@ -87,18 +157,28 @@ extension DefaultRunner {
         }
         var suspicion: Duration?
         do throws(PipelineError) {
-            let survey = try await self.store.survey(everyOwner: everyOwner, at: self.clock.now())
+            let now = self.clock.now()
+            let survey = try await self.store.survey(everyOwner: everyOwner, at: now)
             let recovered = try await self.recover(survey.beats)
             suspicion = self.state.withLock { $0.silent.isEmpty } ? nil : self.configuration.leaseDuration
-            if survey.isDue || recovered > 0 || self.state.withLock({ $0.lostClaims != nil }) { self.wake() }
-            if let retention = self.configuration.retention {
-                let limit = self.clock.now().addingTimeInterval(-retention.seconds)
-                _ = try await self.store.prune(endedBefore: limit, limit: 1_000)
-            }
+            let isDue = survey.nextDue.map { $0 <= now } ?? false
+            if isDue || recovered > 0 { self.state.withLock { $0.mustLookAhead = true } }
+            if isDue || recovered > 0 || self.state.withLock({ $0.lostClaims != nil }) { self.wake() }
+            if !isDue, let nextDue = survey.nextDue { self.wake(at: nextDue) }
+            try await self.pruneOld()
         } catch {
-            self.logger.debug("a sweep failed", metadata: [LogKeys.error: "\(error)"])
+            self.logger.warning("a sweep failed", metadata: [LogKeys.error: "\(error)"])
         }
         return suspicion
+    }
+
+    /// Deletes what is older than the retention, a part at a time, so that it keeps up with what comes; what one look doesn't get
+    /// to is left for the next.
+    private func pruneOld() async throws(PipelineError) {
+        guard let retention = self.configuration.retention else { return }
+        let end = ContinuousClock.now.advanced(by: .seconds(1))
+        let time = self.clock.now().addingTimeInterval(-retention.seconds)
+        while try await self.prune(endedBefore: time, limit: 1_000) == 1_000, .now < end {}
     }
 
     /// Puts back into the queue what runners had that have said nothing for the duration of a lease, by this process's own
@@ -137,22 +217,32 @@ extension DefaultRunner {
     ///
     /// Who waits for a pipeline here is told ``PipelineError/Code/released``. Calling again does nothing.
     public func shutDown(drain: Duration = .seconds(30)) async {
-        let active = self.state.withLock { state -> [Active] in
+        let alarm = self.state.withLock { state in
             state.isShutDown = true
             state.serves = false
-            return Array(state.active.values)
+            for run in state.active.values { run.mailbox.post(.release) }
+            return state.alarm.take()
         }
-        for run in active { run.mailbox.post(.release) }
-        let timer = Task(executorPreference: self.clock.executor) { [clock = self.clock] in
-            do { try await clock.sleep(for: drain) } catch { return }
-            for run in active { run.mailbox.post(.interrupt) }
+        alarm?.task.cancel()
+        let timer = Task(executorPreference: self.clock.executor) {
+            do { try await self.clock.sleep(for: drain) } catch { return }
+            self.state.withLock { state in
+                state.isInterrupted = true
+                for run in state.active.values { run.mailbox.post(.interrupt) }
+            }
         }
-        for run in active { _ = await run.task.value }
+        // What was being claimed or created when this began is released as soon as it is there.
+        await self.beginning.wait()
+        while let run = self.state.withLock({ $0.active.values.first }) { _ = await run.task.value }
         timer.cancel()
-        try? await self.giveBackAdrift()
         // After the last heartbeat, whoever has cancelled the caller.
         let leaving = Task(executorPreference: self.clock.executor) {
-            try? await self.life.withTurn {
+            try? await self.findLostClaims(mustLook: true)
+            await self.giveBackAdrift()
+            if let due = self.state.withLock({ $0.released }) {
+                await self.callOthers(after: .seconds(due.timeIntervalSince(self.clock.now())))
+            }
+            _ = try? await self.inTurn { () async throws(PipelineError) in
                 self.state.withLock { $0.hasLeft = true }
                 try await self.store.leave(self.id)
             }

@@ -54,20 +54,40 @@ extension DefaultRunner {
     }
 
     /// Calls the runners that serve the queue: this one, or else those of other processes.
+    ///
+    /// - Parameter delay: When what is called for is due. They look then.
     public func ring(after delay: Duration = .zero) async {
-        if self.state.withLock({ $0.serves }) {
-            guard delay > .zero else { return self.wake() }
-            // Not waited for: whoever puts something into the queue goes on.
-            Task(executorPreference: self.clock.executor) {
-                try? await self.clock.sleep(for: delay)
+        guard self.state.withLock({ $0.serves }) else { return await self.callOthers(after: delay) }
+        guard delay > .zero else { return self.wake() }
+        self.wake(at: self.clock.now().addingTimeInterval(delay.seconds))
+    }
+
+    /// Calls the runners of other processes. Best effort: sweeps find what nobody was called for.
+    func callOthers(after delay: Duration = .zero) async {
+        guard let database = self.database else { return }
+        _ = try? await database.pool.withConnection(database.label) { lease in
+            try await lease.query(QueueCall(schema: database.label.schema, delay: delay).statement)
+        }
+    }
+
+    /// Has the queue looked at when something is due, with one timer for whatever comes first. What is further off than the
+    /// next sweep is left to that.
+    func wake(at due: Date) {
+        let delay = Duration.seconds(max(0, due.timeIntervalSince(self.clock.now())))
+        guard delay <= self.configuration.sweepInterval + .seconds(30) else { return }
+        self.state.withLock { state in
+            guard state.serves, !state.isShutDown, state.alarm.map({ due < $0.due }) ?? true else { return }
+            state.alarm?.task.cancel()
+            let task = Task(executorPreference: self.clock.executor) {
+                do { try await self.clock.sleep(for: delay) } catch { return }
+                self.state.withLock { state in
+                    // A later one may have taken its place.
+                    if state.alarm?.due == due { state.alarm = nil }
+                    state.mustLookAhead = true
+                }
                 self.wake()
             }
-            return
-        }
-        guard let database = self.database else { return }
-        // Best effort: sweeps find what nobody was called for.
-        _ = try? await database.pool.withConnection(database.label) { lease in
-            try await lease.query(RunnerGroup.call(schema: database.label.schema))
+            state.alarm = (due, task)
         }
     }
 
@@ -87,8 +107,7 @@ extension DefaultRunner {
     private func pump() async {
         while true {
             let free = self.state.withLock { state -> Int in
-                // Pipelines that only wait for others take up no place.
-                let free = self.configuration.maximumQueuedPipelines + self.slots.lent - state.fromQueue
+                let free = self.configuration.maximumQueuedPipelines - self.load(state)
                 guard state.mustPumpAgain, free > 0, !state.isShutDown else {
                     state.isPumping = false
                     return 0
@@ -99,12 +118,24 @@ extension DefaultRunner {
             guard free > 0 else { return }
             do throws(PipelineError) {
                 let claimed = try await self.claim(free)
-                if claimed == free { self.state.withLock { $0.mustPumpAgain = true } }
+                if claimed == free {
+                    self.state.withLock { $0.mustPumpAgain = true }
+                } else if self.state.withLock({ $0.mustLookAhead }) {
+                    try await self.lookAhead()
+                }
             } catch {
-                self.logger.debug("the queue can't be read", metadata: [LogKeys.error: "\(error)"])
+                self.logger.warning("the queue can't be read", metadata: [LogKeys.error: "\(error)"])
                 self.wakeLater()
             }
         }
+    }
+
+    /// Finds out when what waits is due, when all that is due was claimed.
+    private func lookAhead() async throws(PipelineError) {
+        self.state.withLock { $0.mustLookAhead = false }
+        let now = self.clock.now()
+        guard let due = try await self.store.survey(everyOwner: false, at: now).nextDue, due > now else { return }
+        self.wake(at: due)
     }
 
     /// Looks at the queue again in a while, when it could not be read.
@@ -116,6 +147,8 @@ extension DefaultRunner {
     }
 
     private func claim(_ limit: Int) async throws(PipelineError) -> Int {
+        self.beginning.begin()
+        defer { self.beginning.end() }
         let known = self.state.withLock { $0.workflows }
         let claim = QueueClaim(
             runner: self.id, workflows: known.mapValues(\.version), limit: limit, at: self.clock.now())
@@ -138,12 +171,13 @@ extension DefaultRunner {
     /// After a claim whose answer was lost, finds what it took, and has it given back. Between two claims, so that everything
     /// that this runner has claimed from the queue and knows of is active. Once at first, and once more when a server that
     /// had lost sight of this process has had the time of a lease to commit.
-    private func findLostClaims() async throws(PipelineError) {
+    func findLostClaims(mustLook: Bool = false) async throws(PipelineError) {
         guard let lost = self.state.withLock({ $0.lostClaims }) else { return }
         let isLast = lost.since.duration(to: .now) >= self.configuration.leaseDuration
-        guard isLast || !lost.isLookedUp else { return }
-        for id in try await self.store.claims(of: self.id) where self.state.withLock({ $0.active[id] == nil }) {
-            self.setAdrift(id)
+        guard isLast || !lost.isLookedUp || mustLook else { return }
+        for (id, epoch) in try await self.store.claims(of: self.id)
+        where self.state.withLock({ $0.active[id].map(\.isOver) ?? true }) {
+            self.setAdrift(id, Adrift(epoch: epoch))
         }
         self.state.withLock { $0.lostClaims = isLast ? nil : (lost.since, true) }
     }

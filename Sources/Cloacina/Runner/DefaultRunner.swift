@@ -26,6 +26,16 @@ public final class DefaultRunner: PipelineExecutor {
     struct Active: Sendable {
         let mailbox: Mailbox
         let task: Task<RunEnd, Never>
+        /// Whether the runner's part in it is over, and only handlers still run.
+        var isOver = false
+    }
+
+    /// A pipeline that is this runner's as far as the database knows, and that it could not go on with.
+    struct Adrift: Sendable {
+        /// The claim that it was driven under. A later one of the same runner is another matter.
+        let epoch: Int
+        /// What was asked of it and is stored nowhere.
+        var request: PipelineRequest?
     }
 
     struct State {
@@ -33,20 +43,39 @@ public final class DefaultRunner: PipelineExecutor {
         var active: [UUID: Active] = [:]
         /// How many of the active ones came from the queue.
         var fromQueue = 0
+        /// How many of those wait for nothing but the time of a retry.
+        var retrying = 0
         var isShutDown = false
+        /// Whether what runs is no longer waited for.
+        var isInterrupted = false
         var isBeating = false
+        /// How often the runner has said that it lives.
+        var beats = 0
         /// Whether the runner has ended and must not be heard of again.
         var hasLeft = false
         var isPumping = false
         var mustPumpAgain = false
         /// Whether a group serves this runner's queue.
         var serves = false
-        /// Pipelines that are this runner's as far as the database knows, and that it could not go on with.
-        var adrift: Set<UUID> = []
+        var adrift: [UUID: Adrift] = [:]
+        var isGivingBack = false
         /// When a claim failed last of which nobody knows whether it was stored, and whether that was looked up since.
         var lostClaims: (since: ContinuousClock.Instant, isLookedUp: Bool)?
         var silent: [UUID: (beats: Int, since: ContinuousClock.Instant)] = [:]
         var sweeps = 0
+        /// When the queue is looked at next because something is due then, and what waits for that.
+        var alarm: (due: Date, task: Task<Void, Never>)?
+        /// Whether what is due next must be asked for once the queue is empty.
+        var mustLookAhead = false
+
+        /// When the first of the pipelines is due that were put back into the queue.
+        var released: Date?
+
+        /// How many pipelines this runner drives.
+        var driven: Int { self.active.values.count { !$0.isOver } }
+
+        /// Whether nothing is this runner's, as far as anybody knows.
+        var isIdle: Bool { self.adrift.isEmpty && self.active.values.allSatisfy(\.isOver) }
     }
 
     /// The runner's own id, which its pipelines carry while they are claimed and its history for ever.
@@ -63,6 +92,8 @@ public final class DefaultRunner: PipelineExecutor {
     let quarantine = TaskSlots(1, mail: .quarantine)
     /// Keeps a heartbeat and the leaving apart.
     let life = SerialGate()
+    /// Claims and creations whose pipelines are not active yet.
+    let beginning = PendingWork()
     let state = Mutex(State())
 
     /// Makes a runner of the tenant whose schema and role a label names.
@@ -132,7 +163,7 @@ public final class DefaultRunner: PipelineExecutor {
     public var writeStatistics: WriteStatistics { self.writer.statistics }
 
     /// How many pipelines this runner has claimed at the moment.
-    public var activePipelines: Int { self.state.withLock { $0.active.count } }
+    public var activePipelines: Int { self.state.withLock { $0.driven } }
 
     /// Runs a workflow to its end: independent tasks at the same time, each step recorded.
     ///
@@ -186,6 +217,8 @@ public final class DefaultRunner: PipelineExecutor {
             let id = try await self.enqueue(workflowName, context: context, options: options)
             return PipelineExecution(id: id, runner: self, isOwn: false)
         }
+        self.beginning.begin()
+        defer { self.beginning.end() }
         guard !self.state.withLock({ $0.isShutDown }) else {
             throw PipelineError(.released, "the runner was shut down")
         }
@@ -200,7 +233,7 @@ public final class DefaultRunner: PipelineExecutor {
             }
         } catch {
             // It may be stored all the same.
-            self.setAdrift(new.id)
+            self.setAdrift(new.id, Adrift(epoch: 1))
             throw error
         }
         // The id is new, so when it exists, an earlier try was stored although its answer was lost.
@@ -225,13 +258,15 @@ public final class DefaultRunner: PipelineExecutor {
 // MARK: Driving
 
 extension DefaultRunner {
-    var means: RunMeans {
+    var means: RunMeans { self.means(noteRetrying: { _ in }) }
+
+    private func means(noteRetrying: @escaping @Sendable (Bool) -> Void) -> RunMeans {
         RunMeans(
             writer: self.writer, store: self.store, slots: self.slots, quarantine: self.quarantine, clock: self.clock,
             configuration: self.configuration, logger: self.logger, metrics: self.metrics,
             makeResource: { place, slot in
                 TaskMeans(database: self.database, runner: self, place: place, slot: slot)
-            })
+            }, noteRetrying: noteRetrying)
     }
 
     /// Drives a pipeline that this runner has claimed, in a task that no caller's cancellation reaches: what its tasks came to
@@ -241,33 +276,61 @@ extension DefaultRunner {
         observe: (@Sendable (PipelineEvent) -> Void)? = nil
     ) {
         let mailbox = Mailbox()
+        let means = self.means { isRetrying in if fromQueue { self.noteRetrying(isRetrying) } }
         self.state.withLock { state in
+            let earlier = state.active[pipeline.id]
+            // A runner that claims what is active here had lost it.
+            earlier?.mailbox.post(.mayBeLost)
             let task = Task(executorPreference: self.clock.executor) {
                 var run = PipelineRun(
-                    pipeline, workflow: workflow, worker: self.id, means: self.means, mailbox: mailbox,
-                    observe: observe)
+                    pipeline, workflow: workflow, worker: self.id, means: means, mailbox: mailbox, observe: observe)
                 let end = await run.run()
-                if case .broken = end { self.setAdrift(pipeline.id) }
-                self.didEnd(pipeline.id, fromQueue: fromQueue)
+                if case .broken = end {
+                    self.setAdrift(pipeline.id, Adrift(epoch: pipeline.epoch, request: run.unheard))
+                }
+                if let due = run.releasedUntil {
+                    self.state.withLock { $0.released = min($0.released ?? due, due) }
+                }
+                self.isOver(pipeline.id, mailbox, fromQueue: fromQueue)
+                if case .left = end, let request = run.unheard { await self.passOn(request, pipeline.id) }
+                await run.finishCallbacks()
+                _ = await earlier?.task.value
+                self.state.withLock { state in
+                    if state.active[pipeline.id]?.mailbox === mailbox { state.active[pipeline.id] = nil }
+                }
                 return end
             }
             state.active[pipeline.id] = Active(mailbox: mailbox, task: task)
             if fromQueue { state.fromQueue += 1 }
-            if state.isShutDown { mailbox.post(.release) }
+            if state.isShutDown { mailbox.post(state.isInterrupted ? .interrupt : .release) }
         }
         self.beginBeating()
     }
 
-    private func didEnd(_ id: UUID, fromQueue: Bool) {
+    private func isOver(_ id: UUID, _ mailbox: Mailbox, fromQueue: Bool) {
         let mustPump = self.state.withLock { state in
-            state.active[id] = nil
+            if state.active[id]?.mailbox === mailbox { state.active[id]?.isOver = true }
             guard fromQueue else { return false }
             state.fromQueue -= 1
             // Half a load at a time: fewer and fuller claims.
-            return state.serves && (state.fromQueue - self.slots.lent) * 2 <= self.configuration.maximumQueuedPipelines
-                && state.mustPumpAgain
+            return self.load(state) * 2 <= self.configuration.maximumQueuedPipelines && state.mustPumpAgain
         }
         if mustPump { self.wake() }
+    }
+
+    private func noteRetrying(_ isRetrying: Bool) {
+        let mustPump = self.state.withLock { state in
+            state.retrying += isRetrying ? 1 : -1
+            return isRetrying && state.mustPumpAgain
+        }
+        if mustPump { self.wake() }
+    }
+
+    /// How many pipelines from the queue take up a place. Those that only wait for others, or for the time of a retry, don't,
+    /// as far as the memory for them is bounded.
+    func load(_ state: borrowing State) -> Int {
+        let patient = min(state.retrying, 15 * self.configuration.maximumQueuedPipelines)
+        return state.fromQueue - self.slots.lent - patient
     }
 
     /// Runs a closure without the slot of the task that calls it, if one of this runner's tasks does: a task that waits for

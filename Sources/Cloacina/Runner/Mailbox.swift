@@ -15,6 +15,10 @@ final class Mailbox: Sendable {
         case cancel
         /// It is to stand still.
         case pause
+        /// It is not to stand still after all.
+        case resume
+        /// Somebody else may have claimed the pipeline: what is stored must be looked at.
+        case mayBeLost
         /// The runner shuts down: nothing new begins.
         case release
         /// The runner waits no longer for what runs.
@@ -32,16 +36,17 @@ final class Mailbox: Sendable {
     private struct State {
         var mail: [Mail] = []
         var reader: CheckedContinuation<[Mail], Never>?
+        var isClosed = false
     }
     private let state = Mutex(State())
 
-    func post(_ mail: Mail) {
+    /// Leaves mail; false when nobody will read it any more.
+    @discardableResult
+    func post(_ mail: Mail) -> Bool {
         self.state.withLock { state in
-            guard let reader = state.reader.take() else {
-                state.mail.append(mail)
-                return
-            }
-            reader.resume(returning: [mail])
+            guard !state.isClosed else { return false }
+            if let reader = state.reader.take() { reader.resume(returning: [mail]) } else { state.mail.append(mail) }
+            return true
         }
     }
 
@@ -63,6 +68,15 @@ final class Mailbox: Sendable {
     func takeNow() -> [Mail] {
         self.state.withLock { state in
             defer { state.mail = [] }
+            return state.mail
+        }
+    }
+
+    /// Takes what there is for the last time.
+    func close() -> [Mail] {
+        self.state.withLock { state in
+            defer { state.mail = [] }
+            state.isClosed = true
             return state.mail
         }
     }

@@ -4,6 +4,9 @@ import FoundationEssentials
 /// What is stored, and who is told.
 extension PipelineRun {
     mutating func write(_ transition: PipelineTransition, at now: Date) async throws(PipelineError) {
+        var transition = transition
+        // One that goes back and could go on at once waits where it would have, had it never been claimed.
+        if transition.status == .queued, transition.dueAt == now { transition.dueAt = self.pipeline.place(at: now) }
         let change = PipelineChange(
             id: self.pipeline.id, epoch: self.pipeline.epoch, at: now, transition: transition)
         let outcome = try await self.means.patiently { () throws(PipelineError) in
@@ -14,25 +17,38 @@ extension PipelineRun {
         case .applied(let asked): request = asked
         case .stale: try await self.checkWritten(transition)
         }
+        if transition.status == .queued { self.releasedUntil = transition.dueAt }
         self.note(transition.events)
-        if request == .cancel { self.mailbox.post(.cancel) }
-        if request == .pause { self.mailbox.post(.pause) }
+        if let request { self.mailbox.post(request.mail) }
     }
 
     /// A transition that comes too late was written before, when only the answer was lost, or the claim is lost. Nobody else
-    /// changes a pipeline under our epoch.
+    /// changes a pipeline under our epoch: who takes it over ends that first.
     private func checkWritten(_ transition: PipelineTransition) async throws(PipelineError) {
+        let stored = try await self.stored()
+        guard stored.epoch == self.pipeline.epoch, stored.revision == transition.expectedRevision + 1,
+            stored.status == transition.status
+        else { throw Self.takenOver }
+    }
+
+    /// Makes sure that the pipeline is still this run's.
+    func checkClaim() async throws(PipelineError) {
+        let stored = try await self.stored()
+        guard stored.epoch == self.pipeline.epoch, stored.status == .running else { throw Self.takenOver }
+    }
+
+    private static var takenOver: PipelineError {
+        PipelineError(.takenOver, "another runner has claimed the pipeline")
+    }
+
+    private func stored() async throws(PipelineError) -> StoredPipeline {
         let stored = try await self.means.patiently { () throws(PipelineError) in
             try await self.means.store.load(self.pipeline.id)
         }
         guard let stored else {
             throw PipelineError(.pipelineVanished, "the pipeline's rows were deleted while it ran")
         }
-        guard stored.epoch == self.pipeline.epoch, stored.revision == transition.expectedRevision + 1,
-            stored.status == transition.status
-        else {
-            throw PipelineError(.takenOver, "another runner has claimed the pipeline")
-        }
+        return stored
     }
 
     /// Tells whoever wants to know what is written.

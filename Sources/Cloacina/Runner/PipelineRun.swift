@@ -37,11 +37,19 @@ struct PipelineRun {
     private var deferred: [Mailbox.Mail] = []
     /// Why the run can't go on: only what is stored knows what became of a task.
     private var lost: PipelineError?
+    /// Whether somebody else may have claimed the pipeline.
+    private var mayBeLost = false
     private var isWaitingForQuarantine = false
     private var isInQuarantine = false
     private var isWaitingForSlot = false
+    private var isShuttingDown = false
     private var isInterrupting = false
+    private var isOnlyRetrying = false
     private var heldSlots = 0
+    /// What was asked of the run and came too late for it.
+    private(set) var unheard: PipelineRequest?
+    /// When the pipeline is due again, after it was put back into the queue.
+    var releasedUntil: Date?
 
     init(
         _ pipeline: StoredPipeline, workflow: Workflow, worker: UUID, means: RunMeans, mailbox: Mailbox,
@@ -60,22 +68,27 @@ struct PipelineRun {
 
     /// Runs the pipeline. Its task must not be cancelled; ``Mailbox/Mail/cancel`` is the way to stop it.
     mutating func run() async -> RunEnd {
-        if let request = self.pipeline.request { self.mailbox.post(request == .cancel ? .cancel : .pause) }
+        if let request = self.pipeline.request { self.receive(request.mail) }
+        // What was said before it began must not find tasks running.
+        for mail in self.mailbox.takeNow() { self.receive(mail) }
         self.armTimers()
         let end: RunEnd
         do throws(PipelineError) {
             while self.machine.status == .running {
+                if let lost = self.lost { throw lost }
+                if self.mayBeLost { try await self.checkClaim() }
+                self.mayBeLost = false
                 try await self.advance()
                 if self.machine.status == .running { await self.read() }
-                if let lost = self.lost { throw lost }
             }
+            if let lost = self.lost { throw lost }
             end = self.machine.status.isTerminal ? .ended(try self.result()) : .left(self.machine.status)
         } catch {
             self.means.logger.debug(
                 "pipeline given up", metadata: [LogKeys.pipeline: "\(self.pipeline.id)", LogKeys.error: "\(error)"])
             end = .broken(error)
         }
-        await self.leave()
+        self.leave(end)
         return end
     }
 
@@ -98,6 +111,14 @@ struct PipelineRun {
         for start in starts { self.start(start) }
         // Others' turn, while nothing of this one runs.
         if self.running.isEmpty { self.leaveQuarantine() }
+        self.noteRetrying(self.machine.isOnlyRetrying)
+    }
+
+    /// Says when the pipeline begins, or ends, to wait for nothing but the time of a retry.
+    private mutating func noteRetrying(_ isOnlyRetrying: Bool) {
+        guard isOnlyRetrying != self.isOnlyRetrying else { return }
+        self.isOnlyRetrying = isOnlyRetrying
+        self.means.noteRetrying(isOnlyRetrying)
     }
 
     /// Whether the tasks that could begin may: those that processes have died of before, one pipeline's at a time.
@@ -140,8 +161,13 @@ struct PipelineRun {
             self.machine.receive(.cancel(at: now))
             self.stopRunning()
         case .pause: self.machine.receive(.pause)
-        case .release: self.machine.receive(.release)
+        case .resume: self.machine.receive(.resume)
+        case .mayBeLost: self.mayBeLost = true
+        case .release:
+            self.isShuttingDown = true
+            self.machine.receive(.release)
         case .interrupt:
+            self.isShuttingDown = true
             self.machine.receive(.release)
             self.isInterrupting = true
             self.stopRunning()
@@ -166,7 +192,7 @@ extension PipelineRun {
     private mutating func start(_ start: TaskStart) {
         let task = self.machine.workflow.tasks[start.position]
         let given = Result { () throws(WorkflowError) in try self.machine.given(to: start.position) }
-        let slot = HeldSlot(self.means.slots)
+        let slot = HeldSlot(self.means.slots, quarantine: self.isInQuarantine ? self.means.quarantine : nil)
         self.heldSlots -= 1
         let place = TaskPlace(pipeline: self.pipeline.id, epoch: self.pipeline.epoch, position: start.position)
         let resource = self.means.makeResource(place, slot)
@@ -200,7 +226,7 @@ extension PipelineRun {
         self.running[attempt.position] = nil
         var outcome = attempt.outcome
         if case .failed(let failure) = outcome { self.failures[attempt.position] = failure }
-        let isInterrupted = self.isInterrupting || attempt.wasReleased && self.machine.isReleasing
+        let isInterrupted = self.isInterrupting || attempt.waitedInVain && self.isShuttingDown || attempt.wasCutOff
         if isInterrupted, case .failed = outcome { outcome = .interrupted }
         let isAccepted = self.machine.receive(
             .ended(
@@ -268,16 +294,61 @@ extension PipelineRun {
         }
     }
 
-    /// Gives back whatever the run holds; nothing of it goes on but code that ignores its cancellation.
-    private mutating func leave() async {
+    /// Gives back whatever the run holds; nothing of it goes on but handlers, and code that ignores its cancellation.
+    private mutating func leave(_ end: RunEnd) {
         for timer in self.timers { timer.cancel() }
         self.abandonRunning()
         self.means.slots.withdraw(self.mailbox)
         self.means.quarantine.withdraw(self.mailbox)
-        let mail = self.mailbox.takeNow()
+        let mail = self.mailbox.close()
         self.means.slots.give(self.heldSlots + mail.count { if case .slot = $0 { true } else { false } })
         self.means.quarantine.give(mail.count { if case .quarantine = $0 { true } else { false } })
         self.leaveQuarantine()
-        for callback in self.callbacks { await callback.value }
+        self.noteRetrying(false)
+        switch end {
+        case .ended: return
+        case .left: break
+        // What was asked before is not stored.
+        case .broken: self.unheard = self.machine.unheard
+        }
+        for mail in mail {
+            switch mail {
+            case .cancel: self.unheard = .cancel
+            case .pause where self.unheard != .cancel: self.unheard = .pause
+            case .resume where self.unheard != .cancel: self.unheard = nil
+            default: break
+            }
+        }
+    }
+
+    /// Waits for the handlers that still run: for the time of grace, and after that no longer. They are cancelled then.
+    func finishCallbacks() async {
+        guard !self.callbacks.isEmpty else { return }
+        let (end, sink) = AsyncStream.makeStream(of: Void.self)
+        // Neither is a child: a handler that ignores its cancellation must not hold up whoever waits for the pipeline.
+        let waiting = Task(executorPreference: self.means.clock.executor) { [callbacks = self.callbacks] in
+            for callback in callbacks { await callback.value }
+            sink.finish()
+        }
+        let timer = Task(executorPreference: self.means.clock.executor) {
+            [callbacks = self.callbacks, means = self.means] in
+            do { try await means.clock.sleep(for: means.configuration.cancellationGrace) } catch { return }
+            for callback in callbacks { callback.cancel() }
+            sink.finish()
+        }
+        for await _ in end {}
+        timer.cancel()
+        waiting.cancel()
+    }
+}
+
+extension PipelineRequest {
+    /// What tells the pipeline's run.
+    var mail: Mailbox.Mail {
+        switch self {
+        case .cancel: .cancel
+        case .pause: .pause
+        case .resume: .resume
+        }
     }
 }

@@ -15,6 +15,8 @@ struct RunMeans: Sendable {
     let logger: Logger
     let metrics: EngineMetrics
     let makeResource: @Sendable (TaskPlace, HeldSlot) -> TaskMeans
+    /// Told when a pipeline begins, or ends, to wait for nothing but the time of a retry.
+    var noteRetrying: @Sendable (Bool) -> Void = { _ in }
 }
 
 extension RunMeans {

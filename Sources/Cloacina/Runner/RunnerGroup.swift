@@ -15,9 +15,6 @@ import Synchronization
 /// A call that is lost costs time, never a pipeline: every tenant is looked at once in each
 /// ``RunnerConfiguration/sweepInterval``.
 public final class RunnerGroup: Service {
-    /// The channel on which runners call each other; the payload is the tenant's schema.
-    static let channel = "cloacina_queue"
-
     private let runners: [DefaultRunner]
     private let bySchema: [String: [DefaultRunner]]
     private let listener: PostgresConfiguration?
@@ -57,26 +54,22 @@ public final class RunnerGroup: Service {
         for end in ends { await end.value }
     }
 
-    /// The statement that calls the runners of a tenant.
-    static func call(schema: String) -> PostgresStatement {
-        PostgresStatement(trusted: "SELECT pg_catalog.pg_notify($1, $2)", [.text(self.channel), .text(schema)])
-    }
-
     private func listen(_ configuration: PostgresConfiguration) async {
         var pause = Duration.milliseconds(100)
         while !Task.isCancelled {
             do {
                 try await PostgresConnection.withConnection(configuration) { connection in
-                    try await connection.listen(on: Self.channel)
+                    try await connection.listen(on: QueueCall.channel)
                     pause = .milliseconds(100)
                     // What was called while nobody listened.
                     for runner in self.runners { runner.wake() }
                     for try await call in connection.notifications {
-                        for runner in self.bySchema[call.payload] ?? [] { runner.wake() }
+                        guard let call = QueueCall(call.payload) else { continue }
+                        for runner in self.bySchema[call.schema] ?? [] { runner.hear(call) }
                     }
                 }
             } catch {
-                self.logger.debug("not listening", metadata: [LogKeys.error: "\(error)"])
+                self.logger.warning("not listening", metadata: [LogKeys.error: "\(error)"])
             }
             try? await Task.sleep(for: pause)
             pause = min(pause * 2, .seconds(5))

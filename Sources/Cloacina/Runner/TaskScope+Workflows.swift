@@ -33,8 +33,7 @@ extension TaskScope {
         let known = means.children.withLock { $0[name] }
         var number = known ?? 1
         while true {
-            // The lengths keep apart what names with a slash in them would mix up.
-            let key = "\(self.executionID)/\(number)/\(self.task.utf8.count)/\(self.task)/\(name)"
+            let key = ChildKey.make(parent: self.executionID, number: number, task: self.task, name: name)
             let options = ExecutionOptions(idempotencyKey: key, timeout: timeout)
             let (result, isNew) = try await means.runner.executeChild(workflowName, context: context, options: options)
             // One that did not complete in an earlier attempt at this task is followed by another.
@@ -117,6 +116,9 @@ extension DefaultRunner {
                 }
                 _ = await cancelling.result
             }
+            var error = error
+            // The child goes on, and so must the task, when the database is back.
+            error.isCutOff = error.isTransient
             throw error
         }
     }

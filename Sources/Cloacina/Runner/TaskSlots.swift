@@ -86,18 +86,30 @@ final class HeldSlot: Sendable {
         /// How many calls wait for another pipeline at the moment.
         var waiting = 0
         var isLent = false
+        var isQuarantineLent = false
     }
 
     private let slots: TaskSlots
+    /// The one place among pipelines that processes died of, when the task's pipeline has it: what the task waits for may need
+    /// it.
+    private let quarantine: TaskSlots?
     private let state = Mutex(State())
 
-    init(_ slots: TaskSlots) { self.slots = slots }
+    init(_ slots: TaskSlots, quarantine: TaskSlots? = nil) {
+        self.slots = slots
+        self.quarantine = quarantine
+    }
 
     func release() {
-        let wasHeld = self.state.withLock { state in
-            defer { state.isReleased = true }
-            return !state.isReleased && state.waiting == 0
+        let (wasHeld, mustTakeBack) = self.state.withLock { state in
+            defer {
+                state.isReleased = true
+                state.isQuarantineLent = false
+            }
+            return (!state.isReleased && state.waiting == 0, state.isQuarantineLent)
         }
+        // The pipeline gives it up itself.
+        if mustTakeBack { self.quarantine?.takeBack(slot: true) }
         if wasHeld { self.slots.give(1) }
     }
 
@@ -107,17 +119,23 @@ final class HeldSlot: Sendable {
             state.waiting += 1
             guard state.waiting == 1, !state.isReleased else { return false }
             state.isLent = true
+            state.isQuarantineLent = self.quarantine != nil
             return true
         }
-        if isFirst { self.slots.lend() }
+        if isFirst {
+            self.slots.lend()
+            self.quarantine?.lend()
+        }
         defer {
-            let (isLast, isReleased) = self.state.withLock { state in
+            let (isLast, isReleased, mustTakeBack) = self.state.withLock { state in
                 state.waiting -= 1
-                guard state.waiting == 0, state.isLent else { return (false, false) }
+                guard state.waiting == 0, state.isLent else { return (false, false, false) }
+                defer { state.isQuarantineLent = false }
                 state.isLent = false
-                return (true, state.isReleased)
+                return (true, state.isReleased, state.isQuarantineLent)
             }
             if isLast { self.slots.takeBack(slot: !isReleased) }
+            if mustTakeBack { self.quarantine?.takeBack(slot: true) }
         }
         return await body()
     }

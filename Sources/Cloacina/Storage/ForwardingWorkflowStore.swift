@@ -28,9 +28,9 @@ extension ForwardingWorkflowStore {
     }
 
     package func beat(
-        _ runner: UUID, pipelines: [UUID], at: Date
-    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
-        try await self.underlying.beat(runner, pipelines: pipelines, at: at)
+        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+    ) async throws(PipelineError) -> BeatAnswer {
+        try await self.underlying.beat(runner, number: number, pipelines: pipelines, at: at)
     }
 
     package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
@@ -41,7 +41,7 @@ extension ForwardingWorkflowStore {
         try await self.underlying.recover(runner, beats: beats, at: at)
     }
 
-    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID] {
+    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
         try await self.underlying.claims(of: runner)
     }
 
@@ -51,7 +51,7 @@ extension ForwardingWorkflowStore {
         try await self.underlying.list(query)
     }
 
-    package func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int {
-        try await self.underlying.prune(endedBefore: endedBefore, limit: limit)
+    package func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
+        try await self.underlying.prune(endedBefore: endedBefore, below: bound, limit: limit)
     }
 }

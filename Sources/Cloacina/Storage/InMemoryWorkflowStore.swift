@@ -39,29 +39,32 @@ package final class InMemoryWorkflowStore: WorkflowStore {
 
     package func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
         self.state.withLock { state in
-            if state.pipelines[id]?.status == .running { state.pipelines[id]?.request = request }
+            guard let pipeline = state.pipelines[id], pipeline.status == .running else { return }
+            if pipeline.request != .cancel { state.pipelines[id]?.request = request }
         }
     }
 
     package func beat(
-        _ runner: UUID, pipelines: [UUID], at: Date
-    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
+        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+    ) async throws(PipelineError) -> BeatAnswer {
         self.state.withLock { state in
-            state.beats[runner, default: 0] += 1
-            let mine = pipelines.compactMap { state.pipelines[$0] }.filter { $0.owner == runner }
-            return Dictionary(
-                uniqueKeysWithValues: mine.compactMap { pipeline in
-                    pipeline.request.map { (pipeline.id, $0) }
-                })
+            state.beats[runner] = number
+            var answer = BeatAnswer()
+            for pipeline in pipelines.compactMap({ state.pipelines[$0] }) where pipeline.owner == runner {
+                answer.held.insert(pipeline.id)
+                answer.requests[pipeline.id] = pipeline.request
+            }
+            return answer
         }
     }
 
     package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
         self.state.withLock { state in
-            let isDue = state.pipelines.values.contains { $0.dueAt.map { $0 <= at } ?? false }
-            guard everyOwner else { return QueueSurvey(beats: state.beats, isDue: isDue) }
+            let nextDue = state.pipelines.values.compactMap(\.dueAt).min().map { max($0, at) }
+            guard everyOwner else { return QueueSurvey(beats: state.beats, nextDue: nextDue) }
             let owners = state.pipelines.values.filter { $0.status == .running }.compactMap(\.owner)
-            return QueueSurvey(beats: state.beats.merging(owners.map { ($0, 0) }) { beats, _ in beats }, isDue: isDue)
+            return QueueSurvey(
+                beats: state.beats.merging(owners.map { ($0, 0) }) { beats, _ in beats }, nextDue: nextDue)
         }
     }
 
@@ -75,9 +78,10 @@ package final class InMemoryWorkflowStore: WorkflowStore {
         }
     }
 
-    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID] {
+    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
         self.state.withLock { state in
-            state.pipelines.values.filter { $0.owner == runner && $0.status == .running && $0.revision > 1 }.map(\.id)
+            state.pipelines.filter { $0.value.owner == runner && $0.value.status == .running && $0.value.revision > 1 }
+                .mapValues(\.epoch)
         }
     }
 
@@ -96,10 +100,11 @@ package final class InMemoryWorkflowStore: WorkflowStore {
         }
     }
 
-    package func prune(endedBefore limit: Date, limit count: Int) async throws(PipelineError) -> Int {
+    package func prune(endedBefore limit: Date, below bound: UUID, limit count: Int) async throws(PipelineError) -> Int
+    {
         self.state.withLock { state in
-            let old = state.pipelines.values.filter { $0.endedAt.map { $0 < limit } ?? false }
-                .sorted { $0.id < $1.id }.prefix(max(0, count))
+            let old = state.pipelines.values.filter { $0.id < bound && $0.endedAt.map { $0 < limit } ?? false }
+                .filter { !state.isNeeded($0) }.sorted { $0.id < $1.id }.prefix(max(0, count))
             for pipeline in old { state.delete(pipeline.id) }
             return old.count
         }
@@ -131,6 +136,12 @@ extension InMemoryWorkflowStore.State {
         return .applied(changed.request)
     }
 
+    /// Whether a pipeline is the child of one that has not ended, and would be run once more if it were gone.
+    fileprivate func isNeeded(_ pipeline: StoredPipeline) -> Bool {
+        let parent = pipeline.idempotencyKey.flatMap { ChildKey.parent(of: $0) }
+        return parent.flatMap { self.pipelines[$0] }.map { $0.endedAt == nil } ?? false
+    }
+
     fileprivate mutating func delete(_ id: UUID) {
         if let key = self.pipelines.removeValue(forKey: id)?.idempotencyKey { self.keys[key] = nil }
     }
@@ -148,8 +159,9 @@ extension StoredPipeline {
         var recovered = self
         recovered.status = .queued
         recovered.revision += 1
+        recovered.epoch += 1
         recovered.owner = nil
-        recovered.dueAt = at
+        recovered.dueAt = self.place(at: at)
         recovered.recoveries += 1
         recovered.events.append(PipelineEvent(.pipelineRecovered, worker: self.owner, at: at))
         return recovered

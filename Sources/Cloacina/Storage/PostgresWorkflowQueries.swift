@@ -48,6 +48,15 @@ enum PostgresWorkflowQueries {
         PostgresStatement(trusted: "SELECT id FROM cloacina_pipelines WHERE idempotency_key = $1", [.text(key)])
     }
 
+    /// Which pipeline has an idempotency key, or else an id.
+    static func find(key: String, orID id: UUID) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                SELECT id FROM cloacina_pipelines WHERE idempotency_key = $1
+                UNION ALL SELECT id FROM cloacina_pipelines WHERE id = $2
+                """, [.text(key), .uuid(id)])
+    }
+
     // MARK: Transitions
 
     private static let eventColumns = """
@@ -216,6 +225,10 @@ enum PostgresWorkflowQueries {
 
     // MARK: The queue
 
+    /// Makes a creation give up, for this transaction, when somebody else's holds its idempotency key and doesn't end.
+    static let impatiently = PostgresStatement(
+        trusted: "SELECT pg_catalog.set_config('lock_timeout', '100ms', true)")
+
     /// Keeps the server from reading every pipeline to find those that wait, for this transaction. What it knows of the table
     /// is old as long as a backlog grows or drains, and the index is in the right order.
     static let inQueueOrder = PostgresStatement(
@@ -264,43 +277,48 @@ enum PostgresWorkflowQueries {
 
     static func ask(_ request: PipelineRequest, of id: UUID) -> PostgresStatement {
         PostgresStatement(
-            trusted: "UPDATE cloacina_pipelines SET request = $2 WHERE id = $1 AND state = 'running'",
+            trusted: """
+                UPDATE cloacina_pipelines SET request = $2
+                WHERE id = $1 AND state = 'running' AND request IS DISTINCT FROM 'cancel'
+                """,
             [.uuid(id), .text(request.rawValue)])
     }
 
-    static func beat(_ runner: UUID, at: Date) -> PostgresStatement {
+    static func beat(_ runner: UUID, number: Int, at: Date) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                INSERT INTO cloacina_runners AS r (id, beats, seen_at) VALUES ($1, 1, $2)
-                ON CONFLICT (id) DO UPDATE SET beats = r.beats % 2000000000 + 1, seen_at = $2
-                """, [.uuid(runner), .timestamp(at)])
+                INSERT INTO cloacina_runners (id, beats, seen_at) VALUES ($1, $2, $3)
+                ON CONFLICT (id) DO UPDATE SET beats = $2, seen_at = $3
+                """, [.uuid(runner), .int32(Int32(truncatingIfNeeded: number)), .timestamp(at)])
     }
 
     static func requests(of runner: UUID, _ pipelines: [UUID]) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                SELECT id, request FROM cloacina_pipelines WHERE id = ANY ($2) AND owner = $1 AND request IS NOT NULL
+                SELECT id, request FROM cloacina_pipelines WHERE id = ANY ($2) AND owner = $1
                 """, [.uuid(runner), .uuidArray(pipelines)], prepared: false)
     }
 
-    /// The runners with their beats, and a row without an id when a pipeline is due. With `everyOwner`, also the owners of
-    /// running pipelines that never said anything; that reads all pipelines.
+    /// The runners with their beats, and a row without an id that says when the next pipeline is due. With `everyOwner`, also
+    /// the owners of running pipelines that never said anything; that reads all pipelines.
     static func survey(everyOwner: Bool, at: Date) -> PostgresStatement {
         let known = """
-            SELECT id, beats FROM cloacina_runners
+            SELECT id, beats, NULL::timestamptz AS due_at FROM cloacina_runners
             UNION ALL
-            SELECT NULL, 0 WHERE EXISTS (SELECT FROM cloacina_pipelines WHERE due_at <= $1)
+            SELECT NULL, 0, CASE WHEN EXISTS (SELECT FROM cloacina_pipelines WHERE due_at <= $1) THEN $1
+                ELSE (SELECT min(due_at) FROM cloacina_pipelines WHERE due_at IS NOT NULL) END
             """
         guard everyOwner else { return PostgresStatement(trusted: known, [.timestamp(at)], prepared: false) }
         return PostgresStatement(
             trusted: """
                 \(known)
                 UNION ALL
-                SELECT DISTINCT owner, 0 FROM cloacina_pipelines AS p
+                SELECT DISTINCT owner, 0, NULL::timestamptz FROM cloacina_pipelines AS p
                 WHERE state = 'running' AND NOT EXISTS (SELECT FROM cloacina_runners AS r WHERE r.id = p.owner)
                 """, [.timestamp(at)], prepared: false)
     }
 
+    /// What somebody is storing something in at the moment is left to a later look: its owner is unknown from now on.
     static func recover(_ runner: UUID, beats: Int, at: Date) -> PostgresStatement {
         PostgresStatement(
             trusted: """
@@ -310,10 +328,14 @@ enum PostgresWorkflowQueries {
                     SELECT id FROM dead
                     UNION ALL
                     SELECT $1::uuid WHERE $2 = 0 AND NOT EXISTS (SELECT FROM cloacina_runners WHERE id = $1)
+                ), lost AS (
+                    SELECT p.id FROM silent JOIN cloacina_pipelines AS p ON p.owner = silent.id
+                    WHERE p.state = 'running' FOR UPDATE OF p SKIP LOCKED
                 ), recovered AS (
-                    UPDATE cloacina_pipelines AS p SET state = 'queued', revision = p.revision + 1, owner = NULL, due_at = $3,
+                    UPDATE cloacina_pipelines AS p SET state = 'queued', revision = p.revision + 1, epoch = p.epoch + 1,
+                        owner = NULL, due_at = least($3, coalesce(p.started_at, p.created_at)),
                         recoveries = p.recoveries + 1
-                    FROM silent WHERE p.owner = silent.id AND p.state = 'running'
+                    FROM lost WHERE p.id = lost.id
                     RETURNING p.id, p.revision
                 ), happened AS (
                     INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at)
@@ -326,7 +348,7 @@ enum PostgresWorkflowQueries {
     /// Reads all pipelines; asked only after a claim whose answer was lost.
     static func claims(of runner: UUID) -> PostgresStatement {
         PostgresStatement(
-            trusted: "SELECT id FROM cloacina_pipelines WHERE owner = $1 AND state = 'running' AND revision > 1",
+            trusted: "SELECT id, epoch FROM cloacina_pipelines WHERE owner = $1 AND state = 'running' AND revision > 1",
             [.uuid(runner)], prepared: false)
     }
 
@@ -334,18 +356,27 @@ enum PostgresWorkflowQueries {
         PostgresStatement(trusted: "DELETE FROM cloacina_runners WHERE id = $1", [.uuid(runner)])
     }
 
-    static func prune(endedBefore: Date, limit: Int) -> PostgresStatement {
+    /// The oldest first. Ids begin with the time of creation, so what is younger than the bound is not read.
+    static func prune(endedBefore: Date, below bound: UUID, limit: Int) -> PostgresStatement {
         PostgresStatement(
             trusted: """
                 WITH old AS (
-                    SELECT id FROM cloacina_pipelines WHERE ended_at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+                    SELECT id FROM cloacina_pipelines AS p
+                    WHERE id < $3 AND ended_at < $1 AND NOT EXISTS (
+                        SELECT FROM cloacina_pipelines AS parent
+                        WHERE parent.id = CASE WHEN p.idempotency_key ~ $4 THEN left(p.idempotency_key, 36)::uuid END
+                            AND parent.ended_at IS NULL)
+                    ORDER BY id LIMIT $2 FOR UPDATE OF p SKIP LOCKED
                 ), events AS (
                     DELETE FROM cloacina_events USING old WHERE pipeline_id = old.id
                 ), gone AS (
                     DELETE FROM cloacina_pipelines AS p USING old WHERE p.id = old.id RETURNING p.id
                 )
                 SELECT count(*)::int4 AS pruned FROM gone
-                """, [.timestamp(endedBefore), .int64(Int64(max(0, limit)))], prepared: false)
+                """,
+            [
+                .timestamp(endedBefore), .int64(Int64(max(0, limit))), .uuid(bound), .text(ChildKey.pattern),
+            ], prepared: false)
     }
 }
 
@@ -354,6 +385,7 @@ extension Duration {
     var wholeMilliseconds: Int64 {
         let (seconds, attoseconds) = self.components
         guard seconds < Int64.max / 1_000 - 1 else { return .max }
+        guard seconds >= 0 else { return 0 }
         return max(0, seconds * 1_000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
     }
 }

@@ -20,22 +20,29 @@ package struct PostgresWorkflowStore: WorkflowStore {
     }
 
     package func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
-        let created = try await self.run([PostgresWorkflowQueries.create(pipelines)]) { results in
-            Set(try results[0].column("id", as: UUID.self))
+        var queries = [PostgresWorkflowQueries.create(pipelines)]
+        if pipelines.contains(where: { $0.options.idempotencyKey != nil }) {
+            queries.insert(PostgresWorkflowQueries.impatiently, at: 0)
+        }
+        let created = try await self.run(queries) { results in
+            Set(try results[results.count - 1].column("id", as: UUID.self))
         }
         var creations: [Creation] = []
         for pipeline in pipelines {
-            creations.append(created.contains(pipeline.id) ? .created : .exists(try await self.existing(pipeline)))
+            creations.append(created.contains(pipeline.id) ? .created : try await self.existing(pipeline))
         }
         return creations
     }
 
     /// What stood in the way of a new pipeline.
-    private func existing(_ pipeline: NewPipeline) async throws(PipelineError) -> UUID {
-        guard let key = pipeline.options.idempotencyKey else { return pipeline.id }
-        return try await self.run([PostgresWorkflowQueries.find(key: key)]) { results in
-            try results[0].first?.value("id", as: UUID.self) ?? pipeline.id
+    private func existing(_ pipeline: NewPipeline) async throws(PipelineError) -> Creation {
+        guard let key = pipeline.options.idempotencyKey else { return .exists(pipeline.id) }
+        let found = try await self.run([PostgresWorkflowQueries.find(key: key, orID: pipeline.id)]) { results in
+            try results[0].first?.value("id", as: UUID.self)
         }
+        if let found { return .exists(found) }
+        // It was there, and has been deleted since.
+        return try await self.create([pipeline])[0]
     }
 
     package func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
@@ -165,25 +172,30 @@ package struct PostgresWorkflowStore: WorkflowStore {
     }
 
     package func beat(
-        _ runner: UUID, pipelines: [UUID], at: Date
-    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
-        var queries = [PostgresWorkflowQueries.beat(runner, at: at)]
+        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+    ) async throws(PipelineError) -> BeatAnswer {
+        var queries = [PostgresWorkflowQueries.beat(runner, number: number, at: at)]
         if !pipelines.isEmpty { queries.append(PostgresWorkflowQueries.requests(of: runner, pipelines)) }
         return try await self.run(queries, isBeat: true) { results in
-            var requests: [UUID: PipelineRequest] = [:]
-            for row in results.dropFirst().joined() { requests[try row.value("id")] = try Self.request(of: row) }
-            return requests
+            var answer = BeatAnswer()
+            for row in results.dropFirst().joined() {
+                let id: UUID = try row.value("id")
+                answer.held.insert(id)
+                answer.requests[id] = try Self.request(of: row)
+            }
+            return answer
         }
     }
 
     package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
-        try await self.run([PostgresWorkflowQueries.survey(everyOwner: everyOwner, at: at)]) { results in
-            var survey = QueueSurvey(beats: [:], isDue: false)
+        let queries = [PostgresWorkflowQueries.survey(everyOwner: everyOwner, at: at)]
+        return try await self.run(queries, within: Self.patience) { results in
+            var survey = QueueSurvey(beats: [:], nextDue: nil)
             for row in results[0] {
                 if let id = try row.value("id", as: UUID?.self) {
                     survey.beats[id] = try row.value("beats")
                 } else {
-                    survey.isDue = true
+                    survey.nextDue = try row.value("due_at")
                 }
             }
             return survey
@@ -191,17 +203,22 @@ package struct PostgresWorkflowStore: WorkflowStore {
     }
 
     package func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
-        try await self.run([PostgresWorkflowQueries.recover(runner, beats: beats, at: at)]) { results in
+        let queries = [PostgresWorkflowQueries.recover(runner, beats: beats, at: at)]
+        return try await self.run(queries, within: Self.patience) { results in
             try results[0].single("recovered", as: Int.self)
         }
     }
 
-    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID] {
-        try await self.run([PostgresWorkflowQueries.claims(of: runner)]) { try $0[0].column("id") }
+    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
+        try await self.run([PostgresWorkflowQueries.claims(of: runner)], within: Self.patience) { results in
+            var claims: [UUID: Int] = [:]
+            for row in results[0] { claims[try row.value("id")] = try row.value("epoch", as: Int.self) }
+            return claims
+        }
     }
 
     package func leave(_ runner: UUID) async throws(PipelineError) {
-        try await self.run([PostgresWorkflowQueries.leave(runner)]) { _ in }
+        try await self.run([PostgresWorkflowQueries.leave(runner)], within: Self.patience) { _ in }
     }
 
     package func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
@@ -216,24 +233,36 @@ package struct PostgresWorkflowStore: WorkflowStore {
         }
     }
 
-    package func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int {
-        try await self.run([PostgresWorkflowQueries.prune(endedBefore: endedBefore, limit: limit)]) { results in
+    package func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
+        let queries = [PostgresWorkflowQueries.prune(endedBefore: endedBefore, below: bound, limit: limit)]
+        return try await self.run(queries, within: Self.patience) { results in
             try results[0].single("pruned", as: Int.self)
         }
     }
 
+    /// How long a statement may take that others wait for: the other tenants, or who counts heartbeats. Somebody's lock on a
+    /// table must not stop more than what needs the table.
+    private static var patience: Duration { .seconds(10) }
+
     private func send(
-        _ statements: [PostgresStatement], deadline: ContinuousClock.Instant? = nil
+        _ statements: [PostgresStatement], checkout: ContinuousClock.Instant? = nil, within patience: Duration?
     ) async throws -> [PostgresRows] {
-        try await self.pool.withConnection(self.label, deadline: deadline) { try await $0.pipeline(statements) }
+        try await self.pool.withConnection(self.label, deadline: checkout) { lease in
+            try await lease.pipeline(
+                statements, deadline: patience.map { .now.advanced(by: $0) }, fileID: #fileID, line: #line)
+        }
     }
 
     /// A heartbeat must come through although tasks have leased every connection, or others would take what lives for dead.
     private func beat(_ statements: [PostgresStatement]) async throws -> [PostgresRows] {
         do {
-            return try await self.send(statements, deadline: .now.advanced(by: self.beatPatience))
+            return try await self.send(
+                statements, checkout: .now.advanced(by: self.beatPatience), within: Self.patience)
         } catch let error as PostgresError where [.checkoutTimedOut, .tooManyWaiters].contains(error.code) {
-            return try await self.pool.withSpareConnection(self.label) { try await $0.pipeline(statements) }
+            return try await self.pool.withSpareConnection(self.label) { connection in
+                try await connection.pipeline(
+                    statements, deadline: .now.advanced(by: Self.patience), fileID: #fileID, line: #line)
+            }
         }
     }
 
@@ -242,10 +271,12 @@ package struct PostgresWorkflowStore: WorkflowStore {
     }
 
     private func run<Value>(
-        _ statements: [PostgresStatement], isBeat: Bool = false, _ read: ([PostgresRows]) throws -> Value
+        _ statements: [PostgresStatement], isBeat: Bool = false, within patience: Duration? = nil,
+        _ read: ([PostgresRows]) throws -> Value
     ) async throws(PipelineError) -> Value {
         do {
-            let results = isBeat ? try await self.beat(statements) : try await self.send(statements)
+            let results =
+                isBeat ? try await self.beat(statements) : try await self.send(statements, within: patience)
             return try read(results)
         } catch {
             throw PipelineError(.storageFailed, "the pipeline can't be read or written", underlying: error)

@@ -17,47 +17,66 @@ package protocol WorkflowStore: Sendable {
     /// Reads a pipeline and its history; nil when there is none.
     func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline?
 
-    /// Leaves word for the runner that has claimed a pipeline. Whoever asks last is heard.
+    /// Leaves word for the runner that has claimed a pipeline. Whoever asks last is heard, but nothing takes back
+    /// ``PipelineRequest/cancel``.
     func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError)
 
-    /// Says that a runner lives, and reads what was asked of its pipelines.
-    func beat(_ runner: UUID, pipelines: [UUID], at: Date) async throws(PipelineError) -> [UUID: PipelineRequest]
+    /// Says that a runner lives, and reads what became of its pipelines. The number is the runner's own, and another one each
+    /// time: that is what tells others that it lives.
+    func beat(
+        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+    ) async throws(PipelineError) -> BeatAnswer
 
     /// What a runner that goes round wants to know. With `everyOwner` also the owners that never said anything, which is slow.
     func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey
 
-    /// Puts back into the queue what a runner had claimed that hasn't said anything since; the number of pipelines.
+    /// Puts back into the queue what a runner had claimed that hasn't said anything since, and ends its claims; the number of
+    /// pipelines. They wait where they would have, had they never been claimed.
     func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int
 
-    /// The pipelines that a runner has from the queue. Those that it began itself and has written nothing of are not among
-    /// them.
-    func claims(of runner: UUID) async throws(PipelineError) -> [UUID]
+    /// The pipelines that a runner has from the queue, with their epochs. Those that it began itself and has written nothing
+    /// of are not among them.
+    func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int]
 
-    /// Forgets a runner that has ended in good order.
+    /// Forgets a runner that has nothing to do.
     func leave(_ runner: UUID) async throws(PipelineError)
 
     /// Pipelines, the newest first.
     func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary]
 
-    /// Deletes pipelines that ended before a time, with their history; the number deleted, at most `limit`.
-    func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int
+    /// Deletes pipelines that ended before a time, with their history; the number deleted, at most `limit`. Only those with
+    /// ids below `bound`, and no children of pipelines that have not ended.
+    func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int
 }
 
 /// What goes on in a tenant's queue.
 package struct QueueSurvey: Sendable, Hashable {
-    /// How often each known runner has said that it lives; zero for owners that never said anything.
+    /// The number that each known runner said last; zero for owners that never said anything.
     package var beats: [UUID: Int]
-    /// Whether a pipeline is due.
-    package var isDue: Bool
+    /// When the next pipeline is due: the time of asking when one is due already, nil when none waits.
+    package var nextDue: Date?
 
-    package init(beats: [UUID: Int], isDue: Bool) {
+    package init(beats: [UUID: Int], nextDue: Date?) {
         self.beats = beats
-        self.isDue = isDue
+        self.nextDue = nextDue
+    }
+}
+
+/// What a runner is told of its pipelines.
+package struct BeatAnswer: Sendable, Hashable {
+    /// Those of the pipelines it named that are its own.
+    package var held: Set<UUID> = []
+    /// What was asked of them.
+    package var requests: [UUID: PipelineRequest] = [:]
+
+    package init(held: Set<UUID> = [], requests: [UUID: PipelineRequest] = [:]) {
+        self.held = held
+        self.requests = requests
     }
 }
 
 extension WorkflowStore {
-    /// How often each known runner has said that it lives.
+    /// The number that each known runner said last.
     package func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
         try await self.survey(everyOwner: everyOwner, at: .distantPast).beats
     }
@@ -80,8 +99,10 @@ package enum StoreOutcome: Sendable, Hashable {
 }
 
 /// What somebody else wants of a pipeline's runner.
-package enum PipelineRequest: String, Sendable, Hashable {
+package enum PipelineRequest: String, Sendable, Hashable, CaseIterable {
     case cancel, pause
+    /// Not to pause after all.
+    case resume
 }
 
 /// A pipeline that begins.
@@ -232,6 +253,9 @@ package struct StoredPipeline: Sendable {
         self.idempotencyKey = idempotencyKey
         self.events = events
     }
+
+    /// Since when it waits when it goes back to the queue: those that have begun go before those that came later.
+    func place(at now: Date) -> Date { min(now, self.startedAt ?? self.createdAt) }
 
     /// The pipeline as a claim leaves it, and the line of its history that says so.
     func claimed(by claim: QueueClaim) -> (pipeline: StoredPipeline, event: PipelineEvent) {

@@ -2,100 +2,115 @@ import Synchronization
 
 /// Gathers what many pipelines write at the same time into few commits.
 ///
-/// A write that finds nothing under way goes at once; what comes while the database is busy goes together when it is done. So
-/// the commits per task fall as the load rises, and nobody waits for company when there is none.
+/// New pipelines and transitions go apart: a creation may have to wait for somebody else's transaction, which has stored its
+/// idempotency key and not yet committed, and no transition must wait for that.
 final class WriteBatcher: Sendable {
-    private typealias Creating = CheckedContinuation<Result<Creation, PipelineError>, Never>
-    private typealias Applying = CheckedContinuation<Result<StoreOutcome, PipelineError>, Never>
-
-    private struct State {
-        var creations: [(NewPipeline, Creating)] = []
-        var changes: [(PipelineChange, Applying)] = []
-        var flushing = 0
-        var statistics = WriteStatistics()
-    }
-
-    /// How many writes go together at most.
-    private static var maximumBatch: Int { 256 }
-
-    private let store: any WorkflowStore
-    private let maximumFlushes: Int
-    private let executor: (any TaskExecutor)?
-    private let metrics: EngineMetrics
-    private let state = Mutex(State())
+    private let creations: WriteLane<NewPipeline, Creation>
+    private let changes: WriteLane<PipelineChange, StoreOutcome>
 
     init(
         _ store: any WorkflowStore, maximumFlushes: Int = 2, executor: (any TaskExecutor)? = nil,
         metrics: EngineMetrics = .shared
     ) {
-        self.metrics = metrics
-        self.store = store
+        self.creations = WriteLane(maximumFlushes: maximumFlushes, executor: executor, metrics: metrics) {
+            (pipelines: [NewPipeline]) throws(PipelineError) in try await store.create(pipelines)
+        }
+        self.changes = WriteLane(maximumFlushes: maximumFlushes, executor: executor, metrics: metrics) {
+            (changes: [PipelineChange]) throws(PipelineError) in try await store.apply(changes)
+        }
+    }
+
+    var statistics: WriteStatistics {
+        let (creations, changes) = (self.creations.statistics, self.changes.statistics)
+        return WriteStatistics(
+            writes: creations.writes + changes.writes, commits: creations.commits + changes.commits)
+    }
+
+    func create(_ pipeline: NewPipeline) async throws(PipelineError) -> Creation {
+        try await self.creations.write(pipeline)
+    }
+
+    func apply(_ change: PipelineChange) async throws(PipelineError) -> StoreOutcome {
+        try await self.changes.write(change)
+    }
+}
+
+/// Writes of one kind.
+///
+/// A write that finds nothing under way goes at once; what comes while the database is busy goes together when it is done. So
+/// the commits per task fall as the load rises, and nobody waits for company when there is none.
+final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
+    private typealias Entry = (item: Item, waiting: CheckedContinuation<Result<Answer, PipelineError>, Never>)
+
+    private struct State {
+        var entries: [Entry] = []
+        var flushing = 0
+        var statistics = WriteStatistics()
+    }
+
+    private let maximumFlushes: Int
+    private let maximumBatch: Int
+    private let executor: (any TaskExecutor)?
+    private let metrics: EngineMetrics
+    private let operation: @Sendable ([Item]) async throws(PipelineError) -> [Answer]
+    private let state = Mutex(State())
+
+    /// - Parameters:
+    ///   - maximumFlushes: How many commits may be under way at the same time.
+    ///   - maximumBatch: How many writes go together at most.
+    init(
+        maximumFlushes: Int, maximumBatch: Int = 256, executor: (any TaskExecutor)? = nil, metrics: EngineMetrics,
+        operation: @escaping @Sendable ([Item]) async throws(PipelineError) -> [Answer]
+    ) {
         self.maximumFlushes = maximumFlushes
+        self.maximumBatch = maximumBatch
         self.executor = executor
+        self.metrics = metrics
+        self.operation = operation
     }
 
     var statistics: WriteStatistics { self.state.withLock { $0.statistics } }
 
-    func create(_ pipeline: NewPipeline) async throws(PipelineError) -> Creation {
-        let result: Result<Creation, PipelineError> = await withCheckedContinuation { continuation in
-            self.enqueue { $0.creations.append((pipeline, continuation)) }
+    func write(_ item: Item) async throws(PipelineError) -> Answer {
+        let result: Result<Answer, PipelineError> = await withCheckedContinuation { waiting in
+            let mustStart = self.state.withLock { state in
+                state.entries.append((item, waiting))
+                guard state.flushing < self.maximumFlushes else { return false }
+                state.flushing += 1
+                return true
+            }
+            // Not a child of whoever writes: it serves the others too, and ends by itself when nothing is left to write.
+            if mustStart { Task(executorPreference: self.executor) { await self.flush() } }
         }
         return try result.get()
-    }
-
-    func apply(_ change: PipelineChange) async throws(PipelineError) -> StoreOutcome {
-        let result: Result<StoreOutcome, PipelineError> = await withCheckedContinuation { continuation in
-            self.enqueue { $0.changes.append((change, continuation)) }
-        }
-        return try result.get()
-    }
-
-    private func enqueue(_ add: (inout State) -> Void) {
-        let mustStart = self.state.withLock { state in
-            add(&state)
-            guard state.flushing < self.maximumFlushes else { return false }
-            state.flushing += 1
-            return true
-        }
-        // Not a child of whoever writes: it serves the others too, and ends by itself when nothing is left to write.
-        if mustStart { Task(executorPreference: self.executor) { await self.flush() } }
     }
 
     private func flush() async {
         while true {
-            let (creations, changes) = self.state.withLock { state in
-                let creations = Array(state.creations.prefix(Self.maximumBatch))
-                let changes = Array(state.changes.prefix(Self.maximumBatch))
-                state.creations.removeFirst(creations.count)
-                state.changes.removeFirst(changes.count)
-                if creations.isEmpty, changes.isEmpty { state.flushing -= 1 }
-                state.statistics.note(creations.count)
-                state.statistics.note(changes.count)
-                return (creations, changes)
+            let batch = self.state.withLock { state in
+                let batch = Array(state.entries.prefix(self.maximumBatch))
+                state.entries.removeFirst(batch.count)
+                if batch.isEmpty { state.flushing -= 1 }
+                return batch
             }
-            if creations.isEmpty, changes.isEmpty { return }
-            self.metrics.noteCommit(of: creations.count)
-            self.metrics.noteCommit(of: changes.count)
-            await Self.write(creations) { pipelines throws(PipelineError) in try await self.store.create(pipelines) }
-            await Self.write(changes) { changes throws(PipelineError) in try await self.store.apply(changes) }
+            if batch.isEmpty { return }
+            await self.write(batch)
         }
     }
 
-    private static func write<Item: Sendable, Answer: Sendable>(
-        _ batch: [(Item, CheckedContinuation<Result<Answer, PipelineError>, Never>)],
-        _ operation: ([Item]) async throws(PipelineError) -> [Answer]
-    ) async {
-        guard !batch.isEmpty else { return }
+    private func write(_ batch: [Entry]) async {
         do throws(PipelineError) {
-            let answers = try await operation(batch.map(\.0))
-            for ((_, continuation), answer) in zip(batch, answers) { continuation.resume(returning: .success(answer)) }
+            let answers = try await self.operation(batch.map(\.item))
+            self.state.withLock { $0.statistics.note(batch.count) }
+            self.metrics.noteCommit(of: batch.count)
+            for (entry, answer) in zip(batch, answers) { entry.waiting.resume(returning: .success(answer)) }
         } catch {
-            guard batch.count > 1, !error.isTransient else {
-                for (_, continuation) in batch { continuation.resume(returning: .failure(error)) }
+            guard batch.count > 1, !error.isTransient || error.isContention else {
+                for entry in batch { entry.waiting.resume(returning: .failure(error)) }
                 return
             }
             // Nothing was stored, and one of them may be why: each for itself.
-            for entry in batch { await self.write([entry], operation) }
+            for entry in batch { await self.write([entry]) }
         }
     }
 }
@@ -104,7 +119,7 @@ final class WriteBatcher: Sendable {
 public struct WriteStatistics: Sendable, Hashable {
     /// Pipelines created and transitions written.
     public var writes = 0
-    /// The commits it took.
+    /// The commits it took. Claims, heartbeats and what tasks commit themselves are not among them.
     public var commits = 0
 
     /// Makes statistics of numbers.
@@ -114,7 +129,6 @@ public struct WriteStatistics: Sendable, Hashable {
     }
 
     mutating func note(_ count: Int) {
-        guard count > 0 else { return }
         self.writes += count
         self.commits += 1
     }

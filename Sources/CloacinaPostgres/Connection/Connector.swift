@@ -80,7 +80,12 @@ actor Connector {
     }
 
     private static func parameters(_ configuration: PostgresConfiguration) -> [(String, String)] {
-        var parameters: [(String, String)] = []
+        // A server that has vanished is noticed within a minute, also while a statement waits for it; by default the operating
+        // system would take hours. What comes later overrides these.
+        var parameters = [
+            ("keepalives_idle", "30"), ("keepalives_interval", "10"), ("keepalives_count", "3"),
+            ("tcp_user_timeout", "45000"),
+        ]
         if !configuration.connectionString.isEmpty { parameters.append(("dbname", configuration.connectionString)) }
         if let database = configuration.database { parameters.append(("dbname", database)) }
         if let user = configuration.user { parameters.append(("user", user)) }

@@ -51,20 +51,22 @@ enum SQLiteQueries {
         WHERE id = ?1
         """
 
-    static let ask = "UPDATE cloacina_pipelines SET request = ?2 WHERE id = ?1 AND state = 'running'"
+    static let ask =
+        "UPDATE cloacina_pipelines SET request = ?2 WHERE id = ?1 AND state = 'running' AND request IS NOT 'cancel'"
 
     static let beat = """
-        INSERT INTO cloacina_runners (id, beats, seen_at) VALUES (?1, 1, ?2)
-        ON CONFLICT (id) DO UPDATE SET beats = beats + 1, seen_at = excluded.seen_at
+        INSERT INTO cloacina_runners (id, beats, seen_at) VALUES (?1, ?2, ?3)
+        ON CONFLICT (id) DO UPDATE SET beats = excluded.beats, seen_at = excluded.seen_at
         """
 
     static let leave = "DELETE FROM cloacina_runners WHERE id = ?1"
 
-    static let claims = "SELECT id FROM cloacina_pipelines WHERE owner = ?1 AND state = 'running' AND revision > 1"
+    static let claims =
+        "SELECT id, epoch FROM cloacina_pipelines WHERE owner = ?1 AND state = 'running' AND revision > 1"
 
     static let recover = """
-        UPDATE cloacina_pipelines SET state = 'queued', revision = revision + 1, owner = NULL, due_at = ?2,
-            recoveries = recoveries + 1
+        UPDATE cloacina_pipelines SET state = 'queued', revision = revision + 1, epoch = epoch + 1, owner = NULL,
+            due_at = min(?2, coalesce(started_at, created_at)), recoveries = recoveries + 1
         WHERE id = ?1
         """
 
@@ -97,9 +99,11 @@ enum SQLiteQueries {
         ORDER BY priority DESC, due_at, id
         """
 
-    static let request = "SELECT request FROM cloacina_pipelines WHERE id = ?1 AND owner = ?2 AND request IS NOT NULL"
+    static let request = "SELECT request FROM cloacina_pipelines WHERE id = ?1 AND owner = ?2"
 
     static let isDue = "SELECT 1 FROM cloacina_pipelines WHERE due_at <= ?1 AND state = 'queued' LIMIT 1"
+
+    static let nextDue = "SELECT min(due_at) FROM cloacina_pipelines WHERE due_at IS NOT NULL"
 
     static let beats = "SELECT id, beats FROM cloacina_runners"
 
@@ -123,5 +127,10 @@ enum SQLiteQueries {
         ORDER BY id DESC LIMIT ?4
         """
 
-    static let ended = "SELECT id FROM cloacina_pipelines WHERE ended_at < ?1 ORDER BY id LIMIT ?2"
+    /// The oldest first; what is younger than the time cannot have ended before it, and is not read.
+    static let ended = """
+        SELECT id, idempotency_key FROM cloacina_pipelines WHERE id < ?2 AND ended_at < ?1 ORDER BY id
+        """
+
+    static let hasNotEnded = "SELECT 1 FROM cloacina_pipelines WHERE id = ?1 AND ended_at IS NULL"
 }

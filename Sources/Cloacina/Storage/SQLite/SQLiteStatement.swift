@@ -61,9 +61,9 @@ import GRDBSQLite
 
     fileprivate func bind(text: String, at position: Int32) -> Int32 {
         var text = text
-        return unsafe text.withUTF8 { bytes in
+        return text.withUTF8 { bytes in
             // No pointer means NULL to SQLite.
-            guard let start = unsafe bytes.baseAddress else {
+            guard let start = bytes.baseAddress else {
                 return unsafe sqlite3_bind_text(self.pointer, position, "", 0, Self.transient)
             }
             return unsafe start.withMemoryRebound(to: CChar.self, capacity: bytes.count) { start in
@@ -74,7 +74,7 @@ import GRDBSQLite
     }
 
     fileprivate func bind(bytes: UnsafeRawBufferPointer, at position: Int32) -> Int32 {
-        guard let start = unsafe bytes.baseAddress else {
+        guard let start = bytes.baseAddress else {
             return unsafe sqlite3_bind_zeroblob(self.pointer, position, 0)
         }
         return unsafe sqlite3_bind_blob64(self.pointer, position, start, UInt64(bytes.count), Self.transient)

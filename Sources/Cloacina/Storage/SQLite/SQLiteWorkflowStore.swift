@@ -76,18 +76,19 @@ package struct SQLiteWorkflowStore: WorkflowStore {
     }
 
     package func beat(
-        _ runner: UUID, pipelines: [UUID], at: Date
-    ) async throws(PipelineError) -> [UUID: PipelineRequest] {
+        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+    ) async throws(PipelineError) -> BeatAnswer {
         try await self.database.write { database in
-            try database.run(SQLiteQueries.beat, runner, at.sqliteMicroseconds)
-            var requests: [UUID: PipelineRequest] = [:]
+            try database.run(SQLiteQueries.beat, runner, number, at.sqliteMicroseconds)
+            var answer = BeatAnswer()
             for id in pipelines {
                 try database.forEach(SQLiteQueries.request, id, runner) { row in
-                    requests[id] = PipelineRequest(rawValue: try row.value())
+                    answer.held.insert(id)
+                    answer.requests[id] = try row.optional(String.self).flatMap { PipelineRequest(rawValue: $0) }
                     return false
                 }
             }
-            return requests
+            return answer
         }
     }
 
@@ -96,7 +97,8 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         return try await self.database.read { database in
             let beats = try database.rows(query) { (try $0.value(UUID.self), try $0.value(Int.self)) }
             let due = try database.rows(SQLiteQueries.isDue, at.sqliteMicroseconds) { try $0.value(Int.self) }
-            return QueueSurvey(beats: Dictionary(beats) { known, _ in known }, isDue: !due.isEmpty)
+            let nextDue = due.isEmpty ? try database.rows(SQLiteQueries.nextDue) { try $0.optionalDate() }.first : at
+            return QueueSurvey(beats: Dictionary(beats) { known, _ in known }, nextDue: nextDue ?? nil)
         }
     }
 
@@ -117,9 +119,12 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         }
     }
 
-    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID] {
+    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
         try await self.database.read { database in
-            try database.rows(SQLiteQueries.claims, runner) { try $0.value(UUID.self) }
+            let claims = try database.rows(SQLiteQueries.claims, runner) {
+                (try $0.value(UUID.self), try $0.value(Int.self))
+            }
+            return Dictionary(claims) { known, _ in known }
         }
     }
 
@@ -138,10 +143,22 @@ package struct SQLiteWorkflowStore: WorkflowStore {
     }
 
     /// Looks for what is old without a lock, and then deletes it in one transaction.
-    package func prune(endedBefore: Date, limit: Int) async throws(PipelineError) -> Int {
+    package func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
         let time = endedBefore.sqliteMicroseconds
         let old = try await self.database.read { database in
-            try database.rows(SQLiteQueries.ended, time, max(0, limit)) { try $0.value(UUID.self) }
+            var old: [UUID] = []
+            try database.forEach(SQLiteQueries.ended, time, bound) { row in
+                guard old.count < limit else { return false }
+                let (id, key) = (try row.value(UUID.self), try row.optional(String.self))
+                // A child is needed as long as its parent may ask for it.
+                let parent = key.flatMap { ChildKey.parent(of: $0) }
+                let isNeeded = try parent.map { parent in
+                    try !database.rows(SQLiteQueries.hasNotEnded, parent) { try $0.value(Int.self) }.isEmpty
+                }
+                if isNeeded != true { old.append(id) }
+                return true
+            }
+            return old
         }
         guard !old.isEmpty else { return 0 }
         return try await self.database.write { database in
