@@ -9,7 +9,8 @@ import Testing
         (PostgresError.Code.connectionFailed, nil, true), (.connectionFailed, "53300", true),
         (.connectionFailed, "57P03", true), (.connectionFailed, "28P01", false), (.connectionFailed, "28000", false),
         (.connectionFailed, "3D000", false), (.connectionFailed, "42501", false), (.connectionLost, nil, true),
-        (.rejectedByServer, "40001", true), (.rejectedByServer, "55P03", true), (.rejectedByServer, "23505", false),
+        (.rejectedByServer, "40001", true), (.rejectedByServer, "25006", true), (.rejectedByServer, "55P03", true),
+        (.rejectedByServer, "23505", false),
         (.rejectedByServer, "53100", true), (.cancelled, nil, false), (.poolShutDown, nil, false),
     ])
     func aRefusalForGoodIsNotTriedAgain(code: PostgresError.Code, state: String?, isTransient: Bool) {

@@ -90,6 +90,34 @@ import Testing
 }
 
 @Suite struct ContextDeltaTests {
+    /// Whatever a context may hold can be stored as a delta, and read again.
+    @Test func theDeepestChangeComesBack() throws {
+        func nested(_ depth: Int, in innermost: JSONValue) -> JSONValue {
+            (0..<depth).reduce(innermost) { value, _ in .object(["k": value]) }
+        }
+        let deepest = JSONValue.maximumDepth - 1
+        let whole = ContextDelta(from: Context(), to: try Context(["k": nested(deepest, in: 1)]))
+        let inside = ContextDelta(
+            from: try Context(["k": nested(deepest, in: 1)]), to: try Context(["k": nested(deepest, in: 2)]))
+        #expect(throws: WorkflowError.self) { try Context(["k": nested(deepest + 1, in: 1)]) }
+        for delta in [whole, inside] { #expect(try ContextDelta(parsing: delta.jsonText) == delta) }
+    }
+
+    /// What equals the old value is still another one when its text is: it must not be lost between processes.
+    @Test(
+        arguments: [
+            ("e\u{301}", "\u{E9}"), (0.0, -0.0), (["e\u{301}"], ["\u{E9}"]), (["k": -0.0], ["k": 0.0]),
+        ] as [(JSONValue, JSONValue)])
+    func aChangeOfSpellingIsAChange(old: JSONValue, new: JSONValue) throws {
+        #expect(old == new)
+        let given = try Context(["x": old])
+        let delta = ContextDelta(from: given, to: try Context(["x": new]))
+        #expect(!delta.isEmpty)
+        var applied = given
+        try applied.apply(delta)
+        #expect(try applied["x"]?.jsonText() == new.jsonText())
+    }
+
     /// What a task was given, what it left, and the delta as the database stores it.
     private static let changes: [([String: JSONValue], [String: JSONValue], String)] = [
         (["a": 1], ["a": 1], "{}"),

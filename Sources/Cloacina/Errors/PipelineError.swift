@@ -4,13 +4,14 @@ import CloacinaWorkflow
 /// Why a pipeline could not be run to an end, or a task not be given what it asked for.
 ///
 /// A task that fails is no error of this kind: the pipeline ends as ``PipelineStatus/failed`` and its result says why.
-/// `description` is safe to log.
+/// `description` is safe to log, except that of ``Code/notCompleted``, which repeats what a task's error says.
 public struct PipelineError: Error, Sendable {
     /// What went wrong.
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         enum Base: String {
             case workflowNotFound, duplicateWorkflow, cancelled, storageFailed, pipelineVanished, takenOver
             case noDatabase, pipelineNotFound, released, notPossible, versionMismatch, duplicateItem, notCompleted
+            case invalidOptions
         }
         let base: Base
 
@@ -41,6 +42,8 @@ public struct PipelineError: Error, Sendable {
         public static let versionMismatch = Self(base: .versionMismatch)
         /// Two items of a list have one id; see ``TaskScope/executeEach(_:over:id:limit:timeout:context:)``.
         public static let duplicateItem = Self(base: .duplicateItem)
+        /// An option of an execution, or a setting of a runner, is beyond what it may be.
+        public static let invalidOptions = Self(base: .invalidOptions)
         /// A pipeline did not complete; see ``PipelineResult/completed()``.
         public static let notCompleted = Self(base: .notCompleted)
 

@@ -9,7 +9,8 @@ extension DefaultRunner {
     /// Puts a workflow into the tenant's queue, where any runner that serves it and knows the workflow begins it.
     ///
     /// - Returns: The pipeline's id; an existing one's when that has the idempotency key.
-    /// - Throws: ``PipelineError`` with ``PipelineError/Code/workflowNotFound`` or ``PipelineError/Code/storageFailed``.
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/workflowNotFound``, ``PipelineError/Code/invalidOptions`` or
+    ///   ``PipelineError/Code/storageFailed``.
     @discardableResult
     public func enqueue(
         _ workflowName: String, context: Context = Context(), options: ExecutionOptions = ExecutionOptions()
@@ -31,7 +32,8 @@ extension DefaultRunner {
     /// ``ring(after:)`` is called after the commit.
     ///
     /// - Returns: The pipeline's id; an existing one's when that has the idempotency key.
-    /// - Throws: ``PipelineError`` with ``PipelineError/Code/workflowNotFound``; `PostgresError`.
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/workflowNotFound`` or ``PipelineError/Code/invalidOptions``;
+    ///   `PostgresError`.
     @discardableResult
     public func enqueue(
         _ workflowName: String, context: Context = Context(), options: ExecutionOptions = ExecutionOptions(),
@@ -47,6 +49,7 @@ extension DefaultRunner {
         _ workflowName: String, _ context: Context, _ options: ExecutionOptions
     ) throws(PipelineError) -> NewPipeline {
         let registered = try self.registered(workflowName)
+        try options.check(fileID: #fileID, line: #line)
         let now = self.clock.now()
         return NewPipeline(
             id: .version7(at: now), workflow: workflowName, version: registered.version, input: context,

@@ -10,12 +10,14 @@ import Synchronization
 /// has no connection, no timer and no task of its own.
 ///
 /// ```swift
-/// let runner = try DefaultRunner(pool: pool, label: PostgresLabel(schema: "acme"), workflows: [etl])
+/// let acme = try await admin.tenant(named: "acme")
+/// let runner = try DefaultRunner(pool: pool, label: acme.label(.role), workflows: [etl])
 /// let result = try await runner.execute("etl", context: Context(["day": "2026-11-23"]))
 /// ```
 ///
 /// What is executed begins at once, in this process. What is put into the queue is begun by a runner that serves it; see
-/// ``RunnerGroup``, which also takes up what processes that died have left.
+/// ``RunnerGroup``, which also takes up what processes that died have left. Without one, in this process or another, the
+/// pipelines of a process that died stay as they are.
 public final class DefaultRunner: PipelineExecutor {
     struct Registered: Sendable {
         let workflow: Workflow
@@ -98,12 +100,16 @@ public final class DefaultRunner: PipelineExecutor {
 
     /// Makes a runner of the tenant whose schema and role a label names.
     ///
-    /// - Throws: ``PipelineError`` with ``PipelineError/Code/duplicateWorkflow`` when two workflows have one name.
+    /// - Parameter logger: Where to say what goes wrong without anybody waiting for it, such as heartbeats that fail; nowhere
+    ///   when nil.
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/duplicateWorkflow`` when two workflows have one name, and with
+    ///   ``PipelineError/Code/invalidOptions`` when the configuration can't work.
     public convenience init(
         pool: PostgresPool, label: PostgresLabel, workflows: [Workflow] = [],
         configuration: RunnerConfiguration = RunnerConfiguration(), logger: Logger? = nil, fileID: String = #fileID,
         line: Int = #line
     ) throws(PipelineError) {
+        try configuration.check(fileID: fileID, line: line)
         try self.init(
             store: PostgresWorkflowStore(pool: pool, label: label, beatPatience: configuration.heartbeatInterval),
             database: TenantDatabase(pool: pool, label: label), workflows: workflows, configuration: configuration,
@@ -168,14 +174,16 @@ public final class DefaultRunner: PipelineExecutor {
     /// Runs a workflow to its end: independent tasks at the same time, each step recorded.
     ///
     /// When the caller is cancelled, the tasks that run are cancelled, the others are skipped, and the result says what each
-    /// came to.
+    /// came to. Handlers that still run then are waited for, for ``RunnerConfiguration/cancellationGrace``.
     ///
     /// - Parameters:
     ///   - options: With an idempotency key that a pipeline has already, that one's result is waited for, and cancelling the
-    ///     caller only ends the waiting.
-    ///   - observe: Is given each line of the history once it is stored, in order.
-    /// - Throws: ``PipelineError``: ``PipelineError/Code/workflowNotFound``, ``PipelineError/Code/cancelled`` when the caller
-    ///   was cancelled before, ``PipelineError/Code/storageFailed``, ``PipelineError/Code/pipelineVanished``,
+    ///     caller only ends the waiting. So it is with a delay, and once the pipeline was paused or given back.
+    ///   - observe: Is given each line that this call's own run adds to the history, once it is stored, in order: from the first
+    ///     task's end to the pipeline's. Not what another runner adds, and nothing with a delay; ``history(of:)`` has it all.
+    /// - Throws: ``PipelineError``: ``PipelineError/Code/workflowNotFound``, ``PipelineError/Code/invalidOptions``,
+    ///   ``PipelineError/Code/cancelled`` when the caller was cancelled before, or while it waited for a pipeline that goes on,
+    ///   ``PipelineError/Code/storageFailed``, ``PipelineError/Code/pipelineVanished``,
     ///   ``PipelineError/Code/takenOver``, ``PipelineError/Code/released`` when the runner is shut down meanwhile.
     public func execute(
         _ workflowName: String, context: Context, options: ExecutionOptions,
@@ -212,6 +220,7 @@ public final class DefaultRunner: PipelineExecutor {
         observe: (@Sendable (PipelineEvent) -> Void)? = nil
     ) async throws(PipelineError) -> PipelineExecution {
         let registered = try self.registered(workflowName)
+        try options.check(fileID: #fileID, line: #line)
         guard !Task.isCancelled else { throw PipelineError(.cancelled, "the caller was cancelled before") }
         guard options.delay <= .zero else {
             let id = try await self.enqueue(workflowName, context: context, options: options)

@@ -40,7 +40,7 @@ public enum TaskStatus: String, Sendable, Hashable, CaseIterable, Codable {
     case retrying
     /// It succeeded.
     case completed
-    /// It threw.
+    /// It threw and no attempt was left, it took too long, it did not stop in time, or too many processes died of it.
     case failed
     /// It will not run.
     case skipped
@@ -74,15 +74,29 @@ public struct PipelineResult: Sendable, Identifiable {
     /// What came of one task; nil when the workflow has none of that id.
     public func task(_ id: String) -> TaskResult? { self.tasks.first { $0.id == id } }
 
+    /// How each task fared, by its id: for a drawing of the run.
+    ///
+    /// ```swift
+    /// let drawing = WorkflowGraph(workflow).annotated(with: result.taskRuns).mermaid()
+    /// ```
+    public var taskRuns: [String: WorkflowGraph.TaskRun] {
+        Dictionary(
+            self.tasks.map { task in
+                let run = WorkflowGraph.TaskRun(
+                    state: task.status.rawValue, attempts: task.attempt, duration: task.duration)
+                return (task.id, run)
+            }, uniquingKeysWith: { first, _ in first })
+    }
+
     /// The same result, if the pipeline completed.
     ///
-    /// - Throws: ``PipelineError`` with ``PipelineError/Code/notCompleted``, which names how it ended and the first task that
-    ///   failed.
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/notCompleted``, which names how it ended, the first task that
+    ///   failed, and why.
     @discardableResult
     public func completed(fileID: String = #fileID, line: Int = #line) throws(PipelineError) -> PipelineResult {
         guard self.status != .completed else { return self }
         let failed = self.tasks.first { $0.status == .failed }
-        let reason = failed.map { ": \"\($0.id)\" failed" } ?? ""
+        let reason = failed.map { ": \"\($0.id)\" failed: \($0.error ?? "no reason is known")" } ?? ""
         throw PipelineError(
             .notCompleted, "\"\(self.workflow)\" ended as \(self.status)\(reason)", fileID: fileID, line: line)
     }

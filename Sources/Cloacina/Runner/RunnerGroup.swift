@@ -12,6 +12,9 @@ import Synchronization
 /// try await group.run()    // until the task is cancelled or the service is shut down
 /// ```
 ///
+/// The runners are the group's for good: they end with it, and a tenant that is made later needs a group of its own, with a
+/// listening connection of its own. What goes wrong without anybody waiting for it is logged as a warning.
+///
 /// A call that is lost costs time, never a pipeline: every tenant is looked at once in each
 /// ``RunnerConfiguration/sweepInterval``.
 public final class RunnerGroup: Service {
@@ -25,8 +28,8 @@ public final class RunnerGroup: Service {
     ///
     /// - Parameters:
     ///   - runners: One or more for each tenant.
-    ///   - listener: Where to listen for calls of other processes: any login of the database. Without one, only calls of
-    ///     this process are heard at once, others' with the next sweep.
+    ///   - listener: Where to listen for calls of other processes: any login of the database. Without one, a
+    ///     runner begins at once what it puts into its own queue, and others' with the next sweep.
     ///   - drain: How long what runs may take to end when the group is shut down, before it is cancelled: 30 s.
     public init(
         _ runners: [DefaultRunner], listeningOn listener: PostgresConfiguration? = nil,

@@ -14,6 +14,10 @@ extension WorkflowTask {
     ///     try await transaction.query("UPDATE accounts SET cents = cents - \(500) WHERE id = \(account)")
     /// }
     /// ```
+    ///
+    /// It needs a tenant's database: with a runner over an SQLite file, or in memory, it fails with
+    /// ``PipelineError/Code/noDatabase``.
+    ///
     /// A commit of which the answer was lost with the connection is looked up afterwards, for as long as the runner's
     /// ``RunnerConfiguration/databasePatience``. A task whose time runs out, or that is cancelled, while it commits has
     /// completed when the commit succeeds.

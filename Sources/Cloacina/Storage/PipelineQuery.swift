@@ -6,11 +6,13 @@
 
 /// How a pipeline is started.
 public struct ExecutionOptions: Sendable, Hashable {
-    /// A key that at most one pipeline of the tenant has: who starts a second one is given the first.
+    /// A key that at most one pipeline of the tenant has: who starts a second one is given the first. At most 2,000 bytes of
+    /// UTF-8. The key is free again when its pipeline is deleted, as ``RunnerConfiguration/retention`` does.
     public var idempotencyKey: String?
     /// Pipelines of a higher priority leave the queue before others: 0.
     public var priority = 0
-    /// How long it waits before it may begin: zero. With a delay it waits in the queue, where every runner may take it.
+    /// How long it waits before it may begin: zero. With a delay it waits in the queue, where every runner may take it that a
+    /// ``RunnerGroup`` serves; without one it waits for ever.
     public var delay: Duration = .zero
     /// How long it may take from its beginning to its end: no limit. When the time is up, what runs is cancelled and the
     /// pipeline fails; one that is paused or back in the queue then, when a runner has it again.
@@ -24,6 +26,18 @@ public struct ExecutionOptions: Sendable, Hashable {
         self.priority = priority
         self.delay = delay
         self.timeout = timeout
+    }
+
+    /// How many bytes an idempotency key may have: what fits into an index of every database.
+    static let maximumKeyBytes = 2_000
+
+    func check(fileID: String, line: Int) throws(PipelineError) {
+        let bytes = self.idempotencyKey?.utf8.count ?? 0
+        guard bytes <= Self.maximumKeyBytes else {
+            throw PipelineError(
+                .invalidOptions, "the idempotency key has \(bytes) bytes, \(Self.maximumKeyBytes) are allowed",
+                fileID: fileID, line: line)
+        }
     }
 }
 

@@ -34,7 +34,7 @@ public struct ContextDelta: Sendable, Hashable {
 
     private init(from given: [String: JSONValue], to result: [String: JSONValue]) {
         var changes: [String: Change] = [:]
-        for (key, value) in result where given[key] != value {
+        for (key, value) in result where given[key]?.isIdentical(to: value) != true {
             if case .object(let before)? = given[key], case .object(let after) = value {
                 changes[key] = .merged(ContextDelta(from: before, to: after))
             } else {
@@ -71,7 +71,7 @@ extension Context {
                 result.remove(key)
                 continue
             }
-            guard value != result[key] else { continue }
+            guard result[key]?.isIdentical(to: value) != true else { continue }
             try result.store(value, at: key, limit: .max, fileID: fileID, line: line)
         }
         guard result.byteCount <= self.byteLimit else {
@@ -133,7 +133,9 @@ extension ContextDelta {
     ///
     /// - Throws: ``WorkflowError`` with ``WorkflowError/Code/invalidJSON``.
     public init(parsing text: String, fileID: String = #fileID, line: Int = #line) throws(WorkflowError) {
-        let json = try JSONValue(parsing: text, fileID: fileID, line: line)
+        // Two levels of JSON for each level of objects that are merged.
+        let depth = 2 * JSONValue.maximumDepth + 2
+        let json = try JSONValue(parsing: text, depth: depth, fileID: fileID, line: line)
         guard let delta = Self(json: json) else {
             throw WorkflowError(.invalidJSON, "not a delta of a context", fileID: fileID, line: line)
         }

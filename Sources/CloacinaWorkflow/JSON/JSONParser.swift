@@ -6,7 +6,11 @@ extension JSONValue {
     ///
     /// - Throws: ``WorkflowError`` with ``WorkflowError/Code/invalidJSON``, naming the byte it stopped at.
     public init(parsing text: String, fileID: String = #fileID, line: Int = #line) throws(WorkflowError) {
-        var parser = JSONParser(text)
+        try self.init(parsing: text, depth: Self.maximumDepth, fileID: fileID, line: line)
+    }
+
+    init(parsing text: String, depth: Int, fileID: String, line: Int) throws(WorkflowError) {
+        var parser = JSONParser(text, depth: depth)
         do {
             self = try parser.document()
         } catch {
@@ -24,10 +28,12 @@ struct JSONParser {
     }
 
     private let bytes: [UInt8]
+    private let maximumDepth: Int
     private(set) var position = 0
 
-    init(_ text: String) {
+    init(_ text: String, depth: Int) {
         self.bytes = Array(text.utf8)
+        self.maximumDepth = depth
     }
 
     mutating func document() throws(Failure) -> JSONValue {
@@ -50,7 +56,7 @@ struct JSONParser {
     }
 
     private mutating func value(depth: Int) throws(Failure) -> JSONValue {
-        guard depth <= JSONValue.maximumDepth else { throw Failure("too deep nesting") }
+        guard depth <= self.maximumDepth else { throw Failure("too deep nesting") }
         self.skipSpace()
         guard let byte = self.next else { throw Failure("the text ends early") }
         switch byte {

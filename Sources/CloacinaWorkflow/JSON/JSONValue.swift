@@ -50,6 +50,21 @@ extension JSONValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, Expre
     }
 }
 
+extension JSONValue {
+    /// Whether both have the same JSON text. Equal values need not: strings are equal when they show the same, and `0.0`
+    /// equals `-0.0`.
+    func isIdentical(to other: JSONValue) -> Bool {
+        switch (self, other) {
+        case (.string(let left), .string(let right)): left.utf8.elementsEqual(right.utf8)
+        case (.double(let left), .double(let right)): left.bitPattern == right.bitPattern
+        case (.array(let left), .array(let right)): left.elementsEqual(right) { $0.isIdentical(to: $1) }
+        case (.object(let left), .object(let right)):
+            left.count == right.count && left.allSatisfy { key, value in right[key]?.isIdentical(to: value) == true }
+        default: self == other
+        }
+    }
+}
+
 extension JSONValue: CustomStringConvertible {
     /// The JSON text, or the reason why the value has none.
     public var description: String {
