@@ -217,7 +217,8 @@ struct EngineCommand: AsyncParsableCommand {
 
     /// Pipelines ended in a second.
     private static func rate(
-        _ runner: DefaultRunner, _ workflow: String, _ inFlight: Int, for slice: Duration
+        _ runner: DefaultRunner, _ workflow: String, _ inFlight: Int, for slice: Duration,
+        noting latencies: Latencies? = nil
     ) async throws -> Double {
         let start = ContinuousClock.now
         let ended = Counter()
@@ -225,7 +226,9 @@ struct EngineCommand: AsyncParsableCommand {
             for _ in 0..<inFlight {
                 group.addTask {
                     while start.duration(to: .now) < slice {
+                        let begin = ContinuousClock.now
                         guard try await runner.execute(workflow).status == .completed else { throw WrongAnswer() }
+                        latencies?.note(begin.duration(to: .now))
                         _ = ended.next()
                     }
                 }
@@ -272,22 +275,41 @@ struct EngineCommand: AsyncParsableCommand {
 
     // MARK: Shapes
 
-    /// The original's three shapes.
+    /// The original's three shapes, on both databases, with how long each workflow took.
     private func measureShapes(_ tenants: BenchTenants, _ pool: PostgresPool) async throws {
-        let runner = try self.runner(pool, tenants.labels[0], .single(), .chain(), .diamond())
+        let place = FileManager.default.temporaryDirectory.appending(path: "cloacina-bench-\(UUID())")
+        try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: place) }
+        let workflows = try [Workflow.single(), .chain(), .diamond()]
+        var configuration = RunnerConfiguration()
+        configuration.maximumConcurrentTasks = self.inFlight
+        let runners = [
+            "postgres": try DefaultRunner(
+                pool: pool, label: tenants.labels[0], workflows: workflows, configuration: configuration),
+            "sqlite": try await DefaultRunner(
+                sqliteAt: place.appending(path: "shapes.sqlite"), workflows: workflows, configuration: configuration),
+        ]
         let update = tenants.update(clients: 16)
         for (shape, tasks) in [("single", 1), ("chain", 3), ("diamond", 5)] {
             for concurrency in [1, 8, 32, 256] {
+                let latencies = Dictionary(uniqueKeysWithValues: runners.keys.map { ($0, Latencies()) })
+                let sides = runners.sorted { $0.key < $1.key }.map { database, runner in
+                    Contest.Side(database) { slice in
+                        try await Self.rate(runner, shape, concurrency, for: slice, noting: latencies[database])
+                    }
+                }
                 let samples = try await self.options.contest.run(
                     "\(shape), \(concurrency) at a time",
-                    [
-                        .init("tasks/s") { try await Self.rate(runner, shape, concurrency, for: $0) * Double(tasks) },
-                        .init("UPDATE") { try await update.transactionsPerSecond(for: $0) },
-                    ])
-                try samples.figure(
-                    "engine.shape.\(shape).\(concurrency)", ours: "tasks/s", baseline: "UPDATE", unit: "tasks/s",
-                    notes: "\(tasks) no-op tasks; pgbench with 16 clients"
-                ).print()
+                    sides + [.init("UPDATE") { try await update.transactionsPerSecond(for: $0) }])
+                for database in runners.keys.sorted() {
+                    let times = latencies[database]?.all ?? []
+                    try samples.figure(
+                        "engine.shape.\(database).\(shape).\(concurrency)", ours: database, baseline: "UPDATE",
+                        unit: "workflows/s",
+                        notes: "\(tasks) no-op tasks each; p50 \(String(format: "%.2f", times.percentile(0.5))) ms, "
+                            + "p99 \(String(format: "%.2f", times.percentile(0.99))) ms; pgbench with 16 clients"
+                    ).print()
+                }
             }
         }
     }
@@ -411,6 +433,15 @@ final class Countdown: Sendable {
             if isOver { continuation.resume() }
         }
     }
+}
+
+/// How long single things took, noted by many at the same time.
+final class Latencies: Sendable {
+    private let milliseconds = Mutex<[Double]>([])
+
+    func note(_ duration: Duration) { self.milliseconds.withLock { $0.append(duration.microseconds / 1_000) } }
+
+    var all: [Double] { self.milliseconds.withLock { $0 } }
 }
 
 extension [Double] {
