@@ -9,12 +9,13 @@ import Testing
     /// What a process does that serves the file until it dies or nothing is left to do.
     private static func serve(_ path: String, trapping: Bool, maximumRecoveries: Int = 3) async throws {
         var configuration = RunnerConfiguration()
+        // Whoever is seen twice with the same number is dead: shorter than a runner of the public initialisers may have it.
         configuration.leaseDuration = .nanoseconds(1)
         configuration.maximumRecoveries = maximumRecoveries
         configuration.maximumConcurrentTasks = 2
-        let runner = try await DefaultRunner(
-            sqliteAt: URL(filePath: path), workflows: [Self.workflow(trapping: trapping)],
-            configuration: configuration)
+        let runner = try DefaultRunner(
+            store: try await SQLiteWorkflowStore(opening: URL(filePath: path)),
+            workflows: [Self.workflow(trapping: trapping)], configuration: configuration)
         while try await !runner.list(PipelineQuery(statuses: [.queued, .running])).isEmpty {
             await runner.serveOnce()
             await Task.yield()
@@ -76,7 +77,8 @@ import Testing
                 try await Self.serve(path, trapping: true, maximumRecoveries: 1)
             }
             let summary = try #require(try await runner.list().first)
-            #expect(summary.status == .failed && summary.recoveries == 3)
+            // Waiting for its result would never end otherwise.
+            try #require(summary.status == .failed && summary.recoveries == 3)
             let result = try await runner.result(of: summary.id)
             #expect(result.tasks.map(\.status) == [.completed, .failed, .skipped])
             #expect(result.task("trap")?.error?.hasPrefix("abandoned: ") == true)

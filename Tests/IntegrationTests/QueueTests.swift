@@ -87,6 +87,7 @@ extension ServerTests {
                     ids.append(new.id)
                 }
                 var configuration = RunnerConfiguration()
+                configuration.heartbeatInterval = .milliseconds(20)
                 configuration.leaseDuration = .milliseconds(50)
                 let runner = try DefaultRunner(
                     pool: pool, label: label, workflows: [workflow], configuration: configuration)
@@ -177,6 +178,7 @@ extension ServerTests {
                     #expect(rows.isEmpty != isFirst)
                 }
                 var configuration = RunnerConfiguration()
+                configuration.heartbeatInterval = .milliseconds(20)
                 configuration.leaseDuration = .milliseconds(50)
                 let runner = try DefaultRunner(
                     pool: pool, label: label, workflows: [workflow], configuration: configuration)

@@ -53,8 +53,6 @@ import GRDBSQLite
     /// Have SQLite copy what it is given.
     private static var transient: sqlite3_destructor_type { unsafe unsafeBitCast(-1, to: sqlite3_destructor_type.self) }
 
-    fileprivate func bindNull(at position: Int32) -> Int32 { unsafe sqlite3_bind_null(self.pointer, position) }
-
     fileprivate func bind(_ integer: Int64, at position: Int32) -> Int32 {
         unsafe sqlite3_bind_int64(self.pointer, position, integer)
     }
@@ -133,9 +131,10 @@ extension UUID: SQLiteBindable {
     }
 }
 
+/// Nothing stays nothing: whatever a statement isn't given is NULL.
 extension Optional: SQLiteBindable where Wrapped: SQLiteBindable {
     func bind(to statement: SQLiteStatement, at position: Int32) -> Int32 {
-        self?.bind(to: statement, at: position) ?? statement.bindNull(at: position)
+        self?.bind(to: statement, at: position) ?? SQLITE_OK
     }
 }
 
