@@ -126,12 +126,15 @@ import Testing
     }
 
     @Test func saysOfEveryStateWhatItIs() throws {
-        let states = ["waiting", "ready", "running", "completed", "failed", "skipped", "paused <by hand>"]
+        let states = [
+            "waiting", "ready", "ready or running", "running", "retrying", "completed", "failed", "skipped",
+            "paused <by hand>",
+        ]
         let graph = Self.graph(states).annotated(
             with: Dictionary(uniqueKeysWithValues: states.map { ($0, .init(state: $0, attempts: 1)) }))
         let drawing = try Drawing(graph.svg())
         for appearance in RunAppearance.allCases {
-            let legend = "\(appearance.sign) \(appearance.name): 1"
+            let legend = "\(appearance.sign) \(appearance.title): 1"
             #expect(drawing.texts.contains(legend))
             #expect(graph.dot().contains("\"\(legend)\""))
             #expect(graph.mermaid().contains("\"\(GraphText.mermaid(legend))\""))

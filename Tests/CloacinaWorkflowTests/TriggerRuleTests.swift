@@ -221,6 +221,18 @@ extension TriggerRule {
         }
     }
 
+    @Test("The seed writes a task's full name into its rules")
+    func readsTheTaskOutOfAFullName() throws {
+        let rule = try TriggerRule(
+            parsing: #"{"type":"TaskSuccess","task_name":"public::embedded::orders::charge"}"#)
+        #expect(rule == .taskSucceeded("charge"))
+        let workflow = try Workflow("orders") {
+            WorkflowTask("charge") { _ in }
+            WorkflowTask("ship", after: "charge", triggerRule: rule) { _ in }
+        }
+        #expect(workflow.tasks.last?.triggerRule?.taskIDs == ["charge"])
+    }
+
     @Test("The seed documents a Conditional rule that no version of it reads")
     func readsWhatTheSeedDocuments() throws {
         let text = """

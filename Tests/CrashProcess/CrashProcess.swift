@@ -58,6 +58,10 @@ enum CrashProcess {
                 try context.set("paid", to: true)
             }
             WorkflowTask("left", after: "pay") { _, scope in try await self.leaveTrace(scope) }
+            WorkflowTask("flaky", after: "first", retry: .fixed(100, delay: .milliseconds(30))) { _, scope in
+                try await self.leaveTrace(scope)
+                if scope.attempt == 1 { throw Flake() }
+            }
             WorkflowTask("right", after: "pay") { context, scope in
                 guard try context.get("paid", as: Bool.self) else { return }
                 try await self.leaveTrace(scope)
@@ -77,6 +81,8 @@ enum CrashProcess {
             WorkflowTask("behind", after: "poison") { _, scope in try await self.leaveTrace(scope) }
         }
     }
+
+    private struct Flake: Error {}
 
     private static func leaveTrace(_ scope: TaskScope) async throws {
         try await scope.withConnection { lease in

@@ -12,7 +12,9 @@ package enum StoreConformance {
         package var testDescription: String { self.name }
     }
 
-    package static let all: [Check] = [
+    package static let all = Self.general + Self.aging
+
+    private static let general: [Check] = [
         Check(name: "a pipeline comes back as it was stored", run: Self.comesBack),
         Check(name: "a key has one pipeline", run: Self.oneForEachKey),
         Check(name: "a new pipeline twice is one", run: Self.creationIsIdempotent),

@@ -15,13 +15,20 @@ extension ServerTests {
                 _ = try await admin.createTenant(TenantConfig(name: name))
                 let label = try await admin.tenant(named: name).label(.role)
                 try await CrashProcessRun.prepare(label)
-                let ids = try await self.enqueue(6, label)
+                var ids = try await self.enqueue(6, label)
                 async let victim = CrashProcessRun.serve(label, point: point, named: "victim")
                 async let survivor = CrashProcessRun.serve(label, point: -1, named: "survivor")
-                let (died, survived) = try await (victim, survivor)
-                #expect([0, 9, 137].contains(died.status), "\(died)")
+                var (died, survived) = try await (victim, survivor)
+                if died.status == 0 {
+                    // The other was faster, and left it too little to do: once more, one after the other.
+                    ids += try await self.enqueue(6, label)
+                    died = try await CrashProcessRun.serve(label, point: point, named: "victim")
+                    survived = try await CrashProcessRun.serve(label, point: -1, named: "survivor")
+                }
+                // A process of which nothing is left but its signal.
+                try #require([9, 137].contains(died.status), "\(died)")
                 try #require(survived.status == 0, "\(survived)")
-                try await PipelineAudit.check(ids, in: label.schema, tasks: 4)
+                try await PipelineAudit.check(ids, in: label.schema, tasks: 5)
                 try await CrashProcessRun.check(ids, label)
             }
         }

@@ -293,7 +293,7 @@ extension DefaultRunner {
             let task = Task(executorPreference: self.clock.executor) {
                 var run = PipelineRun(
                     pipeline, workflow: workflow, worker: self.id, means: means, mailbox: mailbox, observe: observe)
-                let end = await run.run()
+                let end = await EngineSpans.pipeline(pipeline, fromQueue: fromQueue) { await run.run() }
                 if case .broken = end {
                     self.setAdrift(pipeline.id, Adrift(epoch: pipeline.epoch, request: run.unheard))
                 }

@@ -70,6 +70,8 @@ public struct PipelineResult: Sendable, Identifiable {
     public let startedAt: Date
     /// How long it took from then to its end.
     public let duration: Duration
+    /// When it ended, or, of one that has not, when it was looked at.
+    public var endedAt: Date { self.startedAt.addingTimeInterval(self.duration.seconds) }
 
     /// What came of one task; nil when the workflow has none of that id.
     public func task(_ id: String) -> TaskResult? { self.tasks.first { $0.id == id } }
@@ -88,6 +90,11 @@ public struct PipelineResult: Sendable, Identifiable {
             }, uniquingKeysWith: { first, _ in first })
     }
 
+    /// Why the first task failed that did, with its name; nil when none did.
+    public var error: String? {
+        self.tasks.first { $0.status == .failed }.map { "\"\($0.id)\" failed: \($0.error ?? "no reason is known")" }
+    }
+
     /// The same result, if the pipeline completed.
     ///
     /// - Throws: ``PipelineError`` with ``PipelineError/Code/notCompleted``, which names how it ended, the first task that
@@ -95,8 +102,7 @@ public struct PipelineResult: Sendable, Identifiable {
     @discardableResult
     public func completed(fileID: String = #fileID, line: Int = #line) throws(PipelineError) -> PipelineResult {
         guard self.status != .completed else { return self }
-        let failed = self.tasks.first { $0.status == .failed }
-        let reason = failed.map { ": \"\($0.id)\" failed: \($0.error ?? "no reason is known")" } ?? ""
+        let reason = self.error.map { ": \($0)" } ?? ""
         throw PipelineError(
             .notCompleted, "\"\(self.workflow)\" ended as \(self.status)\(reason)", fileID: fileID, line: line)
     }

@@ -1,5 +1,6 @@
 import CloacinaWorkflow
 import FoundationEssentials
+import Logging
 
 /// What is stored, and who is told.
 extension PipelineRun {
@@ -55,6 +56,7 @@ extension PipelineRun {
     mutating func note(_ events: [PipelineEvent]) {
         for event in events {
             self.means.metrics.note(event)
+            self.log(event)
             self.observe?(event)
             guard let id = event.task, let position = self.machine.workflow.position(of: id) else { continue }
             switch event.kind {
@@ -66,6 +68,12 @@ extension PipelineRun {
             default: break
             }
         }
+    }
+
+    private func log(_ event: PipelineEvent) {
+        self.means.logger.log(
+            level: event.task == nil ? .debug : .trace, "\(event.kind.rawValue)",
+            metadata: LogKeys.metadata(of: event, in: self.pipeline))
     }
 
     /// Tells of a completion that its task has stored itself.

@@ -203,7 +203,9 @@ extension PipelineRun {
         let clock = self.means.clock
         let running = Task(executorPreference: clock.executor) { [mailbox = self.mailbox] in
             var attempt = await HeldSlot.$current.withValue(slot) {
-                await Attempt.run(task, start: start, given: given, scope: scope, clock: clock)
+                await EngineSpans.attempt(scope) {
+                    await Attempt.run(task, start: start, given: given, scope: scope, clock: clock)
+                }
             }
             if let delta = resource.committed { attempt = attempt.committed(delta) }
             slot.release()

@@ -12,14 +12,19 @@ import Synchronization
 /// try await group.run()    // until the task is cancelled or the service is shut down
 /// ```
 ///
-/// The runners are the group's for good: they end with it, and a tenant that is made later needs a group of its own, with a
-/// listening connection of its own. What goes wrong without anybody waiting for it is logged as a warning.
+/// A tenant that is made later joins with ``add(_:fileID:line:)``, and one that goes away leaves with ``remove(_:drain:)``; the
+/// runners that are left end with the group. What goes wrong without anybody waiting for it is logged as a warning.
 ///
 /// A call that is lost costs time, never a pipeline: every tenant is looked at once in each
 /// ``RunnerConfiguration/sweepInterval``.
 public final class RunnerGroup: Service {
-    private let runners: [DefaultRunner]
-    private let bySchema: [String: [DefaultRunner]]
+    private struct Members {
+        var runners: [DefaultRunner]
+        var bySchema: [String: [DefaultRunner]]
+        var isServing = false
+        var hasEnded = false
+    }
+    private let members: Mutex<Members>
     private let listener: PostgresConfiguration?
     private let drain: Duration
     private let logger: Logger
@@ -35,16 +40,54 @@ public final class RunnerGroup: Service {
         _ runners: [DefaultRunner], listeningOn listener: PostgresConfiguration? = nil,
         drain: Duration = .seconds(30), logger: Logger? = nil
     ) {
-        self.runners = runners
-        self.bySchema = Dictionary(grouping: runners) { $0.database?.label.schema ?? "" }
+        self.members = Mutex(Members(runners: runners, bySchema: Dictionary(grouping: runners, by: \.schema)))
         self.listener = listener
         self.drain = drain
         self.logger = logger ?? .silent
     }
 
-    /// Serves until the task is cancelled or the service is shut down; then ends every runner in good order.
+    /// Takes in another runner, for a tenant that has come since; its queue is served from now on when the group runs.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/released`` when the group has ended.
+    public func add(
+        _ runner: DefaultRunner, fileID: String = #fileID, line: Int = #line
+    ) throws(PipelineError) {
+        let (hasEnded, isServing) = self.members.withLock { members in
+            if !members.hasEnded, !members.runners.contains(where: { $0 === runner }) {
+                members.runners.append(runner)
+                members.bySchema[runner.schema, default: []].append(runner)
+            }
+            return (members.hasEnded, members.isServing)
+        }
+        guard !hasEnded else {
+            throw PipelineError(.released, "the group has ended and serves nobody any more", fileID: fileID, line: line)
+        }
+        if isServing { runner.beginServing() }
+    }
+
+    /// Lets a runner go, for a tenant that goes away: ends it in good order, and returns when that is done.
+    ///
+    /// - Parameter drain: How long what runs may take to end before it is cancelled; the group's own when nil.
+    public func remove(_ runner: DefaultRunner, drain: Duration? = nil) async {
+        self.members.withLock { members in
+            members.runners.removeAll { $0 === runner }
+            members.bySchema[runner.schema]?.removeAll { $0 === runner }
+            if members.bySchema[runner.schema]?.isEmpty == true { members.bySchema[runner.schema] = nil }
+        }
+        // Not a child: the end must be written although the caller is cancelled.
+        await Task { await runner.shutDown(drain: drain ?? self.drain) }.value
+    }
+
+    /// The runners that the group serves at the moment.
+    public var runners: [DefaultRunner] { self.members.withLock { $0.runners } }
+
+    /// Serves until the task is cancelled or the service is shut down; then ends every runner in good order. Once only.
     public func run() async throws {
-        for runner in self.runners { runner.state.withLock { $0.serves = true } }
+        let runners = self.members.withLock { members in
+            members.isServing = true
+            return members.runners
+        }
+        for runner in runners { runner.state.withLock { $0.serves = true } }
         await cancelWhenGracefulShutdown {
             await withDiscardingTaskGroup { group in
                 if let listener = self.listener { group.addTask { await self.listen(listener) } }
@@ -53,7 +96,11 @@ public final class RunnerGroup: Service {
         }
         // Not children: the end must be written although the task is cancelled.
         let drain = self.drain
-        let ends = self.runners.map { runner in Task { await runner.shutDown(drain: drain) } }
+        let last = self.members.withLock { members in
+            members.hasEnded = true
+            return members.runners
+        }
+        let ends = last.map { runner in Task { await runner.shutDown(drain: drain) } }
         for end in ends { await end.value }
     }
 
@@ -68,7 +115,7 @@ public final class RunnerGroup: Service {
                     for runner in self.runners { runner.wake() }
                     for try await call in connection.notifications {
                         guard let call = QueueCall(call.payload) else { continue }
-                        for runner in self.bySchema[call.schema] ?? [] { runner.hear(call) }
+                        for runner in self.members.withLock({ $0.bySchema[call.schema] ?? [] }) { runner.hear(call) }
                     }
                 }
             } catch {
@@ -83,19 +130,35 @@ public final class RunnerGroup: Service {
     private func sweepAll() async {
         await withDiscardingTaskGroup { group in
             while !Task.isCancelled {
-                for runner in self.runners {
+                let runners = self.runners
+                for runner in runners {
                     if let again = await runner.sweep() {
                         group.addTask {
                             try? await Task.sleep(for: again)
                             if !Task.isCancelled { _ = await runner.sweep() }
                         }
                     }
-                    let interval = runner.configuration.sweepInterval / max(1, self.runners.count)
+                    let interval = runner.configuration.sweepInterval / max(1, runners.count)
                     try? await Task.sleep(for: interval)
                     if Task.isCancelled { return }
                 }
-                if self.runners.isEmpty { try? await Task.sleep(for: .seconds(60)) }
+                // Who joins looks after itself at first.
+                if runners.isEmpty { try? await Task.sleep(for: .seconds(10)) }
             }
         }
+    }
+}
+
+extension DefaultRunner {
+    /// Whose calls are its own; empty without a server.
+    fileprivate var schema: String { self.database?.label.schema ?? "" }
+
+    /// Begins to serve the queue, with what waits there already, or is due soon.
+    fileprivate func beginServing() {
+        self.state.withLock { state in
+            state.serves = true
+            state.mustLookAhead = true
+        }
+        self.wake()
     }
 }

@@ -100,7 +100,12 @@ extension DefaultRunner {
     fileprivate func executeChild(
         _ workflowName: String, context: Context, options: ExecutionOptions
     ) async throws(PipelineError) -> (result: PipelineResult, isNew: Bool) {
-        let execution = try await self.executeAsync(workflowName, context: context, options: options)
+        let execution: PipelineExecution
+        do throws(PipelineError) {
+            execution = try await self.executeAsync(workflowName, context: context, options: options)
+        } catch {
+            throw error.cuttingOff
+        }
         do throws(PipelineError) {
             let result = try await execution.result()
             return (result, execution.isOwn)
@@ -116,10 +121,16 @@ extension DefaultRunner {
                 }
                 _ = await cancelling.result
             }
-            var error = error
-            // The child goes on, and so must the task, when the database is back.
-            error.isCutOff = error.isTransient
-            throw error
+            throw error.cuttingOff
         }
+    }
+}
+
+extension PipelineError {
+    /// The child goes on, or is begun, when the database is back, and so must the task: such an error is not the task's.
+    fileprivate var cuttingOff: PipelineError {
+        var error = self
+        error.isCutOff = self.isTransient
+        return error
     }
 }

@@ -15,7 +15,8 @@ actor Connector {
 
     func open(_ configuration: PostgresConfiguration) throws(PostgresError) -> sending ConnectionHandle {
         try Self.check(configuration.connectionString)
-        let parameters = Self.parameters(configuration)
+        let hasService = unsafe getenv("PGSERVICE") != nil || Self.namesService(configuration.connectionString)
+        let parameters = Self.parameters(configuration, hasService: hasService)
         guard !parameters.contains(where: { $0.1.utf8.contains(0) }) else {
             throw PostgresError(.invalidConnectionString, advice: "a parameter holds a NUL character")
         }
@@ -79,13 +80,29 @@ actor Connector {
         }
     }
 
-    private static func parameters(_ configuration: PostgresConfiguration) -> [(String, String)] {
+    /// Whether a connection string refers to a service file.
+    static func namesService(_ connectionString: String) -> Bool {
+        guard !connectionString.isEmpty, let start = unsafe PQconninfoParse(connectionString, nil) else { return false }
+        defer { unsafe PQconninfoFree(start) }
+        var option = unsafe start
+        while let keyword = unsafe option.pointee.keyword {
+            if unsafe strcmp(keyword, "service") == 0 { return unsafe option.pointee.val != nil }
+            unsafe option += 1
+        }
+        return false
+    }
+
+    static func parameters(_ configuration: PostgresConfiguration, hasService: Bool) -> [(String, String)] {
         // A server that has vanished is noticed within a minute, also while a statement waits for it; by default the operating
-        // system would take hours. What comes later overrides these.
-        var parameters = [
-            ("keepalives_idle", "30"), ("keepalives_interval", "10"), ("keepalives_count", "3"),
-            ("tcp_user_timeout", "45000"),
-        ]
+        // system would take hours. What comes later overrides these. What a service file says could not, so with one it
+        // alone decides.
+        var parameters: [(String, String)] = []
+        if !hasService {
+            parameters = [
+                ("keepalives_idle", "30"), ("keepalives_interval", "10"), ("keepalives_count", "3"),
+                ("tcp_user_timeout", "45000"),
+            ]
+        }
         if !configuration.connectionString.isEmpty { parameters.append(("dbname", configuration.connectionString)) }
         if let database = configuration.database { parameters.append(("dbname", database)) }
         if let user = configuration.user { parameters.append(("user", user)) }

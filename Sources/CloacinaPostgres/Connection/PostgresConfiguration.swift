@@ -2,6 +2,10 @@
 ///
 /// Everything that libpq understands works as it does there: URLs, keyword strings, `PGHOST` and its kin, `PGSERVICE`,
 /// `~/.pgpass`, TLS modes and certificates.
+///
+/// A server that has vanished is noticed within a minute: `keepalives_idle` is 30, `keepalives_interval` 10,
+/// `keepalives_count` 3 and `tcp_user_timeout` 45000 unless the connection string says otherwise. With a service file, what
+/// it says of them counts, and libpq's own defaults where it says nothing.
 public struct PostgresConfiguration: Sendable {
     /// A URL (`postgresql://…`), a keyword string (`host=… dbname=…`), or empty for libpq's environment alone.
     public var connectionString: String

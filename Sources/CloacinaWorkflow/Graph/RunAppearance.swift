@@ -1,13 +1,18 @@
 /// How a state looks in a drawing: always a sign and a word too, so that colours only help.
 enum RunAppearance: Int, CaseIterable {
-    case waiting, ready, running, completed, failed, skipped, other
+    case waiting, ready, begun, running, retrying, completed, failed, skipped, other
+
+    /// What a task is called that may have begun: a beginning is stored only after a crash.
+    static let readyOrRunning = "ready or running"
 
     init(state: String) {
         self =
             switch state {
             case "waiting": .waiting
             case "ready": .ready
+            case Self.readyOrRunning: .begun
             case "running": .running
+            case "retrying": .retrying
             case "completed": .completed
             case "failed": .failed
             case "skipped": .skipped
@@ -15,12 +20,17 @@ enum RunAppearance: Int, CaseIterable {
             }
     }
 
-    /// The word for the legend, and the name in formats that need one.
+    /// What the legend says.
+    var title: String { self == .begun ? Self.readyOrRunning : self.name }
+
+    /// A name of one word, for formats that need one.
     var name: String {
         switch self {
         case .waiting: "waiting"
         case .ready: "ready"
+        case .begun: "begun"
         case .running: "running"
+        case .retrying: "retrying"
         case .completed: "completed"
         case .failed: "failed"
         case .skipped: "skipped"
@@ -32,7 +42,9 @@ enum RunAppearance: Int, CaseIterable {
         switch self {
         case .waiting: "○"
         case .ready: "◇"
+        case .begun: "▷"
         case .running: "►"
+        case .retrying: "↻"
         case .completed: "✓"
         case .failed: "✗"
         case .skipped: "↷"
@@ -44,7 +56,9 @@ enum RunAppearance: Int, CaseIterable {
         switch self {
         case .waiting: "#f6f8fa"
         case .ready: "#ddf4ff"
+        case .begun: "#f4f9d9"
         case .running: "#fff8c5"
+        case .retrying: "#fff1e5"
         case .completed: "#dafbe1"
         case .failed: "#ffebe9"
         case .skipped: "#eaeef2"
@@ -56,7 +70,8 @@ enum RunAppearance: Int, CaseIterable {
         switch self {
         case .waiting, .skipped: "#6e7781"
         case .ready: "#0969da"
-        case .running: "#9a6700"
+        case .begun, .running: "#9a6700"
+        case .retrying: "#bc4c00"
         case .completed: "#1a7f37"
         case .failed: "#cf222e"
         case .other: "#8250df"
@@ -109,7 +124,7 @@ extension WorkflowGraph {
             if let run = node.run { counts[run.appearance.rawValue] += 1 }
         }
         return RunAppearance.allCases.filter { counts[$0.rawValue] > 0 }.map { appearance in
-            (appearance, "\(appearance.sign) \(appearance.name): \(counts[appearance.rawValue])")
+            (appearance, "\(appearance.sign) \(appearance.title): \(counts[appearance.rawValue])")
         }
     }
 }

@@ -17,7 +17,8 @@ extension TriggerRule {
         return try self.json.jsonText(fileID: fileID, line: line)
     }
 
-    /// Reads a rule back from its ``jsonText(fileID:line:)``, and what the Rust library of the same name writes or documents.
+    /// Reads a rule back from its ``jsonText(fileID:line:)``, and what the Rust library of the same name writes or documents:
+    /// of a task's full name, such as `public::embedded::orders::charge`, the task's id counts.
     ///
     /// - Throws: ``WorkflowError`` with ``WorkflowError/Code/invalidJSON``, or with ``WorkflowError/Code/invalidRule`` for a
     ///   field that is missing, unknown or of the wrong type, a type or operator that doesn't exist, a path that can't be read,
@@ -120,7 +121,8 @@ private struct TriggerRuleReader {
 
     private func taskID(_ fields: JSONFields) throws(WorkflowError) -> String {
         try fields.allowOnly("type", "task_name")
-        return try fields.string("task_name")
+        let name = try fields.string("task_name")
+        return TaskNamespace(name)?.task ?? name
     }
 
     private func contextValue(_ fields: JSONFields) throws(WorkflowError) -> TriggerRule {

@@ -1,0 +1,47 @@
+import FoundationEssentials
+import Synchronization
+import Testing
+
+@testable import Cloacina
+
+/// How many pipelines from the queue a runner has, when some of them only wait for a retry.
+@Suite(.timeLimit(.minutes(5))) struct RetryingPlaceTests {
+    private struct Broken: Error {}
+
+    private let clock = HandClock()
+
+    /// A runner with one place, a pipeline that fails at first, and one that doesn't.
+    private func runner() throws -> DefaultRunner {
+        let retrying = try Workflow("retrying") {
+            WorkflowTask("t", retry: .fixed(2, delay: .seconds(3_600))) { _, scope in
+                if scope.attempt == 1 { throw Broken() }
+            }
+        }
+        let quick = try Workflow("quick") { WorkflowTask("t") { _ in } }
+        return try self.clock.runner(retrying, quick, store: InMemoryWorkflowStore()) { $0.maximumQueuedPipelines = 1 }
+    }
+
+    @Test func whatOnlyWaitsForARetryTakesUpNoPlace() async throws {
+        let runner = try self.runner()
+        let patient = try await runner.enqueue("retrying", options: ExecutionOptions(priority: 1))
+        let other = try await runner.enqueue("quick")
+        await runner.serveOnce()
+        await self.clock.settle()
+        #expect(try await runner.snapshot(of: patient).task("t")?.status == .retrying)
+        #expect(try await runner.status(of: other) == .completed)
+        await self.clock.advance(by: .seconds(3_600))
+        #expect(try await runner.status(of: patient) == .completed)
+        #expect(runner.state.withLock { $0.retrying == 0 && $0.fromQueue == 0 })
+    }
+
+    /// Fifteen times as many as there are places, and one that has the place.
+    @Test func noMoreWaitForARetryThanAreAllowed() async throws {
+        let runner = try self.runner()
+        for _ in 0..<20 { try await runner.enqueue("retrying") }
+        await runner.serveOnce()
+        await self.clock.settle()
+        #expect(runner.activePipelines == 16)
+        await self.clock.advance(by: .seconds(7_200))
+        #expect(try await runner.list(PipelineQuery(statuses: [.completed])).count == 20)
+    }
+}
