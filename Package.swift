@@ -79,6 +79,7 @@ let package = Package(
             name: "Cloacina",
             dependencies: [
                 "CloacinaPostgres", "CloacinaSchema", "CloacinaWorkflow",
+                .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),

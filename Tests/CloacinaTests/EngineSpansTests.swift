@@ -23,12 +23,16 @@ import Tracing
         }
     }
 
+    private static func runner(_ tracer: any Tracer) throws -> DefaultRunner {
+        try DefaultRunner(
+            store: InMemoryWorkflowStore(), database: nil, workflows: [Self.workflow()],
+            configuration: RunnerConfiguration(), logger: nil, spans: EngineSpans(tracer))
+    }
+
     @Test func whatIsExecutedContinuesItsCallersTrace() async throws {
-        let runner = try DefaultRunner(store: InMemoryWorkflowStore(), workflows: [Self.workflow()])
         let tracer = InMemoryTracer()
-        let result = try await withTracer(tracer) {
-            try await tracer.withAnySpan("request") { _ in try await runner.execute("orders") }
-        }
+        let runner = try Self.runner(tracer)
+        let result = try await tracer.withAnySpan("request") { _ in try await runner.execute("orders") }
         let spans = tracer.finishedSpans
         let request = try #require(spans.first { $0.operationName == "request" })
         let pipeline = try #require(spans.first { $0.operationName == "pipeline orders" })
@@ -45,13 +49,11 @@ import Tracing
 
     /// Whoever puts something into the queue is not the parent of all that the queue holds.
     @Test func whatComesFromTheQueueBeginsATrace() async throws {
-        let runner = try DefaultRunner(store: InMemoryWorkflowStore(), workflows: [Self.workflow()])
         let tracer = InMemoryTracer()
-        try await withTracer(tracer) {
-            await runner.serveOnce()
-            let id = try await tracer.withAnySpan("request") { _ in try await runner.enqueue("orders") }
-            #expect(try await runner.result(of: id).status == .failed)
-        }
+        let runner = try Self.runner(tracer)
+        await runner.serveOnce()
+        let id = try await tracer.withAnySpan("request") { _ in try await runner.enqueue("orders") }
+        #expect(try await runner.result(of: id).status == .failed)
         await runner.shutDown()
         let pipeline = try #require(tracer.finishedSpans.first { $0.operationName == "pipeline orders" })
         #expect(pipeline.parentSpanID == nil)

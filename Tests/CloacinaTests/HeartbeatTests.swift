@@ -65,7 +65,7 @@ import Testing
         let running = self.clock.begin { try await runner.execute("w") }
         await self.clock.settle()
         #expect(runner.activePipelines == 1)
-        #expect(try await store.recover(runner.id, beats: 1, at: self.clock.now()) == 1)
+        #expect(try await store.recover(runner.id, beats: 1, by: UUID(), at: self.clock.now()) == 1)
         await self.clock.advance(by: runner.configuration.heartbeatInterval)
         try #require(runner.activePipelines == 0)
         let error = await #expect(throws: PipelineError.self) { try await running.value }

@@ -34,7 +34,8 @@ import Testing
         case .released: self.clock.begin { await runner.shutDown() }
         case .resumed: try await execution.pause()
         case .givenBack: self.isFailing.withLock { $0 = true }
-        case .recovered: _ = try await self.shared.recover(runner.id, beats: runner.beats, at: self.clock.now())
+        case .recovered:
+            _ = try await self.shared.recover(runner.id, beats: runner.beats, by: UUID(), at: self.clock.now())
         }
         await self.clock.settle()
         self.mayEnd.add()

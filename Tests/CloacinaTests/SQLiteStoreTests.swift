@@ -413,10 +413,10 @@ import Testing
 
     /// What is done all the time reaches its rows by a key or the queue's index, and sorts nothing.
     @Test(arguments: [
-        SQLiteQueries.existing, SQLiteQueries.expected, SQLiteQueries.apply, SQLiteQueries.claim, SQLiteQueries.load,
-        SQLiteQueries.history,
-        SQLiteQueries.due, SQLiteQueries.request, SQLiteQueries.list, SQLiteQueries.deleteEvents,
-        SQLiteQueries.deletePipeline, SQLiteQueries.beatsOfRunner, SQLiteQueries.leave, SQLiteQueries.recover,
+        SQLiteQueries.existing, SQLiteQueries.asked, SQLiteQueries.apply, SQLiteQueries.claim, SQLiteQueries.load,
+        SQLiteQueries.history, SQLiteQueries.due, SQLiteQueries.level, SQLiteQueries.isDue, SQLiteQueries.nextDue,
+        SQLiteQueries.request, SQLiteQueries.list, SQLiteQueries.deleteEvents, SQLiteQueries.deletePipeline,
+        SQLiteQueries.beatsOfRunner, SQLiteQueries.leave, SQLiteQueries.recover,
     ])
     func noPlanScansATable(sql: String) async throws {
         try await self.withStore { store in

@@ -78,7 +78,7 @@ import Testing
         let new = NewPipeline(workflow, owner: dead, at: now)
         _ = try await self.shared.create([new])
         try await self.shared.ask(request, of: new.id)
-        _ = try await self.shared.recover(dead, beats: 0, at: now)
+        _ = try await self.shared.recover(dead, beats: 0, by: UUID(), at: now)
         await (try self.clock.runner(workflow, store: self.shared)).serveOnce()
         await self.clock.settle()
         #expect(try await self.shared.load(new.id)?.status == status)

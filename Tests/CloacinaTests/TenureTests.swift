@@ -26,7 +26,7 @@ import Testing
         await runner.serveOnce()
         await self.clock.settle()
         // Somebody takes it for dead, and it is the one to go on with what it had.
-        #expect(try await self.shared.recover(runner.id, beats: 1, at: self.clock.now()) == 1)
+        #expect(try await self.shared.recover(runner.id, beats: 1, by: UUID(), at: self.clock.now()) == 1)
         await runner.serveOnce()
         await self.clock.settle()
         try #require(begun.count == 2)
@@ -55,7 +55,7 @@ import Testing
         let runner = try self.clock.runner(workflow, store: store)
         let new = NewPipeline(workflow, owner: runner.id, at: self.clock.now())
         _ = try await self.shared.create([new])
-        _ = try await self.shared.recover(runner.id, beats: 0, at: self.clock.now())
+        _ = try await self.shared.recover(runner.id, beats: 0, by: UUID(), at: self.clock.now())
         await runner.serveOnce()
         await self.clock.settle()
         #expect(try await self.stored(new.id).epoch == 3)

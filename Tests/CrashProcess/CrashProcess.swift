@@ -79,6 +79,7 @@ enum CrashProcess {
             }
             WorkflowTask("beside", after: "before") { _, scope in try await self.leaveTrace(scope) }
             WorkflowTask("behind", after: "poison") { _, scope in try await self.leaveTrace(scope) }
+            WorkflowTask("last", after: "behind") { _, scope in try await self.leaveTrace(scope) }
         }
     }
 
@@ -131,9 +132,9 @@ private final class MortalStore: ForwardingWorkflowStore {
         return try await self.dying { () throws(PipelineError) in try await self.underlying.claim(claim) }
     }
 
-    func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
+    func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
         try await self.dying { () throws(PipelineError) in
-            try await self.underlying.recover(runner, beats: beats, at: at)
+            try await self.underlying.recover(runner, beats: beats, by: rescuer, at: at)
         }
     }
 }

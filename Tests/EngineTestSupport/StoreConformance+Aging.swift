@@ -22,12 +22,12 @@ extension StoreConformance {
         }
         // Somebody has counted before the last one.
         for number in [0, 1, 2, 6, 8, 41] {
-            #expect(try await store.recover(Self.runner, beats: number, at: Self.at(9)) == 0)
+            #expect(try await store.recover(Self.runner, beats: number, by: UUID(), at: Self.at(9)) == 0)
         }
         let held = try await store.beat(Self.runner, number: 8, pipelines: [Self.id(1)], at: Self.at(10))
         #expect(held.held == [Self.id(1)])
-        #expect(try await store.recover(Self.runner, beats: 7, at: Self.at(11)) == 0)
-        #expect(try await store.recover(Self.runner, beats: 8, at: Self.at(11)) == 1)
+        #expect(try await store.recover(Self.runner, beats: 7, by: UUID(), at: Self.at(11)) == 0)
+        #expect(try await store.recover(Self.runner, beats: 8, by: UUID(), at: Self.at(11)) == 1)
         let lost = try await store.beat(Self.runner, number: 9, pipelines: [Self.id(1)], at: Self.at(12))
         #expect(lost == BeatAnswer())
     }
@@ -41,7 +41,7 @@ extension StoreConformance {
         try await store.leave(Self.runner)
         try await store.leave(Self.runner)
         #expect(try await store.beats(everyOwner: true) == [Self.other: 5])
-        #expect(try await store.recover(Self.runner, beats: 5, at: Self.at(9)) == 0)
+        #expect(try await store.recover(Self.runner, beats: 5, by: UUID(), at: Self.at(9)) == 0)
         #expect(try await store.load(Self.id(1))?.revision == 2)
     }
 

@@ -242,17 +242,21 @@ package enum StoreConformance {
         for number in 1...2 {
             _ = try await store.beat(Self.runner, number: number, pipelines: [], at: Self.at(1))
         }
-        #expect(try await store.recover(Self.runner, beats: 1, at: Self.at(9)) == 0)
-        #expect(try await store.recover(Self.runner, beats: 0, at: Self.at(9)) == 0)
-        #expect(try await store.recover(Self.runner, beats: 2, at: Self.at(9)) == 2)
-        #expect(try await store.recover(Self.runner, beats: 2, at: Self.at(9)) == 0)
-        #expect(try await store.recover(Self.runner, beats: 0, at: Self.at(9)) == 0)
+        #expect(try await store.recover(Self.runner, beats: 1, by: UUID(), at: Self.at(9)) == 0)
+        #expect(try await store.recover(Self.runner, beats: 0, by: UUID(), at: Self.at(9)) == 0)
+        #expect(try await store.recover(Self.runner, beats: 2, by: Self.other, at: Self.at(9)) == 2)
+        #expect(try await store.recover(Self.runner, beats: 2, by: UUID(), at: Self.at(9)) == 0)
+        #expect(try await store.recover(Self.runner, beats: 0, by: UUID(), at: Self.at(9)) == 0)
         let recovered = try #require(try await store.load(Self.id(1)))
         #expect(
             recovered.status == .queued && recovered.revision == 2 && recovered.epoch == 2 && recovered.owner == nil)
         // It waits where it would have, had it never been claimed.
         #expect(recovered.dueAt == Self.start && recovered.recoveries == 1 && recovered.startedAt == Self.start)
-        #expect(recovered.events.last == PipelineEvent(.pipelineRecovered, worker: Self.runner, at: Self.at(9)))
+        #expect(
+            recovered.events.last
+                == PipelineEvent(
+                    .pipelineRecovered, worker: Self.other, at: Self.at(9),
+                    detail: PipelineEvent.recovery(of: Self.runner)))
         // Whoever was taken for dead comes too late.
         #expect(try await store.apply([Self.change(1)]) == [.stale])
         let claimed = try await store.claim(Self.claim())
@@ -260,7 +264,7 @@ package enum StoreConformance {
         #expect(try await store.apply([Self.change(1, revision: 3)]) == [.stale])
         #expect(try await store.load(Self.id(3))?.owner == Self.other)
         // One that never said anything.
-        #expect(try await store.recover(Self.other, beats: 0, at: Self.at(200)) == 3)
+        #expect(try await store.recover(Self.other, beats: 0, by: UUID(), at: Self.at(200)) == 3)
     }
 
     static func silentOwners(_ store: any WorkflowStore) async throws {

@@ -219,6 +219,7 @@ package struct StoreDuel {
         let expected = try await self.model.survey(everyOwner: everyOwner, at: self.now)
         let found = try await self.store().survey(everyOwner: everyOwner, at: self.now)
         try self.check(Self.sorted(expected.beats), Self.sorted(found.beats))
+        try self.check("\(expected.isDue)", "\(found.isDue)")
         try self.check(Self.micros(expected.nextDue), Self.micros(found.nextDue))
         let runner = self.runners[self.random.below(4)]
         self.operation = "claims of \(runner)"
@@ -227,13 +228,15 @@ package struct StoreDuel {
             Self.sorted(try await self.store().claims(of: runner)))
     }
 
+    private static let rescuer = UUID()
+
     private mutating func recover() async throws {
         let runner = self.runners[self.random.below(4)]
         let known = try await self.model.beats(everyOwner: false)[runner] ?? 0
         let beats = self.random.below(3) == 0 ? max(0, known + self.random.below(3) - 1) : known
         self.operation = "recover \(runner), \(beats) beats"
-        let expected = try await self.model.recover(runner, beats: beats, at: self.now)
-        let found = try await self.store().recover(runner, beats: beats, at: self.now)
+        let expected = try await self.model.recover(runner, beats: beats, by: Self.rescuer, at: self.now)
+        let found = try await self.store().recover(runner, beats: beats, by: Self.rescuer, at: self.now)
         try self.check("\(expected)", "\(found)")
         for new in self.created.suffix(10) { try await self.compare(new.id) }
     }

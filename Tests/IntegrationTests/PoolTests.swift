@@ -49,6 +49,23 @@ extension ServerTests {
             }
         }
 
+        /// Whoever ends in good order, as a runner does, has something to write at the end.
+        @Test func aCancelledClosureHasItsPoolToItsEnd() async throws {
+            let (begun, begin) = AsyncStream.makeStream(of: Void.self)
+            let task = Task {
+                try await self.withTenants { pool, a, _ in
+                    try await self.expectOwnMarker(pool, a)
+                    begin.yield()
+                    for await _ in AsyncStream<Void>.makeStream().stream {}
+                    #expect(Task.isCancelled)
+                    try await Task { try await self.expectOwnMarker(pool, a) }.value
+                }
+            }
+            for await _ in begun { break }
+            task.cancel()
+            try await task.value
+        }
+
         @Test func relabellingAddsNoRoundTrip() async throws {
             try await self.withTenants { pool, a, b in
                 for label in [a, b, a, b] {

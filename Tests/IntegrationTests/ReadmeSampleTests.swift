@@ -5,8 +5,9 @@ import CloacinaTenancy
 import FoundationEssentials
 import Testing
 
-// The README's sample, to the letter; `theReadmeShowsThisSample` compares.
-// sample begins
+// The README's samples, to the letter; `ReadmeTests` among the tests of CloacinaTesting compares.
+
+// README begins
 func runPipeline(admin: DatabaseAdmin, pool: PostgresPool, tenant: String) async throws -> PipelineResult {
     let etl = try Workflow("etl") {
         WorkflowTask("extract") { context in try context.set("rows", to: [1, 2, 3]) }
@@ -18,9 +19,9 @@ func runPipeline(admin: DatabaseAdmin, pool: PostgresPool, tenant: String) async
     let label = try await admin.tenant(named: tenant).label(.role)
     return try await DefaultRunner(pool: pool, label: label, workflows: [etl]).execute("etl")
 }
-// sample ends
+// README ends
 
-// macros begins
+// README begins
 @Workflow(name: "orders", description: "Charge, then ship or apologise")
 struct Orders {
     @Task(retry: .exponential(4).retrying(when: .transientOnly), timeout: .seconds(30))
@@ -35,9 +36,9 @@ struct Orders {
     func apologise(_ context: inout Context) async throws { try context.set("apologised", to: true) }
 }
 // DefaultRunner(pool: pool, label: label, workflows: [Orders().workflow])
-// macros ends
+// README ends
 
-// children begins
+// README begins
 func billing() throws -> Workflow {
     try Workflow("billing") {
         WorkflowTask("invoices", retry: .fixed(3, delay: .seconds(60))) { context, scope in
@@ -49,21 +50,22 @@ func billing() throws -> Workflow {
         }
     }
 }
-// children ends
+// README ends
 
-@Suite struct ReadmeTests {
-    @Test(arguments: ["sample", "macros", "children"]) func theReadmeShowsThisSample(part: String) throws {
-        let here = URL(filePath: #filePath)
-        let source = String(decoding: try Data(contentsOf: here), as: UTF8.self)
-        let root = here.deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-        let readme = String(decoding: try Data(contentsOf: root.appending(path: "README.md")), as: UTF8.self)
-        let lines = source.split(separator: "\n", omittingEmptySubsequences: false)
-        let begin = try #require(lines.firstIndex(of: "// \(part) begins"))
-        let end = try #require(lines.firstIndex(of: "// \(part) ends"))
-        let sample = lines[(begin + 1)..<end].joined(separator: "\n")
-        #expect(readme.contains("```swift\n\(sample)\n```"))
+// README begins
+func serve(
+    _ tenants: [String], admin: DatabaseAdmin, pool: PostgresPool, listener: PostgresConfiguration, workflow: Workflow
+) async throws {
+    var runners: [DefaultRunner] = []
+    for name in tenants {
+        let label = try await admin.tenant(named: name).label(.role)
+        runners.append(try DefaultRunner(pool: pool, label: label, workflows: [workflow]))
     }
+    try await RunnerGroup(runners, listeningOn: listener).run()
+}
+// README ends
 
+@Suite struct ReadmeRunTests {
     @Test(arguments: [("500", "shipped"), ("\"much\"", "apologised")])
     func theReadmesMacrosRun(cents: String, outcome: String) async throws {
         let place = FileManager.default.temporaryDirectory.appending(path: "readme-\(UUID())")
@@ -77,7 +79,7 @@ func billing() throws -> Workflow {
     }
 }
 
-extension ReadmeTests {
+extension ReadmeRunTests {
     @Test func theReadmesChildrenRun() async throws {
         let place = FileManager.default.temporaryDirectory.appending(path: "readme-\(UUID())")
         try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
@@ -94,21 +96,28 @@ extension ReadmeTests {
 
 extension ServerTests {
     @Suite struct ReadmeSampleTests {
-        @Test func theReadmesSampleRuns() async throws {
+        /// Lends an administrator and the login of a service.
+        private func withService(_ body: (DatabaseAdmin, PostgresConfiguration) async throws -> Void) async throws {
             try await TenantFixture.withAdmin(bootstrap: false) { admin in
                 var options = BootstrapOptions()
                 options.serviceRole = TestDatabase.uniqueName("service")
                 options.servicePassword = TestDatabase.uniqueName("password")
                 _ = try await admin.bootstrap(options)
+                var service = try #require(TestDatabase.current).administrator
+                service.user = options.serviceRole
+                service.password = options.servicePassword
+                try await body(admin, service)
+            }
+        }
+
+        @Test func theReadmesSampleRuns() async throws {
+            try await self.withService { admin, service in
                 let text = "-- The sample's table.\n-- migrate:up\nCREATE TABLE numbers (value bigint NOT NULL);\n"
                 let migration = try Migration(fileName: "0001_numbers.tenant.sql", contents: Array(text.utf8))
                 var config = TenantConfig(name: TenantFixture.name())
                 config.migrationSets = [try MigrationSet(source: "sample", lane: .tenant, migrations: [migration])]
                 _ = try await admin.createTenant(config)
-                var configuration = PostgresPoolConfiguration(try #require(TestDatabase.current).administrator)
-                configuration.connection.user = options.serviceRole
-                configuration.connection.password = options.servicePassword
-                try await PostgresPool.withPool(configuration) { pool in
+                try await PostgresPool.withPool(PostgresPoolConfiguration(service)) { pool in
                     let result = try await runPipeline(admin: admin, pool: pool, tenant: config.name)
                     #expect(result.status == .completed)
                     let label = try await admin.tenant(named: config.name).label(.role)
@@ -116,6 +125,32 @@ extension ServerTests {
                         try await lease.query("SELECT value FROM numbers ORDER BY 1").column("value")
                     }
                     #expect(numbers == [1, 2, 3])
+                }
+            }
+        }
+
+        @Test func theReadmesGroupServesBothTenants() async throws {
+            try await self.withService { admin, service in
+                let tenants = [TenantFixture.name(), TenantFixture.name()]
+                for name in tenants { _ = try await admin.createTenant(TenantConfig(name: name)) }
+                let workflow = try Orders().workflow
+                try await PostgresPool.withPool(PostgresPoolConfiguration(service)) { pool in
+                    let serving = Task {
+                        try await serve(tenants, admin: admin, pool: pool, listener: service, workflow: workflow)
+                    }
+                    defer { serving.cancel() }
+                    for (name, cents) in zip(tenants, [500, 700]) {
+                        // Serves nothing itself: what it puts into the queue is the group's to run.
+                        let label = try await admin.tenant(named: name).label(.role)
+                        let client = try DefaultRunner(pool: pool, label: label, workflows: [workflow])
+                        let id = try await client.enqueue("orders", context: Context(["cents": .integer(Int64(cents))]))
+                        let result = try await client.result(of: id)
+                        #expect(result.status == .completed)
+                        #expect(try result.finalContext.get("charged", as: Int.self) == cents)
+                        #expect(try await client.list().map(\.id) == [id])
+                    }
+                    serving.cancel()
+                    try await serving.value
                 }
             }
         }

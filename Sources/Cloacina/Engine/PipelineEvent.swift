@@ -84,4 +84,7 @@ public struct PipelineEvent: Sendable, Hashable {
 extension PipelineEvent {
     /// What a recovered pipeline's line says when its runner lived.
     static let givenBack = "its runner lives, but could not go on with it"
+
+    /// What it says when its runner died.
+    package static func recovery(of runner: UUID) -> String { "runner \(runner.uuidString.lowercased()) died" }
 }

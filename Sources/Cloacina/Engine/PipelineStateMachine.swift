@@ -174,7 +174,7 @@ package struct PipelineStateMachine: Sendable {
             else { return false }
             self.makeReady(position)
         case .cancel(let at): self.cancel(at: at)
-        case .pause: if self.stop == .none { self.stop = .pausing }
+        case .pause: if self.stop == .none || self.stop == .releasing { self.stop = .pausing }
         case .resume: if self.stop == .pausing { self.stop = .none }
         // One that is to stand still does so; going back to the queue would begin it again.
         case .release: if self.stop == .none { self.stop = .releasing }

@@ -6,8 +6,13 @@ import Tracing
 ///
 /// What is executed continues its caller's trace, what comes from the queue begins one. Names have few values; ids are
 /// attributes. Without a tracer it costs one look for it.
-enum EngineSpans {
-    static func pipeline(
+struct EngineSpans: Sendable {
+    /// The program's when nil: it may be set up later than a runner is made.
+    private let given: (any Tracer)?
+
+    init(_ tracer: (any Tracer)? = nil) { self.given = tracer }
+
+    func pipeline(
         _ pipeline: StoredPipeline, fromQueue: Bool, _ body: () async -> RunEnd
     ) async -> RunEnd {
         guard let tracer = self.tracer else { return await body() }
@@ -29,7 +34,7 @@ enum EngineSpans {
         }
     }
 
-    static func attempt(_ scope: TaskScope, _ body: () async -> Attempt) async -> Attempt {
+    func attempt(_ scope: TaskScope, _ body: () async -> Attempt) async -> Attempt {
         guard let tracer = self.tracer else { return await body() }
         return await tracer.withAnySpan("task \(scope.task)") { span in
             span.attributes["cloacina.workflow"] = scope.workflow
@@ -43,8 +48,8 @@ enum EngineSpans {
         }
     }
 
-    private static var tracer: (any Tracer)? {
-        let tracer = InstrumentationSystem.tracer
+    private var tracer: (any Tracer)? {
+        let tracer = self.given ?? InstrumentationSystem.tracer
         return tracer is NoOpTracer ? nil : tracer
     }
 }

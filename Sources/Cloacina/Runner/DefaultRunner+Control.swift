@@ -108,7 +108,14 @@ extension DefaultRunner {
             if stored.status == .running {
                 // What is stored is heard last, so it must not say something else.
                 try await self.store.ask(.resume, of: id)
-                self.state.withLock { $0.active[id] }?.mailbox.post(.resume)
+                // A heartbeat that is under way may still read what was asked before.
+                let mailbox = self.state.withLock { state in
+                    state.active[id]?.asked += 1
+                    return state.active[id]?.mailbox
+                }
+                mailbox?.post(.stored(.resume))
+                // What was asked here is not stored.
+                mailbox?.post(.resume)
                 guard try await self.load(id).status == .paused else { return }
                 continue
             }
@@ -162,10 +169,12 @@ extension DefaultRunner {
     func passOn(_ request: PipelineRequest, _ id: UUID) async {
         do throws(PipelineError) {
             _ = try await self.means.patiently { () throws(PipelineError) -> Bool in
-                try await self.change(id, request: request)
+                if request == .resume { try await self.resume(id) } else { try await self.change(id, request: request) }
                 return true
             }
         } catch {
+            // It has ended meanwhile.
+            if error.code == .notPossible { return }
             self.logger.warning(
                 "what was asked of a pipeline is lost",
                 metadata: [LogKeys.pipeline: "\(id)", LogKeys.error: "\(error)"])

@@ -15,14 +15,19 @@ extension DefaultRunner {
             return true
         }
         // Ends by itself when the runner has nothing to do.
-        if mustStart { Task(executorPreference: self.clock.executor) { await self.beat() } }
+        if mustStart { self.inBackground { await self.beat() } }
+    }
+
+    /// Starts something that serves everybody: nothing of its caller's, such as a priority or a trace, goes with it.
+    func inBackground(_ body: @escaping @Sendable () async -> Void) {
+        Task.detached(executorPreference: self.clock.executor) { await body() }
     }
 
     private func beat() async {
         var wasIdle = false
         while true {
             let (active, isIdle) = self.state.withLock { state in
-                (state.active.filter { !$0.value.isOver }.mapValues(\.mailbox), state.isIdle)
+                (state.active.filter { !$0.value.isOver }, state.isIdle)
             }
             var hasLeft = false
             do throws(PipelineError) {
@@ -48,7 +53,7 @@ extension DefaultRunner {
         }
     }
 
-    private func beat(for active: [UUID: Mailbox]) async throws(PipelineError) {
+    private func beat(for active: [UUID: Active]) async throws(PipelineError) {
         let answer = try await self.inTurn { () async throws(PipelineError) -> BeatAnswer? in
             let number = self.state.withLock { state -> Int? in
                 guard !state.hasLeft else { return nil }
@@ -60,9 +65,10 @@ extension DefaultRunner {
                 self.id, number: number, pipelines: Array(active.keys), at: self.clock.now())
         }
         guard let answer else { return }
-        for (id, mailbox) in active {
-            if let request = answer.requests[id] { mailbox.post(request.mail) }
-            if !answer.held.contains(id) { mailbox.post(.mayBeLost) }
+        for (id, run) in active {
+            let isNews = self.state.withLock { $0.active[id]?.asked == run.asked }
+            if isNews, let request = answer.requests[id] { run.mailbox.post(.stored(request)) }
+            if !answer.held.contains(id) { run.mailbox.post(.mayBeLost) }
         }
     }
 
@@ -87,11 +93,20 @@ extension DefaultRunner {
     package func serveOnce() async {
         self.state.withLock { $0.serves = true }
         _ = await self.sweep()
+        await self.pruneOld()
     }
 
     /// Notes that this runner can't go on with a pipeline that the database may still call its own: nobody else would.
     func setAdrift(_ id: UUID, _ adrift: Adrift) {
-        self.state.withLock { $0.adrift[id] = adrift }
+        self.state.withLock { state in
+            var adrift = adrift
+            if let known = state.adrift[id] {
+                // The later claim counts, and what was asked under it.
+                guard known.epoch <= adrift.epoch else { return }
+                if known.epoch == adrift.epoch { adrift.request = adrift.request ?? known.request }
+            }
+            state.adrift[id] = adrift
+        }
         self.beginBeating()
     }
 
@@ -103,7 +118,7 @@ extension DefaultRunner {
             return true
         }
         guard mustStart else { return }
-        Task(executorPreference: self.clock.executor) {
+        self.inBackground {
             await self.giveBackAdrift()
             self.state.withLock { $0.isGivingBack = false }
         }
@@ -158,34 +173,48 @@ extension DefaultRunner {
         var suspicion: Duration?
         do throws(PipelineError) {
             let now = self.clock.now()
-            let survey = try await self.store.survey(everyOwner: everyOwner, at: now)
-            let recovered = try await self.recover(survey.beats)
+            let survey = try await self.survey(everyOwner: everyOwner, at: now)
+            if let nextDue = survey.nextDue { self.wake(at: nextDue) }
+            if survey.isDue || self.state.withLock({ $0.lostClaims != nil }) { self.wake(lookingAhead: survey.isDue) }
+            if await self.recover(survey.beats) > 0 { self.wake(lookingAhead: true) }
             suspicion = self.state.withLock { $0.silent.isEmpty } ? nil : self.configuration.leaseDuration
-            let isDue = survey.nextDue.map { $0 <= now } ?? false
-            if isDue || recovered > 0 { self.state.withLock { $0.mustLookAhead = true } }
-            if isDue || recovered > 0 || self.state.withLock({ $0.lostClaims != nil }) { self.wake() }
-            if !isDue, let nextDue = survey.nextDue { self.wake(at: nextDue) }
-            try await self.pruneOld()
         } catch {
             self.logger.warning("a sweep failed", metadata: [LogKeys.error: "\(error)"])
         }
         return suspicion
     }
 
+    /// Looks at what goes on. Looking for owners that never said anything reads every pipeline: where that takes too long, the
+    /// rest must be seen to all the same.
+    private func survey(everyOwner: Bool, at now: Date) async throws(PipelineError) -> QueueSurvey {
+        do throws(PipelineError) {
+            return try await self.store.survey(everyOwner: everyOwner, at: now)
+        } catch {
+            guard everyOwner else { throw error }
+            self.logger.warning(
+                "owners that never said anything can't be looked for", metadata: [LogKeys.error: "\(error)"])
+            return try await self.store.survey(everyOwner: false, at: now)
+        }
+    }
+
     /// Deletes what is older than the retention, a part at a time, so that it keeps up with what comes; what one look doesn't get
     /// to is left for the next.
-    private func pruneOld() async throws(PipelineError) {
+    func pruneOld() async {
         guard let retention = self.configuration.retention else { return }
         let end = ContinuousClock.now.advanced(by: .seconds(1))
         let time = self.clock.now().addingTimeInterval(-retention.seconds)
-        while try await self.prune(endedBefore: time, limit: 1_000) == 1_000, .now < end {}
+        do throws(PipelineError) {
+            while try await self.prune(endedBefore: time, limit: 1_000) == 1_000, .now < end {}
+        } catch {
+            self.logger.warning("what is old can't be deleted", metadata: [LogKeys.error: "\(error)"])
+        }
     }
 
     /// Puts back into the queue what runners had that have said nothing for the duration of a lease, by this process's own
     /// monotonic clock.
     ///
     /// - Returns: How many pipelines that were.
-    private func recover(_ beats: [UUID: Int]) async throws(PipelineError) -> Int {
+    private func recover(_ beats: [UUID: Int]) async -> Int {
         let beats = beats.filter { $0.key != self.id }
         let now = ContinuousClock.now
         let due = self.state.withLock { state -> [(key: UUID, value: Int)] in
@@ -198,7 +227,14 @@ extension DefaultRunner {
         }
         var recovered = 0
         for (runner, beats) in due {
-            let count = try await self.store.recover(runner, beats: beats, at: self.clock.now())
+            let count: Int
+            do throws(PipelineError) {
+                count = try await self.store.recover(runner, beats: beats, by: self.id, at: self.clock.now())
+            } catch {
+                // The others must not wait for this one, which is left to the next sweep.
+                self.logger.warning("a dead runner's pipelines can't be had", metadata: [LogKeys.error: "\(error)"])
+                continue
+            }
             self.state.withLock { $0.silent[runner] = nil }
             recovered += count
             if count > 0 {
@@ -215,7 +251,7 @@ extension DefaultRunner {
     /// Ends the runner in good order: nothing new begins; what runs has `drain` to come to an end, is then cancelled, and
     /// after the time of grace given up. Pipelines that have not ended go back into the queue for other runners.
     ///
-    /// Who waits for a pipeline here is told ``PipelineError/Code/released``. Calling again does nothing.
+    /// Who waits for a pipeline here is told ``PipelineError/Code/released``. Calling again with a shorter `drain` shortens it.
     public func shutDown(drain: Duration = .seconds(30)) async {
         let alarm = self.state.withLock { state in
             state.isShutDown = true

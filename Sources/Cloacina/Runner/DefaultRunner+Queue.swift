@@ -16,9 +16,7 @@ extension DefaultRunner {
         _ workflowName: String, context: Context = Context(), options: ExecutionOptions = ExecutionOptions()
     ) async throws(PipelineError) -> UUID {
         let new = try self.queued(workflowName, context, options)
-        let creation = try await self.means.patiently { () throws(PipelineError) in
-            try await self.writer.create(new)
-        }
+        let creation = try await self.create(new)
         // The id is new, so when it exists, an earlier try was stored although its answer was lost: nobody was called.
         if case .exists(let id) = creation, id != new.id { return id }
         await self.ring(after: options.delay)
@@ -56,13 +54,19 @@ extension DefaultRunner {
             options: options, owner: nil, at: now)
     }
 
-    /// Calls the runners that serve the queue: this one, or else those of other processes.
+    /// Calls the runners that serve the queue: this one, and those of other processes when it doesn't, or has its fill.
     ///
     /// - Parameter delay: When what is called for is due. They look then.
     public func ring(after delay: Duration = .zero) async {
-        guard self.state.withLock({ $0.serves }) else { return await self.callOthers(after: delay) }
-        guard delay > .zero else { return self.wake() }
-        self.wake(at: self.clock.now().addingTimeInterval(delay.seconds))
+        let (serves, isFull) = self.state.withLock { state in
+            (state.serves, self.load(state) >= self.configuration.maximumQueuedPipelines)
+        }
+        if serves, delay > .zero {
+            self.wake(at: self.clock.now().addingTimeInterval(delay.seconds))
+        } else if serves {
+            self.wake()
+        }
+        if !serves || isFull { await self.callOthers(after: delay) }
     }
 
     /// Calls the runners of other processes. Best effort: sweeps find what nobody was called for.
@@ -81,30 +85,30 @@ extension DefaultRunner {
         self.state.withLock { state in
             guard state.serves, !state.isShutDown, state.alarm.map({ due < $0.due }) ?? true else { return }
             state.alarm?.task.cancel()
-            let task = Task(executorPreference: self.clock.executor) {
+            let task = Task.detached(executorPreference: self.clock.executor) {
                 do { try await self.clock.sleep(for: delay) } catch { return }
-                self.state.withLock { state in
-                    // A later one may have taken its place.
-                    if state.alarm?.due == due { state.alarm = nil }
-                    state.mustLookAhead = true
-                }
-                self.wake()
+                // A later one may have taken its place.
+                self.state.withLock { if $0.alarm?.due == due { $0.alarm = nil } }
+                self.wake(lookingAhead: true)
             }
             state.alarm = (due, task)
         }
     }
 
     /// Has the queue looked at, soon and once, however many call.
-    func wake() {
+    ///
+    /// - Parameter lookingAhead: Whether to ask, once nothing is left to claim, when the next pipeline is due.
+    func wake(lookingAhead: Bool = false) {
         let mustStart = self.state.withLock { state in
             guard state.serves, !state.isShutDown else { return false }
             state.mustPumpAgain = true
+            if lookingAhead { state.mustLookAhead = true }
             guard !state.isPumping else { return false }
             state.isPumping = true
             return true
         }
         // Ends by itself when the queue is empty or the runner has its fill.
-        if mustStart { Task(executorPreference: self.clock.executor) { await self.pump() } }
+        if mustStart { self.inBackground { await self.pump() } }
     }
 
     private func pump() async {
@@ -136,26 +140,32 @@ extension DefaultRunner {
     /// Finds out when what waits is due, when all that is due was claimed.
     private func lookAhead() async throws(PipelineError) {
         self.state.withLock { $0.mustLookAhead = false }
-        let now = self.clock.now()
-        guard let due = try await self.store.survey(everyOwner: false, at: now).nextDue, due > now else { return }
-        self.wake(at: due)
+        let survey = try await self.store.survey(everyOwner: false, at: self.clock.now())
+        if let due = survey.nextDue { self.wake(at: due) }
     }
 
     /// Looks at the queue again in a while, when it could not be read.
     private func wakeLater() {
-        Task(executorPreference: self.clock.executor) {
+        self.inBackground {
             try? await self.clock.sleep(for: self.configuration.heartbeatInterval)
-            self.wake()
+            self.wake(lookingAhead: true)
         }
     }
 
     private func claim(_ limit: Int) async throws(PipelineError) -> Int {
         self.beginning.begin()
         defer { self.beginning.end() }
-        let known = self.state.withLock { $0.workflows }
+        let (known, isShutDown) = self.state.withLock { ($0.workflows, $0.isShutDown) }
+        // A shutdown waits for what is beginning only if it has begun before.
+        guard !isShutDown else { return 0 }
         let claim = QueueClaim(
             runner: self.id, workflows: known.mapValues(\.version), limit: limit, at: self.clock.now())
-        try await self.findLostClaims()
+        do throws(PipelineError) {
+            try await self.findLostClaims()
+        } catch {
+            // It reads every pipeline; where that takes too long, the queue must be served all the same.
+            self.logger.warning("lost claims can't be looked for", metadata: [LogKeys.error: "\(error)"])
+        }
         // What is claimed begins the heartbeat; a tenant with nothing to do is only read.
         let claimed: [StoredPipeline]
         do throws(PipelineError) {
@@ -179,7 +189,7 @@ extension DefaultRunner {
         let isLast = lost.since.duration(to: .now) >= self.configuration.leaseDuration
         guard isLast || !lost.isLookedUp || mustLook else { return }
         for (id, epoch) in try await self.store.claims(of: self.id)
-        where self.state.withLock({ $0.active[id].map(\.isOver) ?? true }) {
+        where self.state.withLock({ $0.active[id].map { $0.isOver || $0.epoch < epoch } ?? true }) {
             self.setAdrift(id, Adrift(epoch: epoch))
         }
         self.state.withLock { $0.lostClaims = isLast ? nil : (lost.since, true) }

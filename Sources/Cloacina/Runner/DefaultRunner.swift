@@ -26,8 +26,11 @@ public final class DefaultRunner: PipelineExecutor {
 
     /// A pipeline that runs here.
     struct Active: Sendable {
+        let epoch: Int
         let mailbox: Mailbox
         let task: Task<RunEnd, Never>
+        /// How often what is stored for its runner was changed here.
+        var asked = 0
         /// Whether the runner's part in it is over, and only handlers still run.
         var isOver = false
     }
@@ -47,6 +50,8 @@ public final class DefaultRunner: PipelineExecutor {
         var fromQueue = 0
         /// How many of those wait for nothing but the time of a retry.
         var retrying = 0
+        /// How many of those have a task that waits for other pipelines.
+        var waiting = 0
         var isShutDown = false
         /// Whether what runs is no longer waited for.
         var isInterrupted = false
@@ -90,6 +95,7 @@ public final class DefaultRunner: PipelineExecutor {
     let logger: Logger
     let clock: any EngineClock
     let metrics: EngineMetrics
+    let spans: EngineSpans
     let slots: TaskSlots
     let quarantine = TaskSlots(1, mail: .quarantine)
     /// Keeps a heartbeat and the leaving apart.
@@ -130,10 +136,12 @@ public final class DefaultRunner: PipelineExecutor {
     init(
         store: any WorkflowStore, database: TenantDatabase?, workflows: [Workflow],
         configuration: RunnerConfiguration, logger: Logger?, clock: any EngineClock = SystemEngineClock(),
-        metrics: EngineMetrics = .shared, fileID: String = #fileID, line: Int = #line
+        metrics: EngineMetrics = .shared, spans: EngineSpans = EngineSpans(), fileID: String = #fileID,
+        line: Int = #line
     ) throws(PipelineError) {
         self.store = store
         self.metrics = metrics
+        self.spans = spans
         self.writer = WriteBatcher(store, executor: clock.executor, metrics: metrics)
         self.database = database
         self.configuration = configuration
@@ -237,22 +245,37 @@ public final class DefaultRunner: PipelineExecutor {
         self.beginBeating()
         let creation: Creation
         do throws(PipelineError) {
-            creation = try await self.means.patiently { () throws(PipelineError) in
-                try await self.writer.create(new)
-            }
+            creation = try await self.create(new)
         } catch {
             // It may be stored all the same.
             self.setAdrift(new.id, Adrift(epoch: 1))
             throw error
         }
-        // The id is new, so when it exists, an earlier try was stored although its answer was lost.
         if case .exists(let id) = creation, id != new.id {
             return PipelineExecution(id: id, runner: self, isOwn: false)
         }
         var stored = StoredPipeline(new)
         stored.input = Context(context, byteLimit: min(context.byteLimit, self.configuration.maximumContextBytes))
-        self.launch(stored, registered.workflow, fromQueue: false, observe: observe)
+        // The id is new, so when it exists, an earlier try was stored although its answer was lost. If that took long, somebody
+        // else may have it by now.
+        self.launch(
+            stored, registered.workflow, fromQueue: false, mayBeLost: creation != .created, observe: observe)
         return PipelineExecution(id: new.id, runner: self, isOwn: true)
+    }
+
+    /// Stores a new pipeline. One whose idempotency key somebody else's transaction holds is tried again by itself: it must not
+    /// hold up what is gathered with it again and again.
+    func create(_ new: NewPipeline) async throws(PipelineError) -> Creation {
+        var isContended = false
+        return try await self.means.patiently { () throws(PipelineError) in
+            do throws(PipelineError) {
+                guard isContended else { return try await self.writer.create(new) }
+                return try await self.store.create([new])[0]
+            } catch {
+                isContended = isContended || error.isContention
+                throw error
+            }
+        }
     }
 
     func registered(_ name: String) throws(PipelineError) -> Registered {
@@ -267,33 +290,35 @@ public final class DefaultRunner: PipelineExecutor {
 // MARK: Driving
 
 extension DefaultRunner {
-    var means: RunMeans { self.means(noteRetrying: { _ in }) }
+    var means: RunMeans { self.means(fromQueue: false) }
 
-    private func means(noteRetrying: @escaping @Sendable (Bool) -> Void) -> RunMeans {
+    private func means(fromQueue: Bool) -> RunMeans {
         RunMeans(
             writer: self.writer, store: self.store, slots: self.slots, quarantine: self.quarantine, clock: self.clock,
             configuration: self.configuration, logger: self.logger, metrics: self.metrics,
             makeResource: { place, slot in
                 TaskMeans(database: self.database, runner: self, place: place, slot: slot)
-            }, noteRetrying: noteRetrying)
+            }, noteRetrying: { isRetrying in if fromQueue { self.noteRetrying(isRetrying) } },
+            lending: fromQueue ? Lending { self.noteWaiting($0) } : nil)
     }
 
     /// Drives a pipeline that this runner has claimed, in a task that no caller's cancellation reaches: what its tasks came to
     /// must still be written.
     func launch(
-        _ pipeline: StoredPipeline, _ workflow: Workflow, fromQueue: Bool,
+        _ pipeline: StoredPipeline, _ workflow: Workflow, fromQueue: Bool, mayBeLost: Bool = false,
         observe: (@Sendable (PipelineEvent) -> Void)? = nil
     ) {
         let mailbox = Mailbox()
-        let means = self.means { isRetrying in if fromQueue { self.noteRetrying(isRetrying) } }
+        if mayBeLost { mailbox.post(.mayBeLost) }
+        let means = self.means(fromQueue: fromQueue)
         self.state.withLock { state in
             let earlier = state.active[pipeline.id]
             // A runner that claims what is active here had lost it.
             earlier?.mailbox.post(.mayBeLost)
-            let task = Task(executorPreference: self.clock.executor) {
+            let task = self.driving {
                 var run = PipelineRun(
                     pipeline, workflow: workflow, worker: self.id, means: means, mailbox: mailbox, observe: observe)
-                let end = await EngineSpans.pipeline(pipeline, fromQueue: fromQueue) { await run.run() }
+                let end = await self.spans.pipeline(pipeline, fromQueue: fromQueue) { await run.run() }
                 if case .broken = end {
                     self.setAdrift(pipeline.id, Adrift(epoch: pipeline.epoch, request: run.unheard))
                 }
@@ -309,11 +334,16 @@ extension DefaultRunner {
                 }
                 return end
             }
-            state.active[pipeline.id] = Active(mailbox: mailbox, task: task)
+            state.active[pipeline.id] = Active(epoch: pipeline.epoch, mailbox: mailbox, task: task)
             if fromQueue { state.fromQueue += 1 }
             if state.isShutDown { mailbox.post(state.isInterrupted ? .interrupt : .release) }
         }
         self.beginBeating()
+    }
+
+    /// Starts a task that goes on with its caller's trace, and in nobody's slot.
+    private func driving(_ body: @escaping @Sendable () async -> RunEnd) -> Task<RunEnd, Never> {
+        HeldSlot.$current.withValue(nil) { Task(executorPreference: self.clock.executor) { await body() } }
     }
 
     private func isOver(_ id: UUID, _ mailbox: Mailbox, fromQueue: Bool) {
@@ -322,7 +352,7 @@ extension DefaultRunner {
             guard fromQueue else { return false }
             state.fromQueue -= 1
             // Half a load at a time: fewer and fuller claims.
-            return self.load(state) * 2 <= self.configuration.maximumQueuedPipelines && state.mustPumpAgain
+            return self.load(state) <= self.configuration.maximumQueuedPipelines / 2 && state.mustPumpAgain
         }
         if mustPump { self.wake() }
     }
@@ -335,11 +365,15 @@ extension DefaultRunner {
         if mustPump { self.wake() }
     }
 
-    /// How many pipelines from the queue take up a place. Those that only wait for others, or for the time of a retry, don't,
-    /// as far as the memory for them is bounded.
+    private func noteWaiting(_ isWaiting: Bool) {
+        self.state.withLock { $0.waiting += isWaiting ? 1 : -1 }
+    }
+
+    /// How many pipelines from the queue take up a place. Those that wait for others don't, for these may be in the queue; those
+    /// that only wait for the time of a retry don't as far as the memory for them is bounded.
     func load(_ state: borrowing State) -> Int {
-        let patient = min(state.retrying, 15 * self.configuration.maximumQueuedPipelines)
-        return state.fromQueue - self.slots.lent - patient
+        let (most, isMore) = self.configuration.maximumQueuedPipelines.multipliedReportingOverflow(by: 15)
+        return state.fromQueue - state.waiting - (isMore ? state.retrying : min(state.retrying, most))
     }
 
     /// Runs a closure without the slot of the task that calls it, if one of this runner's tasks does: a task that waits for
@@ -349,7 +383,7 @@ extension DefaultRunner {
         return await slot.lend {
             // What it waits for may be in the queue, and the runner have had its fill.
             if self.state.withLock({ $0.mustPumpAgain }) { self.wake() }
-            return await body()
+            return await self.clock.whileWaiting(body)
         }
     }
 }

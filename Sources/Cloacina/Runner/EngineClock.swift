@@ -11,12 +11,16 @@ package protocol EngineClock: Sendable {
     var executor: (any TaskExecutor)? { get }
     /// The number that decides the jitter of a retry.
     func random() -> UInt64
+    /// Runs a part of a task's code that does nothing but wait for another pipeline.
+    func whileWaiting<R>(_ body: () async -> R) async -> R
 }
 
 extension EngineClock {
     package var executor: (any TaskExecutor)? { nil }
 
     package func random() -> UInt64 { .random(in: .min ... .max) }
+
+    package func whileWaiting<R>(_ body: () async -> R) async -> R { await body() }
 }
 
 /// The system's time. When somebody puts the clock back, it goes on at half its speed until the clock has caught up, so that

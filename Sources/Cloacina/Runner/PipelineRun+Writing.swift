@@ -13,14 +13,12 @@ extension PipelineRun {
         let outcome = try await self.means.patiently { () throws(PipelineError) in
             try await self.means.writer.apply(change)
         }
-        var request: PipelineRequest?
         switch outcome {
-        case .applied(let asked): request = asked
+        case .applied(let asked): self.answered = asked
         case .stale: try await self.checkWritten(transition)
         }
         if transition.status == .queued { self.releasedUntil = transition.dueAt }
         self.note(transition.events)
-        if let request { self.mailbox.post(request.mail) }
     }
 
     /// A transition that comes too late was written before, when only the answer was lost, or the claim is lost. Nobody else

@@ -46,6 +46,10 @@ struct PipelineRun {
     private var isInterrupting = false
     private var isOnlyRetrying = false
     private var heldSlots = 0
+    /// What was asked last of those who ask by way of what is stored. It stays there, and counts once.
+    private var heardStored: PipelineRequest?
+    /// What the last write found asked: older than any mail.
+    var answered: PipelineRequest?
     /// What was asked of the run and came too late for it.
     private(set) var unheard: PipelineRequest?
     /// When the pipeline is due again, after it was put back into the queue.
@@ -68,7 +72,7 @@ struct PipelineRun {
 
     /// Runs the pipeline. Its task must not be cancelled; ``Mailbox/Mail/cancel`` is the way to stop it.
     mutating func run() async -> RunEnd {
-        if let request = self.pipeline.request { self.receive(request.mail) }
+        if let request = self.pipeline.request { self.receive(.stored(request)) }
         // What was said before it began must not find tasks running.
         for mail in self.mailbox.takeNow() { self.receive(mail) }
         self.armTimers()
@@ -140,6 +144,7 @@ struct PipelineRun {
     }
 
     private mutating func read() async {
+        if let request = self.answered.take() { return self.receive(.stored(request)) }
         for mail in await self.mailbox.take() { self.receive(mail) }
     }
 
@@ -157,11 +162,17 @@ struct PipelineRun {
         case .quarantine:
             self.isWaitingForQuarantine = false
             self.isInQuarantine = true
+        case .stored(let request):
+            guard request != self.heardStored else { return }
+            self.heardStored = request
+            self.receive(request.mail)
         case .cancel:
             self.machine.receive(.cancel(at: now))
             self.stopRunning()
         case .pause: self.machine.receive(.pause)
-        case .resume: self.machine.receive(.resume)
+        case .resume:
+            self.machine.receive(.resume)
+            if self.isShuttingDown { self.machine.receive(.release) }
         case .mayBeLost: self.mayBeLost = true
         case .release:
             self.isShuttingDown = true
@@ -192,7 +203,9 @@ extension PipelineRun {
     private mutating func start(_ start: TaskStart) {
         let task = self.machine.workflow.tasks[start.position]
         let given = Result { () throws(WorkflowError) in try self.machine.given(to: start.position) }
-        let slot = HeldSlot(self.means.slots, quarantine: self.isInQuarantine ? self.means.quarantine : nil)
+        let slot = HeldSlot(
+            self.means.slots, quarantine: self.isInQuarantine ? self.means.quarantine : nil,
+            lending: self.means.lending)
         self.heldSlots -= 1
         let place = TaskPlace(pipeline: self.pipeline.id, epoch: self.pipeline.epoch, position: start.position)
         let resource = self.means.makeResource(place, slot)
@@ -203,7 +216,7 @@ extension PipelineRun {
         let clock = self.means.clock
         let running = Task(executorPreference: clock.executor) { [mailbox = self.mailbox] in
             var attempt = await HeldSlot.$current.withValue(slot) {
-                await EngineSpans.attempt(scope) {
+                await resource.runner.spans.attempt(scope) {
                     await Attempt.run(task, start: start, given: given, scope: scope, clock: clock)
                 }
             }
@@ -300,24 +313,27 @@ extension PipelineRun {
     private mutating func leave(_ end: RunEnd) {
         for timer in self.timers { timer.cancel() }
         self.abandonRunning()
-        self.means.slots.withdraw(self.mailbox)
-        self.means.quarantine.withdraw(self.mailbox)
+        if self.isWaitingForSlot { self.means.slots.withdraw(self.mailbox) }
+        if self.isWaitingForQuarantine { self.means.quarantine.withdraw(self.mailbox) }
         let mail = self.mailbox.close()
         self.means.slots.give(self.heldSlots + mail.count { if case .slot = $0 { true } else { false } })
         self.means.quarantine.give(mail.count { if case .quarantine = $0 { true } else { false } })
         self.leaveQuarantine()
         self.noteRetrying(false)
+        var stands = false
         switch end {
         case .ended: return
-        case .left: break
+        case .left(let status): stands = status == .paused
         // What was asked before is not stored.
         case .broken: self.unheard = self.machine.unheard
         }
-        for mail in mail {
+        // What stands still, and was not to any more just when that was being written, must be told.
+        if stands, self.answered == .resume { self.unheard = .resume }
+        for mail in mail where self.unheard != .cancel {
             switch mail {
-            case .cancel: self.unheard = .cancel
-            case .pause where self.unheard != .cancel: self.unheard = .pause
-            case .resume where self.unheard != .cancel: self.unheard = nil
+            case .cancel, .stored(.cancel): self.unheard = .cancel
+            case .pause, .stored(.pause): self.unheard = stands ? nil : .pause
+            case .resume, .stored(.resume): self.unheard = stands ? .resume : nil
             default: break
             }
         }

@@ -17,6 +17,8 @@ struct RunMeans: Sendable {
     let makeResource: @Sendable (TaskPlace, HeldSlot) -> TaskMeans
     /// Told when a pipeline begins, or ends, to wait for nothing but the time of a retry.
     var noteRetrying: @Sendable (Bool) -> Void = { _ in }
+    /// Counts the pipeline's tasks that wait for others, where that matters.
+    var lending: Lending?
 }
 
 extension RunMeans {

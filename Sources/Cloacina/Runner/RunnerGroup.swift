@@ -92,6 +92,7 @@ public final class RunnerGroup: Service {
             await withDiscardingTaskGroup { group in
                 if let listener = self.listener { group.addTask { await self.listen(listener) } }
                 group.addTask { await self.sweepAll() }
+                group.addTask { await self.pruneAll() }
             }
         }
         // Not children: the end must be written although the task is cancelled.
@@ -129,6 +130,7 @@ public final class RunnerGroup: Service {
     /// Goes round: each runner once in its interval, evenly spread, and sooner where somebody may have died.
     private func sweepAll() async {
         await withDiscardingTaskGroup { group in
+            var next = ContinuousClock.now
             while !Task.isCancelled {
                 let runners = self.runners
                 for runner in runners {
@@ -138,13 +140,28 @@ public final class RunnerGroup: Service {
                             if !Task.isCancelled { _ = await runner.sweep() }
                         }
                     }
-                    let interval = runner.configuration.sweepInterval / max(1, runners.count)
-                    try? await Task.sleep(for: interval)
+                    // What one look takes longer, the next ones catch up with, as far as that is possible.
+                    next = max(next, .now - runner.configuration.sweepInterval)
+                        .advanced(by: runner.configuration.sweepInterval / runners.count)
+                    try? await Task.sleep(until: next, clock: .continuous)
                     if Task.isCancelled { return }
                 }
                 // Who joins looks after itself at first.
                 if runners.isEmpty { try? await Task.sleep(for: .seconds(10)) }
             }
+        }
+    }
+
+    /// Deletes what is old, one tenant's after the other, beside the sweeps: nobody waits for it.
+    private func pruneAll() async {
+        while !Task.isCancelled {
+            var pause = Duration.seconds(60)
+            for runner in self.runners where runner.configuration.retention != nil {
+                await runner.pruneOld()
+                pause = min(pause, runner.configuration.sweepInterval)
+                if Task.isCancelled { return }
+            }
+            try? await Task.sleep(for: pause)
         }
     }
 }
@@ -155,10 +172,7 @@ extension DefaultRunner {
 
     /// Begins to serve the queue, with what waits there already, or is due soon.
     fileprivate func beginServing() {
-        self.state.withLock { state in
-            state.serves = true
-            state.mustLookAhead = true
-        }
-        self.wake()
+        self.state.withLock { $0.serves = true }
+        self.wake(lookingAhead: true)
     }
 }

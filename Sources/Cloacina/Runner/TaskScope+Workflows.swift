@@ -110,8 +110,8 @@ extension DefaultRunner {
             let result = try await execution.result()
             return (result, execution.isOwn)
         } catch {
-            // When the runner shuts down, the child goes back into the queue as its parent does.
-            if Task.isCancelled, !self.state.withLock({ $0.isShutDown }) {
+            // When a shutdown has cancelled the task, the child goes back into the queue as its parent does.
+            if Task.isCancelled, !self.state.withLock({ $0.isInterrupted }) {
                 // This must happen all the same.
                 let cancelling = Task { () throws(PipelineError) -> Bool in
                     try await self.means.patiently { () throws(PipelineError) -> Bool in

@@ -1,12 +1,11 @@
+import DequeModule
 import Synchronization
 
 /// How many tasks of a runner may run at the same time, shared by its pipelines in the order in which they asked.
 final class TaskSlots: Sendable {
     private struct State {
         var free: Int
-        /// How many tasks have lent their slots, because they only wait for other pipelines.
-        var lent = 0
-        var waiting: [Mailbox] = []
+        var waiting: Deque<Mailbox> = []
     }
     private let state: Mutex<State>
     private let mail: Mailbox.Mail
@@ -53,21 +52,9 @@ final class TaskSlots: Sendable {
         }
     }
 
-    /// How many tasks only wait for other pipelines.
-    var lent: Int { self.state.withLock { $0.lent } }
-
-    /// Gives up a slot for a while.
-    func lend() {
-        self.state.withLock { $0.lent += 1 }
-        self.give(1)
-    }
-
-    /// Takes the slot back, even when none is free; or only ends the lending, when it was given back meanwhile.
-    func takeBack(slot: Bool) {
-        self.state.withLock { state in
-            state.lent -= 1
-            if slot { state.free -= 1 }
-        }
+    /// Takes back a slot that was lent, even when none is free.
+    func takeBack() {
+        self.state.withLock { $0.free -= 1 }
     }
 
     /// Asks no longer. A slot that came before is in the mailbox.
@@ -93,11 +80,13 @@ final class HeldSlot: Sendable {
     /// The one place among pipelines that processes died of, when the task's pipeline has it: what the task waits for may need
     /// it.
     private let quarantine: TaskSlots?
+    private let lending: Lending?
     private let state = Mutex(State())
 
-    init(_ slots: TaskSlots, quarantine: TaskSlots? = nil) {
+    init(_ slots: TaskSlots, quarantine: TaskSlots? = nil, lending: Lending? = nil) {
         self.slots = slots
         self.quarantine = quarantine
+        self.lending = lending
     }
 
     func release() {
@@ -109,7 +98,7 @@ final class HeldSlot: Sendable {
             return (!state.isReleased && state.waiting == 0, state.isQuarantineLent)
         }
         // The pipeline gives it up itself.
-        if mustTakeBack { self.quarantine?.takeBack(slot: true) }
+        if mustTakeBack { self.quarantine?.takeBack() }
         if wasHeld { self.slots.give(1) }
     }
 
@@ -123,8 +112,9 @@ final class HeldSlot: Sendable {
             return true
         }
         if isFirst {
-            self.slots.lend()
-            self.quarantine?.lend()
+            self.lending?.begin()
+            self.slots.give(1)
+            self.quarantine?.give(1)
         }
         defer {
             let (isLast, isReleased, mustTakeBack) = self.state.withLock { state in
@@ -134,8 +124,9 @@ final class HeldSlot: Sendable {
                 state.isLent = false
                 return (true, state.isReleased, state.isQuarantineLent)
             }
-            if isLast { self.slots.takeBack(slot: !isReleased) }
-            if mustTakeBack { self.quarantine?.takeBack(slot: true) }
+            if isLast { self.lending?.end() }
+            if isLast, !isReleased { self.slots.takeBack() }
+            if mustTakeBack { self.quarantine?.takeBack() }
         }
         return await body()
     }

@@ -37,8 +37,8 @@ extension ForwardingWorkflowStore {
         try await self.underlying.survey(everyOwner: everyOwner, at: at)
     }
 
-    package func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
-        try await self.underlying.recover(runner, beats: beats, at: at)
+    package func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
+        try await self.underlying.recover(runner, beats: beats, by: rescuer, at: at)
     }
 
     package func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {

@@ -60,20 +60,25 @@ package final class InMemoryWorkflowStore: WorkflowStore {
 
     package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
         self.state.withLock { state in
-            let nextDue = state.pipelines.values.compactMap(\.dueAt).min().map { max($0, at) }
-            guard everyOwner else { return QueueSurvey(beats: state.beats, nextDue: nextDue) }
-            let owners = state.pipelines.values.filter { $0.status == .running }.compactMap(\.owner)
-            return QueueSurvey(
-                beats: state.beats.merging(owners.map { ($0, 0) }) { beats, _ in beats }, nextDue: nextDue)
+            let due = state.pipelines.values.compactMap(\.dueAt)
+            var survey = QueueSurvey(
+                beats: state.beats, isDue: due.contains { $0 <= at }, nextDue: due.filter { $0 > at }.min())
+            if everyOwner {
+                let owners = state.pipelines.values.filter { $0.status == .running }.compactMap(\.owner)
+                survey.beats.merge(owners.map { ($0, 0) }) { beats, _ in beats }
+            }
+            return survey
         }
     }
 
-    package func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
+    package func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
         self.state.withLock { state in
             guard state.beats[runner, default: 0] == beats else { return 0 }
             state.beats[runner] = nil
             let lost = state.pipelines.values.filter { $0.owner == runner && $0.status == .running }
-            for pipeline in lost { state.pipelines[pipeline.id] = pipeline.recovered(at: at) }
+            for pipeline in lost {
+                state.pipelines[pipeline.id] = pipeline.recovered(from: runner, by: rescuer, at: at)
+            }
             return lost.count
         }
     }
@@ -155,7 +160,7 @@ extension StoredPipeline {
         return self.startedAt == nil || self.version == version
     }
 
-    fileprivate func recovered(at: Date) -> StoredPipeline {
+    fileprivate func recovered(from runner: UUID, by rescuer: UUID, at: Date) -> StoredPipeline {
         var recovered = self
         recovered.status = .queued
         recovered.revision += 1
@@ -163,7 +168,8 @@ extension StoredPipeline {
         recovered.owner = nil
         recovered.dueAt = self.place(at: at)
         recovered.recoveries += 1
-        recovered.events.append(PipelineEvent(.pipelineRecovered, worker: self.owner, at: at))
+        recovered.events.append(
+            PipelineEvent(.pipelineRecovered, worker: rescuer, at: at, detail: PipelineEvent.recovery(of: runner)))
         return recovered
     }
 
@@ -172,11 +178,8 @@ extension StoredPipeline {
         changed.status = change.transition.status
         changed.revision += 1
         changed.dueAt = change.transition.dueAt
-        if change.transition.status != .running {
-            changed.owner = nil
-            // What was asked of a pipeline in the queue is heard by whoever takes it.
-            if change.transition.status != .queued { changed.request = nil }
-        }
+        if change.transition.status != .running { changed.owner = nil }
+        changed.request = change.transition.keeps(self.request)
         if change.transition.status.isTerminal { changed.endedAt = change.at }
         changed.events += change.transition.events
         return changed

@@ -28,9 +28,10 @@ struct PipelineHistory {
 extension PipelineEvent {
     /// Whether with this event the pipeline left the runner that wrote a completion, after it did.
     fileprivate func endsTenure(of commit: PipelineEvent) -> Bool {
+        // That is written by whoever takes over.
+        if self.kind == .pipelineRecovered { return true }
         guard self.worker == commit.worker else { return false }
         switch self.kind {
-        case .pipelineRecovered: return true
         case .pipelineReleased, .pipelinePaused, .pipelineCompleted, .pipelineFailed, .pipelineCancelled:
             return self.at >= commit.at
         default: return false

@@ -72,7 +72,8 @@ enum PostgresWorkflowQueries {
             trusted: """
                 WITH guard AS (
                     UPDATE cloacina_pipelines SET revision = $2 + 1, state = $4, due_at = $5, ended_at = $6,
-                        owner = CASE $4 WHEN 'running' THEN owner END, request = CASE WHEN $4 IN ('running', 'queued') THEN request END
+                        owner = CASE $4 WHEN 'running' THEN owner END,
+                        request = CASE WHEN $4 IN ('running', 'queued') OR $4 = 'paused' AND request = 'resume' THEN request END
                     WHERE id = $1 AND revision = $2 AND epoch = $3
                     RETURNING request
                 ), happened AS (
@@ -100,7 +101,8 @@ enum PostgresWorkflowQueries {
                 WITH guard AS (
                     UPDATE cloacina_pipelines AS p SET revision = c.revision + 1, state = c.state, due_at = c.due_at,
                         ended_at = c.ended_at, owner = CASE c.state WHEN 'running' THEN p.owner END,
-                        request = CASE WHEN c.state IN ('running', 'queued') THEN p.request END
+                        request = CASE WHEN c.state IN ('running', 'queued') OR c.state = 'paused' AND p.request = 'resume'
+                            THEN p.request END
                     FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::text[], $5::timestamptz[], $6::timestamptz[])
                         AS c (id, revision, epoch, state, due_at, ended_at)
                     WHERE p.id = c.id AND p.revision = c.revision AND p.epoch = c.epoch
@@ -299,27 +301,43 @@ enum PostgresWorkflowQueries {
                 """, [.uuid(runner), .uuidArray(pipelines)], prepared: false)
     }
 
-    /// The runners with their beats, and a row without an id that says when the next pipeline is due. With `everyOwner`, also
-    /// the owners of running pipelines that never said anything; that reads all pipelines.
+    /// The runners with their beats, and a row without an id that says whether a pipeline is due, and when the next one is. With
+    /// `everyOwner`, also the owners of running pipelines that never said anything; that reads all pipelines.
+    ///
+    /// The queue's index is by priority, so it looks at the first of each priority: a few rows, however many wait.
     static func survey(everyOwner: Bool, at: Date) -> PostgresStatement {
         let known = """
-            SELECT id, beats, NULL::timestamptz AS due_at FROM cloacina_runners
+            WITH RECURSIVE levels AS (
+                (SELECT priority FROM cloacina_pipelines WHERE due_at IS NOT NULL ORDER BY priority DESC LIMIT 1)
+                UNION ALL
+                SELECT (
+                    SELECT p.priority FROM cloacina_pipelines AS p
+                    WHERE p.due_at IS NOT NULL AND p.priority < levels.priority ORDER BY p.priority DESC LIMIT 1)
+                FROM levels WHERE levels.priority IS NOT NULL
+            )
+            SELECT id, beats, NULL::bool AS is_due, NULL::timestamptz AS due_at FROM cloacina_runners
             UNION ALL
-            SELECT NULL, 0, CASE WHEN EXISTS (SELECT FROM cloacina_pipelines WHERE due_at <= $1) THEN $1
-                ELSE (SELECT min(due_at) FROM cloacina_pipelines WHERE due_at IS NOT NULL) END
+            SELECT NULL, 0, coalesce(bool_or(first <= $1), false), min(next) FROM (
+                SELECT (
+                    SELECT p.due_at FROM cloacina_pipelines AS p
+                    WHERE p.priority = levels.priority AND p.due_at IS NOT NULL ORDER BY p.due_at LIMIT 1) AS first, (
+                    SELECT p.due_at FROM cloacina_pipelines AS p
+                    WHERE p.priority = levels.priority AND p.due_at > $1 ORDER BY p.due_at LIMIT 1) AS next
+                FROM levels
+            ) AS queue
             """
         guard everyOwner else { return PostgresStatement(trusted: known, [.timestamp(at)], prepared: false) }
         return PostgresStatement(
             trusted: """
                 \(known)
                 UNION ALL
-                SELECT DISTINCT owner, 0, NULL::timestamptz FROM cloacina_pipelines AS p
+                SELECT DISTINCT owner, 0, NULL::bool, NULL::timestamptz FROM cloacina_pipelines AS p
                 WHERE state = 'running' AND NOT EXISTS (SELECT FROM cloacina_runners AS r WHERE r.id = p.owner)
                 """, [.timestamp(at)], prepared: false)
     }
 
     /// What somebody is storing something in at the moment is left to a later look: its owner is unknown from now on.
-    static func recover(_ runner: UUID, beats: Int, at: Date) -> PostgresStatement {
+    static func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) -> PostgresStatement {
         PostgresStatement(
             trusted: """
                 WITH dead AS (
@@ -338,11 +356,15 @@ enum PostgresWorkflowQueries {
                     FROM lost WHERE p.id = lost.id
                     RETURNING p.id, p.revision
                 ), happened AS (
-                    INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at)
-                    SELECT id, revision, 0, 'pipeline recovered', 0, $1, $3 FROM recovered
+                    INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at, detail)
+                    SELECT id, revision, 0, 'pipeline recovered', 0, $4, $3, $5 FROM recovered
                 )
                 SELECT count(*)::int4 AS recovered FROM recovered
-                """, [.uuid(runner), .int32(Int32(beats)), .timestamp(at)], prepared: false)
+                """,
+            [
+                .uuid(runner), .int32(Int32(beats)), .timestamp(at), .uuid(rescuer),
+                .text(PipelineEvent.recovery(of: runner)),
+            ], prepared: false)
     }
 
     /// Reads all pipelines; asked only after a claim whose answer was lost.
@@ -362,10 +384,10 @@ enum PostgresWorkflowQueries {
             trusted: """
                 WITH old AS (
                     SELECT id FROM cloacina_pipelines AS p
-                    WHERE id < $3 AND ended_at < $1 AND NOT EXISTS (
-                        SELECT FROM cloacina_pipelines AS parent
+                    WHERE id < $3 AND ended_at < $1 AND (
+                        SELECT parent.ended_at IS NULL FROM cloacina_pipelines AS parent
                         WHERE parent.id = CASE WHEN p.idempotency_key ~ $4 THEN left(p.idempotency_key, 36)::uuid END
-                            AND parent.ended_at IS NULL)
+                    ) IS NOT TRUE
                     ORDER BY id LIMIT $2 FOR UPDATE OF p SKIP LOCKED
                 ), events AS (
                     DELETE FROM cloacina_events USING old WHERE pipeline_id = old.id

@@ -64,9 +64,10 @@ package struct PostgresWorkflowStore: WorkflowStore {
         guard let position = self.cursor.position(at: .now) else { return try await self.claimFromStart(claim) }
         let claimed = try await self.claim(claim, after: position)
         self.cursor.note(claimed.last, isFull: claimed.count == claim.limit)
-        guard claimed.count < claim.limit else { return claimed.pipelines }
+        // Of those that can't be read others may take the place.
+        guard claimed.pipelines.count < claim.limit else { return claimed.pipelines }
         var rest = claim
-        rest.limit -= claimed.count
+        rest.limit -= claimed.pipelines.count
         return claimed.pipelines + (try await self.claimFromStart(rest))
     }
 
@@ -190,11 +191,12 @@ package struct PostgresWorkflowStore: WorkflowStore {
     package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
         let queries = [PostgresWorkflowQueries.survey(everyOwner: everyOwner, at: at)]
         return try await self.run(queries, within: Self.patience) { results in
-            var survey = QueueSurvey(beats: [:], nextDue: nil)
+            var survey = QueueSurvey(beats: [:])
             for row in results[0] {
                 if let id = try row.value("id", as: UUID?.self) {
                     survey.beats[id] = try row.value("beats")
                 } else {
+                    survey.isDue = try row.value("is_due")
                     survey.nextDue = try row.value("due_at")
                 }
             }
@@ -202,8 +204,8 @@ package struct PostgresWorkflowStore: WorkflowStore {
         }
     }
 
-    package func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
-        let queries = [PostgresWorkflowQueries.recover(runner, beats: beats, at: at)]
+    package func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
+        let queries = [PostgresWorkflowQueries.recover(runner, beats: beats, by: rescuer, at: at)]
         return try await self.run(queries, within: Self.patience) { results in
             try results[0].single("recovered", as: Int.self)
         }

@@ -30,9 +30,9 @@ package protocol WorkflowStore: Sendable {
     /// What a runner that goes round wants to know. With `everyOwner` also the owners that never said anything, which is slow.
     func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey
 
-    /// Puts back into the queue what a runner had claimed that hasn't said anything since, and ends its claims; the number of
-    /// pipelines. They wait where they would have, had they never been claimed.
-    func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int
+    /// Puts back into the queue what a runner had claimed that hasn't said anything since, and ends its claims, as another one's
+    /// doing; the number of pipelines. They wait where they would have, had they never been claimed.
+    func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int
 
     /// The pipelines that a runner has from the queue, with their epochs. Those that it began itself and has written nothing
     /// of are not among them.
@@ -53,11 +53,14 @@ package protocol WorkflowStore: Sendable {
 package struct QueueSurvey: Sendable, Hashable {
     /// The number that each known runner said last; zero for owners that never said anything.
     package var beats: [UUID: Int]
-    /// When the next pipeline is due: the time of asking when one is due already, nil when none waits.
+    /// Whether a pipeline is due, whoever may claim it.
+    package var isDue: Bool
+    /// When the next one is due after the time of asking; nil when none waits for its time.
     package var nextDue: Date?
 
-    package init(beats: [UUID: Int], nextDue: Date?) {
+    package init(beats: [UUID: Int], isDue: Bool = false, nextDue: Date? = nil) {
         self.beats = beats
+        self.isDue = isDue
         self.nextDue = nextDue
     }
 }
@@ -103,6 +106,18 @@ package enum PipelineRequest: String, Sendable, Hashable, CaseIterable {
     case cancel, pause
     /// Not to pause after all.
     case resume
+}
+
+extension PipelineTransition {
+    /// What stays stored of a request: as long as somebody may hear it. That a pipeline is not to stand still after all is heard
+    /// by the runner that has just written that it does.
+    func keeps(_ request: PipelineRequest?) -> PipelineRequest? {
+        switch self.status {
+        case .running, .queued: request
+        case .paused: request == .resume ? .resume : nil
+        case .completed, .failed, .cancelled: nil
+        }
+    }
 }
 
 /// A pipeline that begins.
@@ -254,8 +269,13 @@ package struct StoredPipeline: Sendable {
         self.events = events
     }
 
-    /// Since when it waits when it goes back to the queue: those that have begun go before those that came later.
-    func place(at now: Date) -> Date { min(now, self.startedAt ?? self.createdAt) }
+    /// Since when it waits when it goes back to the queue: those that have begun go before those that came later. One that never
+    /// began keeps its delay.
+    func place(at now: Date) -> Date {
+        let place = min(now, self.startedAt ?? self.createdAt)
+        guard self.startedAt == nil, let dueAt = self.events.first?.dueAt, dueAt > self.createdAt else { return place }
+        return max(place, dueAt)
+    }
 
     /// The pipeline as a claim leaves it, and the line of its history that says so.
     func claimed(by claim: QueueClaim) -> (pipeline: StoredPipeline, event: PipelineEvent) {

@@ -80,7 +80,7 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
                 return true
             }
             // Not a child of whoever writes: it serves the others too, and ends by itself when nothing is left to write.
-            if mustStart { Task(executorPreference: self.executor) { await self.flush() } }
+            if mustStart { Task.detached(executorPreference: self.executor) { await self.flush() } }
         }
         return try result.get()
     }
@@ -109,8 +109,10 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
                 for entry in batch { entry.waiting.resume(returning: .failure(error)) }
                 return
             }
-            // Nothing was stored, and one of them may be why: each for itself.
-            for entry in batch { await self.write([entry]) }
+            // Nothing was stored, and one of them may be why: each for itself, and nobody after those that have to wait.
+            await withDiscardingTaskGroup { group in
+                for entry in batch { group.addTask { await self.write([entry]) } }
+            }
         }
     }
 }

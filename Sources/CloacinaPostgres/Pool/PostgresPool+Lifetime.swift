@@ -9,22 +9,24 @@ extension PostgresPool {
     /// }
     /// ```
     ///
-    /// When the closure returns, leases that are still under way may end; when it throws, they are ended.
+    /// When the closure returns, leases that are still under way may end; when it throws, or its task was cancelled, they are
+    /// ended. Until then the pool serves: a closure that is cancelled can still write what must be written, in a task of its own.
     ///
     /// - Throws: What the closure throws.
     public static func withPool<R>(
         _ configuration: PostgresPoolConfiguration, logger: Logger? = nil, _ body: (PostgresPool) async throws -> R
     ) async throws -> R {
         let pool = PostgresPool(configuration, logger: logger)
-        async let running: Void = pool.run()
+        // Not a child, which the caller's cancellation would reach before the closure has ended.
+        let running = Task { try await pool.run() }
         do {
             let result = try await body(pool)
-            pool.shutDown()
-            try await running
+            pool.shutDown(graceful: !Task.isCancelled)
+            try await running.value
             return result
         } catch {
             pool.shutDown(graceful: false)
-            try? await running
+            _ = await running.result
             throw error
         }
     }

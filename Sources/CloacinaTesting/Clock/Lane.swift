@@ -35,4 +35,6 @@ struct LaneClock: EngineClock {
     }
 
     func random() -> UInt64 { self.clock.random() }
+
+    func whileWaiting<R>(_ body: () async -> R) async -> R { await self.clock.whileWaiting(body) }
 }

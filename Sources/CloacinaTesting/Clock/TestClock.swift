@@ -191,6 +191,15 @@ extension TestClock {
         return try await TaskBody.$current.withValue(id) { try await body() }
     }
 
+    /// Runs a part of a task's code that only waits for another pipeline: the clock needs not stand still for that.
+    func whileWaiting<R>(_ body: () async -> R) async -> R {
+        guard let id = TaskBody.current else { return await body() }
+        self.state.withLock { $0.bodies[id]? += 1 }
+        self.kick()
+        defer { self.state.withLock { $0.bodies[id]? -= 1 } }
+        return await body()
+    }
+
     func random() -> UInt64 { self.state.withLock { $0.jitter.next() } }
 
     /// Ends the process that everything belongs to: nothing of it ever goes on.

@@ -39,7 +39,7 @@ struct TestClockState {
     /// By their times, and then in the order in which they came.
     var sleepers: [Sleeper] = []
     var targets: [Target] = []
-    /// How many sleepers each task's code has that runs.
+    /// How often each task's code that runs waits, for the clock or for another pipeline.
     var bodies: [Int: Int] = [:]
     /// Who waits for a pipeline's end.
     var waiting: [Int: @Sendable () -> Void] = [:]

@@ -23,6 +23,7 @@ import Synchronization
 /// threads, actors with executors of their own.
 public struct CrashTest: Sendable {
     private let workflow: Workflow
+    private let others: [Workflow]
     private let context: Context
     private var configuration: RunnerConfiguration
     private let options: ExecutionOptions
@@ -31,17 +32,19 @@ public struct CrashTest: Sendable {
     /// Makes a test of one workflow.
     ///
     /// - Parameters:
+    ///   - others: The workflows that its tasks run as their children.
     ///   - context: What the workflow is given.
     ///   - timeout: How long the pipeline may take, by the clock: no limit.
     ///   - clock: The clock to go by. It must move by itself and belongs to this test alone; its seed decides the order of
     ///     tasks that run at the same time, and so of writes.
     ///   - configuration: How the runners work, as in production by default; the lease is ignored, since dead is dead.
     public init(
-        _ workflow: Workflow, context: Context = Context(), timeout: Duration? = nil, clock: TestClock = TestClock(),
-        configuration: RunnerConfiguration = TestRunner.defaultConfiguration
+        _ workflow: Workflow, others: [Workflow] = [], context: Context = Context(), timeout: Duration? = nil,
+        clock: TestClock = TestClock(), configuration: RunnerConfiguration = TestRunner.defaultConfiguration
     ) {
         precondition(clock.state.withLock { $0.movement } == .whenIdle, "a crash test's clock moves by itself")
         self.workflow = workflow
+        self.others = others
         self.context = context
         self.options = ExecutionOptions(timeout: timeout)
         self.clock = clock
@@ -97,7 +100,7 @@ public struct CrashTest: Sendable {
 
     private func run(_ points: [CrashPoint]) async throws -> (report: CrashReport, writes: Int) {
         var trial = try CrashTrial(
-            self.workflow, context: self.context, options: self.options, clock: self.clock,
+            self.workflow, others: self.others, context: self.context, options: self.options, clock: self.clock,
             configuration: self.configuration)
         for point in points {
             if let ended = try await trial.live(until: point) { return ended }

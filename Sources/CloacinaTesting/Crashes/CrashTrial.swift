@@ -13,6 +13,7 @@ struct CrashTrial {
     }
 
     private let workflow: Workflow
+    private let others: [Workflow]
     private let context: Context
     private let options: ExecutionOptions
     private let clock: TestClock
@@ -24,11 +25,13 @@ struct CrashTrial {
     private var isFirst = true
 
     init(
-        _ workflow: Workflow, context: Context, options: ExecutionOptions, clock: TestClock,
+        _ workflow: Workflow, others: [Workflow], context: Context, options: ExecutionOptions, clock: TestClock,
         configuration: RunnerConfiguration
     ) throws {
-        self.watch = BodyWatch(clock)
-        self.workflow = try self.watch.watching(workflow)
+        let watch = BodyWatch(clock)
+        self.watch = watch
+        self.workflow = try watch.watching(workflow)
+        self.others = try others.map { other throws(WorkflowError) in try watch.watching(other) }
         self.context = context
         self.options = options
         self.clock = clock
@@ -47,12 +50,13 @@ struct CrashTrial {
         }
         let store = MortalStore(self.store, until: point, die: die)
         let runner = try DefaultRunner(
-            store: store, workflows: [self.workflow], configuration: self.configuration, clock: laneClock)
+            store: store, workflows: [self.workflow] + self.others, configuration: self.configuration, clock: laneClock)
+        self.watch.beginProcess(dyingBy: die)
         let work = self.isFirst ? self.beginning(runner) : self.goingOn(runner)
         // Not awaited when the process dies: it never ends then.
         Task(executorPreference: laneClock.lane) { [clock = self.clock] in
             let waiting = clock.beginWaiting { end.send(.failed(UnmetExpectation.stalled())) }
-            let ending = await Self.$die.withValue(die) { await work() }
+            let ending = await work()
             clock.endWaiting(waiting)
             end.send(ending)
         }

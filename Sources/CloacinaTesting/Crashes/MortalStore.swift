@@ -41,9 +41,9 @@ final class MortalStore: ForwardingWorkflowStore {
         try await self.writing("claim") { () throws(PipelineError) in try await self.underlying.claim(claim) }
     }
 
-    func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
+    func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
         try await self.writing("recover") { () throws(PipelineError) in
-            try await self.underlying.recover(runner, beats: beats, at: at)
+            try await self.underlying.recover(runner, beats: beats, by: rescuer, at: at)
         }
     }
 

@@ -19,11 +19,19 @@ public struct TaskBeginning: Sendable, Hashable {
 /// Writes down which tasks begin, and tells the clock while their code runs.
 final class BodyWatch: Sendable {
     private let clock: TestClock
-    private let state = Mutex((beginnings: [TaskBeginning](), process: 1))
+    private struct State {
+        var beginnings: [TaskBeginning] = []
+        var process = 1
+        /// Ends the process that runs.
+        var die: (@Sendable (Crash) -> Void)?
+    }
+    private let state = Mutex(State())
 
     init(_ clock: TestClock) { self.clock = clock }
 
     var beginnings: [TaskBeginning] { self.state.withLock { $0.beginnings } }
+
+    func beginProcess(dyingBy die: @escaping @Sendable (Crash) -> Void) { self.state.withLock { $0.die = die } }
 
     func nextProcess() { self.state.withLock { $0.process += 1 } }
 
@@ -39,18 +47,25 @@ final class BodyWatch: Sendable {
             onFailure: self.watching(task.onFailure)
         ) { context, scope in
             self.didBegin(scope)
-            try await self.clock.watching { try await task.run(&context, scope: scope) }
+            try await self.run { try await task.run(&context, scope: scope) }
         }
     }
 
     private func watching(_ handler: WorkflowTask.SuccessHandler?) -> WorkflowTask.SuccessHandler? {
         guard let handler else { return nil }
-        return { scope, context in await self.clock.watching { await handler(scope, context) } }
+        return { scope, context in await self.run { await handler(scope, context) } }
     }
 
     private func watching(_ handler: WorkflowTask.FailureHandler?) -> WorkflowTask.FailureHandler? {
         guard let handler else { return nil }
-        return { scope, failure in await self.clock.watching { await handler(scope, failure) } }
+        return { scope, failure in await self.run { await handler(scope, failure) } }
+    }
+
+    /// Runs code as a part of the process that begins it.
+    private func run<R>(_ body: () async throws -> R) async rethrows -> R {
+        try await CrashTrial.$die.withValue(self.state.withLock { $0.die }) {
+            try await self.clock.watching { try await body() }
+        }
     }
 
     private func didBegin(_ scope: TaskScope) {

@@ -59,7 +59,12 @@ extension JSONValue {
         case (.double(let left), .double(let right)): left.bitPattern == right.bitPattern
         case (.array(let left), .array(let right)): left.elementsEqual(right) { $0.isIdentical(to: $1) }
         case (.object(let left), .object(let right)):
-            left.count == right.count && left.allSatisfy { key, value in right[key]?.isIdentical(to: value) == true }
+            left.count == right.count
+                && left.allSatisfy { key, value in
+                    // Keys too are equal when they show the same.
+                    guard let index = right.index(forKey: key) else { return false }
+                    return right[index].key.utf8.elementsEqual(key.utf8) && right[index].value.isIdentical(to: value)
+                }
         default: self == other
         }
     }

@@ -30,15 +30,15 @@ extension ServerTests {
         @Test func aLockedPipelineIsLeftToALaterLook() async throws {
             let dead = StoreConformance.runner
             try await Self.withLockedPipeline { fixture in
-                let recovered = try await fixture.store.recover(dead, beats: 5, at: Date())
+                let recovered = try await fixture.store.recover(dead, beats: 5, by: UUID(), at: Date())
                 #expect(recovered == 2)
-                #expect(try await fixture.store.recover(dead, beats: 0, at: Date()) == 0)
+                #expect(try await fixture.store.recover(dead, beats: 0, by: UUID(), at: Date()) == 0)
                 #expect(try await fixture.store.load(StoreConformance.id(1))?.owner == dead)
             } then: { fixture in
                 // Its owner is one that never said anything.
                 #expect(try await fixture.store.beats(everyOwner: false).isEmpty)
                 #expect(try await fixture.store.beats(everyOwner: true) == [dead: 0])
-                #expect(try await fixture.store.recover(dead, beats: 0, at: Date()) == 1)
+                #expect(try await fixture.store.recover(dead, beats: 0, by: UUID(), at: Date()) == 1)
                 for number in 1...3 {
                     let stored = try #require(try await fixture.store.load(StoreConformance.id(number)))
                     #expect(stored.status == .queued && stored.recoveries == 1 && stored.epoch == 2)
@@ -74,7 +74,7 @@ extension ServerTests {
                 let calls: [@Sendable () async throws -> Void] = [
                     { _ = try await store.survey(everyOwner: false, at: Date()) },
                     { _ = try await store.beat(runner, number: 1, pipelines: [runner], at: Date()) },
-                    { _ = try await store.recover(runner, beats: 0, at: Date()) },
+                    { _ = try await store.recover(runner, beats: 0, by: UUID(), at: Date()) },
                     { _ = try await store.prune(endedBefore: Date(), below: runner, limit: 1) },
                     { _ = try await store.claims(of: runner) }, { try await store.leave(runner) },
                 ]

@@ -31,14 +31,14 @@ extension ServerTests {
                 #expect(deaths == maximumRecoveries + 2)
                 var ends = Dictionary(uniqueKeysWithValues: healthy.map { ($0, PipelineStatus.completed) })
                 ends[poison] = .failed
-                try await PipelineAudit.check(ends, in: fixture.schema, tasks: 4)
+                try await PipelineAudit.check(ends, in: fixture.schema, tasks: 5)
                 let stored = try #require(try await fixture.store.load(poison))
                 #expect(stored.recoveries == deaths)
                 let lasts = Dictionary(stored.events.compactMap { event in event.task.map { ($0, event) } }) { $1 }
                 #expect(
                     lasts.mapValues(\.kind) == [
                         "before": .taskCompleted, "poison": .taskFailed, "beside": .taskCompleted,
-                        "behind": .taskSkipped,
+                        "behind": .taskSkipped, "last": .taskSkipped,
                     ])
                 #expect(lasts["poison"]?.detail?.hasPrefix("abandoned: ") == true)
                 try await CrashProcessRun.check(healthy, fixture.label)

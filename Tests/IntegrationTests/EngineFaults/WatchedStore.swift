@@ -88,9 +88,9 @@ final class WatchedStore: ForwardingWorkflowStore {
         }
     }
 
-    func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
+    func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
         try await self.watch(.recover) { () throws(PipelineError) in
-            let count = try await self.underlying.recover(runner, beats: beats, at: at)
+            let count = try await self.underlying.recover(runner, beats: beats, by: rescuer, at: at)
             self.state.withLock { $0.recovered += count }
             return count
         }

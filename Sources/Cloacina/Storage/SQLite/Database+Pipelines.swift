@@ -19,17 +19,19 @@ extension Database {
 
     func apply(_ change: PipelineChange) throws -> StoreOutcome {
         let transition = change.transition
-        let requests = try self.rows(
-            SQLiteQueries.expected, change.id, transition.expectedRevision, change.epoch
-        ) { try $0.optional(String.self) }
-        guard let request = requests.first else { return .stale }
+        var request: PipelineRequest?
+        // Nobody hears what was asked of one that has ended.
+        if !transition.status.isTerminal {
+            let requests = try self.rows(SQLiteQueries.asked, change.id) { try $0.optional(String.self) }
+            request = requests.first?.flatMap { PipelineRequest(rawValue: $0) }
+        }
         try self.run(
             SQLiteQueries.apply, change.id, transition.status.rawValue, transition.dueAt?.sqliteMicroseconds,
-            transition.status.isTerminal ? change.at.sqliteMicroseconds : nil)
+            transition.status.isTerminal ? change.at.sqliteMicroseconds : nil, transition.expectedRevision,
+            change.epoch)
+        guard self.changesCount > 0 else { return .stale }
         try self.note(transition.events, of: change.id, revision: transition.expectedRevision + 1)
-        // What was asked is kept as long as somebody may hear it.
-        let isHeard = transition.status == .running || transition.status == .queued
-        return .applied(isHeard ? request.flatMap { PipelineRequest(rawValue: $0) } : nil)
+        return .applied(transition.keeps(request))
     }
 
     /// Adds lines to a history.
@@ -52,17 +54,29 @@ extension Database {
         for claim: QueueClaim, limit: Int, _ read: (inout SQLiteRow) throws -> Value
     ) throws -> [Value] {
         var due: [Value] = []
-        try self.forEach(SQLiteQueries.due, claim.at.sqliteMicroseconds) { row in
-            var head = row
-            let (_, workflow, version) = (
-                try head.value(UUID.self), try head.value(String.self), try head.value(String.self)
-            )
-            let hasBegun = try head.optionalDate() != nil
-            guard let known = claim.workflows[workflow], !hasBegun || known == version else { return true }
-            due.append(try read(&row))
+        try self.forEachLevel { level in
+            try self.forEach(SQLiteQueries.due, claim.at.sqliteMicroseconds, level) { row in
+                var head = row
+                let (_, workflow, version) = (
+                    try head.value(UUID.self), try head.value(String.self), try head.value(String.self)
+                )
+                let hasBegun = try head.optionalDate() != nil
+                guard let known = claim.workflows[workflow], !hasBegun || known == version else { return true }
+                due.append(try read(&row))
+                return due.count < limit
+            }
             return due.count < limit
         }
         return due
+    }
+
+    /// Hands the priorities of what waits to a closure, the highest first, until it says that it has enough.
+    func forEachLevel(_ body: (Int64) throws -> Bool) throws {
+        var last: Int64?
+        while let level = try self.rows(SQLiteQueries.level, last, read: { try $0.optional(Int64.self) }).first ?? nil {
+            guard try body(level) else { return }
+            last = level
+        }
     }
 
     /// Pauses a pipeline that can't be read.

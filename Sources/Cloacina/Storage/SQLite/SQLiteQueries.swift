@@ -35,14 +35,15 @@ enum SQLiteQueries {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
         """
 
-    /// A row says that revision and epoch are as expected. RETURNING would make a table of its own for that.
-    static let expected = "SELECT request FROM cloacina_pipelines WHERE id = ?1 AND revision = ?2 AND epoch = ?3"
+    /// What was asked of a pipeline. RETURNING would make a table of its own for that.
+    static let asked = "SELECT request FROM cloacina_pipelines WHERE id = ?1"
 
-    /// One transition.
+    /// One transition; no row is changed when revision and epoch aren't as expected.
     static let apply = """
         UPDATE cloacina_pipelines SET revision = revision + 1, state = ?2, due_at = ?3, ended_at = coalesce(?4, ended_at),
-            owner = CASE ?2 WHEN 'running' THEN owner END, request = CASE WHEN ?2 IN ('running', 'queued') THEN request END
-        WHERE id = ?1
+            owner = CASE ?2 WHEN 'running' THEN owner END,
+            request = CASE WHEN ?2 IN ('running', 'queued') OR ?2 = 'paused' AND request = 'resume' THEN request END
+        WHERE id = ?1 AND revision = ?5 AND epoch = ?6
         """
 
     static let claim = """
@@ -95,15 +96,24 @@ enum SQLiteQueries {
 
     /// What waits, in the order in which it is claimed. Who claims reads on until it has enough of what it knows.
     static let due = """
-        SELECT \(pipelineColumns) FROM cloacina_pipelines WHERE due_at <= ?1 AND state = 'queued'
-        ORDER BY priority DESC, due_at, id
+        SELECT \(pipelineColumns) FROM cloacina_pipelines WHERE due_at <= ?1 AND priority = ?2 AND state = 'queued'
+        ORDER BY due_at, id
+        """
+
+    /// The next lower priority of what waits; the highest for NULL. The queue's index is by priority: going from one to the next
+    /// reads a few rows, however many wait for their time.
+    static let level = """
+        SELECT max(priority) FROM cloacina_pipelines
+        WHERE due_at IS NOT NULL AND priority < coalesce(?1, 9223372036854775807)
         """
 
     static let request = "SELECT request FROM cloacina_pipelines WHERE id = ?1 AND owner = ?2"
 
-    static let isDue = "SELECT 1 FROM cloacina_pipelines WHERE due_at <= ?1 AND state = 'queued' LIMIT 1"
+    static let isDue = """
+        SELECT 1 FROM cloacina_pipelines WHERE due_at <= ?1 AND priority = ?2 AND state = 'queued' LIMIT 1
+        """
 
-    static let nextDue = "SELECT min(due_at) FROM cloacina_pipelines WHERE due_at IS NOT NULL"
+    static let nextDue = "SELECT min(due_at) FROM cloacina_pipelines WHERE due_at > ?1 AND priority = ?2"
 
     static let beats = "SELECT id, beats FROM cloacina_runners"
 

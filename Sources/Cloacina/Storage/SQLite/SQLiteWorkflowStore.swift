@@ -46,20 +46,28 @@ package struct SQLiteWorkflowStore: WorkflowStore {
             try !database.due(for: claim, limit: 1) { _ in true }.isEmpty
         }
         return try await self.database.write(if: isNeeded, else: []) { database in
-            let due = try database.due(for: claim, limit: claim.limit) { row in
-                var head = row
-                return (id: try head.value(UUID.self), pipeline: Result { try StoredPipeline(&row) })
-            }
-            return try due.compactMap { id, pipeline in
-                do {
-                    return try database.claim(try pipeline.get(), for: claim)
-                } catch {
-                    // What the file says is the matter, not the file.
-                    if error is DatabaseError { throw error }
-                    try database.putAside(id, for: claim, error)
-                    return nil
+            var claimed: [StoredPipeline] = []
+            var found = 0
+            repeat {
+                // Others take the place of those that can't be read.
+                let missing = claim.limit - claimed.count
+                let due = try database.due(for: claim, limit: missing) { row in
+                    var head = row
+                    return (id: try head.value(UUID.self), pipeline: Result { try StoredPipeline(&row) })
                 }
-            }
+                found = due.count
+                for (id, pipeline) in due {
+                    do {
+                        claimed.append(try database.claim(try pipeline.get(), for: claim))
+                    } catch {
+                        // What the file says is the matter, not the file.
+                        if error is DatabaseError { throw error }
+                        try database.putAside(id, for: claim, error)
+                    }
+                }
+                if found < missing { break }
+            } while claimed.count < claim.limit
+            return claimed
         }
     }
 
@@ -96,13 +104,21 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         let query = everyOwner ? SQLiteQueries.beatsOfEveryOwner : SQLiteQueries.beats
         return try await self.database.read { database in
             let beats = try database.rows(query) { (try $0.value(UUID.self), try $0.value(Int.self)) }
-            let due = try database.rows(SQLiteQueries.isDue, at.sqliteMicroseconds) { try $0.value(Int.self) }
-            let nextDue = due.isEmpty ? try database.rows(SQLiteQueries.nextDue) { try $0.optionalDate() }.first : at
-            return QueueSurvey(beats: Dictionary(beats) { known, _ in known }, nextDue: nextDue ?? nil)
+            var survey = QueueSurvey(beats: Dictionary(beats) { known, _ in known })
+            try database.forEachLevel { level in
+                let time = at.sqliteMicroseconds
+                if try !database.rows(SQLiteQueries.isDue, time, level, read: { _ in true }).isEmpty {
+                    survey.isDue = true
+                }
+                let next = try database.rows(SQLiteQueries.nextDue, time, level) { try $0.optionalDate() }
+                survey.nextDue = (next + [survey.nextDue]).compactMap { $0 }.min()
+                return true
+            }
+            return survey
         }
     }
 
-    package func recover(_ runner: UUID, beats: Int, at: Date) async throws(PipelineError) -> Int {
+    package func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
         try await self.database.write { database in
             let known = try database.rows(SQLiteQueries.beatsOfRunner, runner) { try $0.value(Int.self) }.first
             guard known ?? 0 == beats else { return 0 }
@@ -112,7 +128,8 @@ package struct SQLiteWorkflowStore: WorkflowStore {
             }
             for pipeline in lost {
                 try database.run(SQLiteQueries.recover, pipeline.id, at.sqliteMicroseconds)
-                let event = PipelineEvent(.pipelineRecovered, worker: runner, at: at)
+                let event = PipelineEvent(
+                    .pipelineRecovered, worker: rescuer, at: at, detail: PipelineEvent.recovery(of: runner))
                 try database.note([event], of: pipeline.id, revision: pipeline.revision + 1)
             }
             return lost.count
