@@ -177,6 +177,36 @@ struct Unreachable: Error, CustomStringConvertible { let description = "not reac
         #expect(runner.beginnings.map(\.task) == ["o", "i"])
     }
 
+    /// The parent's code waits for nothing but the child, and that for the clock.
+    @Test(arguments: [false, true]) func theClockMovesForAChildThatWaits(forARetry: Bool) async throws {
+        let clock = TestClock()
+        let runner = TestRunner(clock: clock)
+        let child = try Workflow("child") {
+            WorkflowTask("c", retry: .fixed(2, delay: .seconds(3_600))) { context, scope in
+                if forARetry, scope.attempt == 1 { throw Unreachable() }
+                if !forARetry { try await clock.sleep(for: .seconds(3_600)) }
+                try context.set("at", to: clock.now.offset.components.seconds)
+            }
+        }
+        try runner.register(child)
+        let parent = try Workflow("parent") {
+            WorkflowTask("p") { context, scope in
+                let result = try await scope.execute("child").completed()
+                try context.set("at", to: result.finalContext["at"])
+                // Its own time goes by as before.
+                try await clock.sleep(for: .seconds(60))
+            }
+            WorkflowTask("q", after: "p", timeout: .seconds(1)) { _ in
+                await Task.detached { for _ in 0..<100 { await Task.yield() } }.value
+            }
+        }
+        let run = try await runner.execute(parent)
+        try run.result.expect(.completed).expectAttempts("p", 1).expectAttempts("q", 1)
+            .expectContext("at", equals: 3_600)
+        #expect(run.result.duration == .seconds(3_660))
+        #expect(runner.beginnings.map(\.task) == ["p", "c"] + (forARetry ? ["c"] : []) + ["q"])
+    }
+
     @Test func aPausedPipelineIsSaidToStall() async throws {
         let runner = TestRunner()
         let workflow = try Workflow("w") {

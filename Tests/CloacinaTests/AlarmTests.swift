@@ -9,8 +9,8 @@ import Testing
     private let clock = HandClock()
     private let store = InMemoryWorkflowStore()
 
-    private func runner() throws -> DefaultRunner {
-        try self.clock.runner(Workflow("w") { WorkflowTask("t") { _ in } }, store: self.store)
+    private func runner(_ store: (any WorkflowStore)? = nil) throws -> DefaultRunner {
+        try self.clock.runner(Workflow("w") { WorkflowTask("t") { _ in } }, store: store ?? self.store)
     }
 
     private func enqueue(in seconds: [Int], by runner: DefaultRunner) async throws {
@@ -50,6 +50,42 @@ import Testing
         #expect(try await self.completed(runner) == 1)
         #expect(self.alarm(runner) == 20)
         await self.clock.advance(by: .seconds(20))
+        #expect(try await self.completed(runner) == 2)
+    }
+
+    /// A runner without its workflow can't begin it, and it stays due for ever.
+    @Test func whatNobodyHereKnowsHidesNothing() async throws {
+        let unknown = try Workflow("unknown") { WorkflowTask("t") { _ in } }
+        _ = try await self.store.create([NewPipeline(unknown, at: self.clock.now())])
+        let runner = try self.runner()
+        try await self.enqueue(in: [20, 10], by: try self.runner())
+        await runner.serveOnce()
+        await self.clock.settle()
+        for (passed, completed) in [(9, 0), (1, 1), (9, 1), (1, 2)] {
+            await self.clock.advance(by: .seconds(passed))
+            #expect(try await self.completed(runner) == completed)
+        }
+        #expect(self.alarm(runner) == nil && self.clock.sleepers == 0)
+    }
+
+    /// When the first one begins, nobody can be asked when the next one is due.
+    @Test func whatIsNotFoundOutAtOnceIsFoundOutLater() async throws {
+        let isFailing = Mutex(false)
+        let store = HookedStore(
+            self.store,
+            before: { call throws(PipelineError) in
+                if call == .survey(everyOwner: false), isFailing.withLock({ $0 }) { throw HookedStore.fault }
+            })
+        let runner = try self.runner(store)
+        try await self.enqueue(in: [10, 20], by: try self.runner())
+        await runner.serveOnce()
+        await self.clock.settle()
+        isFailing.withLock { $0 = true }
+        await self.clock.advance(by: .seconds(10))
+        #expect(try await self.completed(runner) == 1)
+        #expect(self.alarm(runner) == nil)
+        isFailing.withLock { $0 = false }
+        await self.clock.advance(by: .seconds(10))
         #expect(try await self.completed(runner) == 2)
     }
 

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Cloacina
@@ -307,5 +308,41 @@ import Testing
     @Test func aTaskWithoutARunnerHasNoChildren() async throws {
         let scope = TaskScope(executionID: UUID(), workflow: "w", task: "t", attempt: 1)
         await #expect { try await scope.execute("child") } throws: { ($0 as? PipelineError)?.code == .noDatabase }
+    }
+
+    /// Parents that the queue does not hold lend their slots, but no places in the queue.
+    @Test func whoWaitsForAChildAndIsNotFromTheQueueMakesNoRoomInIt() async throws {
+        let (clock, mayEnd, begun) = (HandClock(), Tally(), Tally())
+        let (parents, queued) = (Gauge(), Gauge())
+        let child = try Workflow("child") { WorkflowTask("t") { _ in await mayEnd.reached(20) } }
+        let parent = try Workflow("parent") {
+            WorkflowTask("p") { _, scope in
+                try await parents.measure { try await scope.execute("child").completed() }
+            }
+        }
+        let other = try Workflow("other") {
+            WorkflowTask("t") { _ in
+                begun.add()
+                await queued.measure { await mayEnd.reached(begun.count) }
+            }
+        }
+        let runner = try clock.runner(child, parent, other, store: InMemoryWorkflowStore()) {
+            $0.maximumQueuedPipelines = 2
+        }
+        let executions = (0..<5).map { _ in clock.begin { try await runner.execute("parent").status } }
+        await clock.settle()
+        #expect(parents.most == 5)
+        clock.begin { await runner.serveOnce() }
+        for _ in 0..<20 { clock.begin { try await runner.enqueue("other") } }
+        await clock.settle()
+        #expect(begun.count == 2)
+        // Each that ends makes room for another one.
+        for _ in 0..<20 {
+            mayEnd.add()
+            await clock.settle()
+        }
+        #expect(queued.most == 2)
+        for execution in executions { #expect(try await execution.value == .completed) }
+        #expect(try await runner.list(PipelineQuery(workflow: "other", statuses: [.completed])).count == 20)
     }
 }

@@ -5,7 +5,11 @@ import FoundationEssentials
 /// A store that lets a test in before it does something, and again before the runner learns of it: to hold that up or to lose
 /// it.
 final class HookedStore: ForwardingWorkflowStore {
-    enum Call: Sendable, Hashable { case create, apply, claim }
+    enum Call: Sendable, Hashable {
+        case create, apply, claim, claims, beat
+        case survey(everyOwner: Bool)
+        case recover(UUID)
+    }
 
     /// What it throws, the runner gets.
     typealias Hook = @Sendable (Call) async throws(PipelineError) -> Void
@@ -45,6 +49,36 @@ final class HookedStore: ForwardingWorkflowStore {
         let claimed = try await self.underlying.claim(claim)
         try await self.after(.claim)
         return claimed
+    }
+
+    func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
+        try await self.before(.claims)
+        let claims = try await self.underlying.claims(of: runner)
+        try await self.after(.claims)
+        return claims
+    }
+
+    func beat(
+        _ runner: UUID, number: Int, pipelines: [UUID], at date: Date
+    ) async throws(PipelineError) -> BeatAnswer {
+        try await self.before(.beat)
+        let answer = try await self.underlying.beat(runner, number: number, pipelines: pipelines, at: date)
+        try await self.after(.beat)
+        return answer
+    }
+
+    func survey(everyOwner: Bool, at date: Date) async throws(PipelineError) -> QueueSurvey {
+        try await self.before(.survey(everyOwner: everyOwner))
+        let survey = try await self.underlying.survey(everyOwner: everyOwner, at: date)
+        try await self.after(.survey(everyOwner: everyOwner))
+        return survey
+    }
+
+    func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at date: Date) async throws(PipelineError) -> Int {
+        try await self.before(.recover(runner))
+        let count = try await self.underlying.recover(runner, beats: beats, by: rescuer, at: date)
+        try await self.after(.recover(runner))
+        return count
     }
 }
 

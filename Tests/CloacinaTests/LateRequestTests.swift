@@ -113,4 +113,144 @@ import Testing
         try await end.value
         #expect(try await runner.status(of: execution.id) == (isTakenBack ? .queued : .paused))
     }
+
+    // MARK: What is stored
+
+    /// It stays there while the pipeline runs, and every heartbeat and every write reads it again.
+    @Test func aStoredRequestCountsOnce() async throws {
+        let runner = try self.clock.runner(self.workflow(), store: self.shared)
+        let execution = try await runner.executeAsync("w")
+        await self.clock.settle()
+        try await execution.resume()
+        try await execution.pause()
+        for _ in 0..<3 { await self.clock.advance(by: runner.configuration.heartbeatInterval) }
+        self.mayEnd.add()
+        await self.clock.settle()
+        #expect(try await self.kinds(of: execution.id) == [.pipelineStarted, .taskCompleted, .pipelinePaused])
+    }
+
+    /// What another runner asks is what is stored already, and yet it is news.
+    @Test func aResumeAfterALaterPauseIsHeard() async throws {
+        let runner = try self.clock.runner(self.workflow(), store: self.shared)
+        let other = try self.clock.runner(self.workflow(), store: self.shared)
+        let execution = try await runner.executeAsync("w")
+        await self.clock.settle()
+        for (request, asking) in [(PipelineRequest.resume, runner), (.pause, runner), (.resume, other)] {
+            try await self.ask(request, of: execution.id, by: asking)
+            await self.clock.advance(by: runner.configuration.heartbeatInterval)
+        }
+        self.mayEnd.add()
+        await self.clock.settle()
+        #expect(try await runner.status(of: execution.id) == .completed)
+    }
+
+    /// Of another runner, which says what it wants by way of the store: each time anew.
+    @Test(arguments: 1...4) func eachChangeOfMindOfAnotherRunnerIsHeard(count: Int) async throws {
+        let runner = try self.clock.runner(self.workflow(), store: self.shared)
+        let other = try self.clock.runner(self.workflow(), store: self.shared)
+        let execution = try await runner.executeAsync("w")
+        await self.clock.settle()
+        for request in [PipelineRequest.pause, .resume, .pause, .resume].prefix(count) {
+            try await self.ask(request, of: execution.id, by: other)
+            for _ in 0..<2 { await self.clock.advance(by: runner.configuration.heartbeatInterval) }
+        }
+        self.mayEnd.add()
+        await self.clock.settle()
+        #expect(try await runner.status(of: execution.id) == (count.isMultiple(of: 2) ? .completed : .paused))
+    }
+
+    /// It has read what was asked before.
+    @Test func aHeartbeatThatIsUnderWayDoesNotUndoAResume() async throws {
+        let isHeld = Mutex(false)
+        let mayAnswer = Tally()
+        let store = HookedStore(
+            self.shared,
+            after: { call throws(PipelineError) in
+                if call == .beat, isHeld.withLock({ $0 }) { await mayAnswer.reached(1) }
+            })
+        let runner = try self.clock.runner(self.workflow(), store: store)
+        let other = try self.clock.runner(self.workflow(), store: self.shared)
+        let execution = try await runner.executeAsync("w")
+        await self.clock.settle()
+        try await other.pause(execution.id)
+        isHeld.withLock { $0 = true }
+        await self.clock.advance(by: runner.configuration.heartbeatInterval)
+        try await execution.resume()
+        mayAnswer.add()
+        await self.clock.settle()
+        self.mayEnd.add()
+        await self.clock.settle()
+        #expect(try await runner.status(of: execution.id) == .completed)
+    }
+
+    // MARK: Shutting down
+
+    /// Whoever asks last is heard, and nothing begins: neither while what runs is waited for, nor after that.
+    @Test(
+        arguments: [
+            ([PipelineRequest.pause], [PipelineRequest.resume], PipelineStatus.queued), ([], [.pause], .paused),
+            ([], [.pause, .resume], .queued), ([.pause], [.resume, .pause], .paused), ([], [.resume], .queued),
+            ([.pause], [.cancel], .cancelled),
+        ], [false, true])
+    func whatIsAskedDuringAShutdownIsHeard(
+        _ requests: ([PipelineRequest], [PipelineRequest], PipelineStatus), isInterrupted: Bool
+    ) async throws {
+        let (before, during, status) = requests
+        let runner = try self.clock.runner(self.workflow(), store: self.shared)
+        let execution = try await runner.executeAsync("w")
+        await self.clock.settle()
+        for request in before { try await self.ask(request, of: execution.id, by: runner) }
+        let ended = Tally()
+        self.clock.begin {
+            await runner.shutDown(drain: isInterrupted ? .zero : .seconds(30))
+            ended.add()
+        }
+        await self.clock.settle()
+        for request in during { try await self.ask(request, of: execution.id, by: runner) }
+        await self.clock.settle()
+        if !isInterrupted { self.mayEnd.add() }
+        await self.clock.advance(by: runner.configuration.cancellationGrace)
+        #expect(ended.count == 1)
+        #expect(try await runner.status(of: execution.id) == status)
+        // The first task was given up, or came to its end; the second one did not begin.
+        let stored = try await self.kinds(of: execution.id)
+        #expect(stored.count { $0 == .taskCompleted } == (isInterrupted ? 0 : 1))
+        self.mayEnd.add()
+    }
+
+    // MARK: While it is written that it stands still
+
+    /// By the runner that writes it, or by another one.
+    @Test(
+        arguments: [
+            ([PipelineRequest.resume], PipelineStatus.queued), ([.resume, .pause], .paused),
+            ([.resume, .cancel], .cancelled), ([.cancel], .cancelled),
+        ], [false, true])
+    func whatIsAskedWhileAPauseIsWrittenIsHeard(
+        _ requests: ([PipelineRequest], PipelineStatus), byAnother: Bool
+    ) async throws {
+        let mayWrite = Tally()
+        let store = HookedStore(
+            self.shared, before: { call throws(PipelineError) in if call == .apply { await mayWrite.reached(1) } })
+        let runner = try self.clock.runner(self.workflow(), store: store)
+        let other = try self.clock.runner(self.workflow(), store: self.shared)
+        let execution = try await runner.executeAsync("w")
+        await self.clock.settle()
+        try await execution.pause()
+        self.mayEnd.add()
+        await self.clock.settle()
+        for request in requests.0 { try await self.ask(request, of: execution.id, by: byAnother ? other : runner) }
+        mayWrite.add()
+        await self.clock.settle()
+        #expect(try await runner.status(of: execution.id) == requests.1)
+        let next = try self.clock.runner(self.workflow(), store: self.shared)
+        await next.serveOnce()
+        await self.clock.settle()
+        #expect(try await runner.status(of: execution.id) == (requests.1 == .queued ? .completed : requests.1))
+        #expect(self.begun.count == 1)
+    }
+
+    private func kinds(of id: UUID) async throws -> [PipelineEvent.Kind] {
+        try #require(try await self.shared.load(id)).events.map(\.kind)
+    }
 }

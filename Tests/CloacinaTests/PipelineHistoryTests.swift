@@ -46,4 +46,25 @@ import Testing
                 "pipeline recovered",
             ])
     }
+
+    /// Who takes a pipeline over says so by its own clock, and as its own doing.
+    @Test(arguments: [-50.0, 2, 50]) func anOwnCommitStandsBeforeItsPipelineIsTakenOver(recovered: Double) {
+        let (dead, rescuer, next) = (UUID(), UUID(), UUID())
+        var history = PipelineHistory()
+        for event in [
+            self.event(.pipelineStarted, dead, 0),
+            PipelineEvent(
+                .pipelineRecovered, worker: rescuer, at: self.now.addingTimeInterval(recovered),
+                detail: PipelineEvent.recovery(of: dead)),
+            self.event(.pipelineStarted, next, 60), self.event(.pipelineCompleted, next, 62),
+        ] { history.append(event) }
+        history.appendOwnCommit(self.event(.taskCompleted, dead, 1, task: "by the dead"))
+        history.appendOwnCommit(self.event(.taskCompleted, next, 61, task: "by the next"))
+        #expect(
+            history.events.map { $0.task ?? $0.kind.rawValue } == [
+                "pipeline started", "by the dead", "pipeline recovered", "pipeline started", "by the next",
+                "pipeline completed",
+            ])
+        #expect(history.events[2].worker == rescuer)
+    }
 }

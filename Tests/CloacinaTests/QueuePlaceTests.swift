@@ -75,6 +75,17 @@ import Testing
         #expect(try await self.shared.load(id)?.dueAt == self.clock.date(0))
     }
 
+    /// And one that is not due yet when it is resumed, or long since, when it was due at first.
+    @Test(arguments: [10, 7_200]) func whatNeverBeganKeepsItsDelay(seconds: Int) async throws {
+        let runner = try self.runner(self.shared)
+        let id = try await runner.enqueue("early", options: ExecutionOptions(delay: .seconds(3_600)))
+        try await runner.pause(id)
+        await self.clock.advance(by: .seconds(seconds))
+        try await runner.resume(id)
+        let stored = try #require(try await self.shared.load(id))
+        #expect(stored.status == .queued && stored.dueAt == self.clock.date(3_600))
+    }
+
     /// It has nothing to do before its time, whoever has it.
     @Test func whatWaitsForARetryIsNotClaimedBefore() async throws {
         struct Broken: Error {}

@@ -81,12 +81,7 @@ import Testing
     func aFileIsReadOnlyAsFarAsItIsOld(sql: String) async throws {
         try await withTemporaryDirectory { directory in
             let store = try await SQLiteWorkflowStore(opening: directory.appending(path: "p.db"))
-            let steps = try await store.database.write { database in
-                try database.rows("EXPLAIN QUERY PLAN " + sql) { row in
-                    _ = (try row.value(Int.self), try row.value(Int.self), try row.value(Int.self))
-                    return try row.value(String.self)
-                }
-            }
+            let steps = try await store.database.plan(of: sql)
             // By the key, in its order.
             #expect(steps.count == 1)
             #expect(steps.allSatisfy { $0.hasPrefix("SEARCH cloacina_pipelines") && $0.contains("(id") }, "\(steps)")

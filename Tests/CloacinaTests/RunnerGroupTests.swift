@@ -1,4 +1,6 @@
 import CloacinaWorkflow
+import FoundationEssentials
+import TestSupport
 import Testing
 
 @testable import Cloacina
@@ -39,6 +41,42 @@ import Testing
         let runner = try Self.runner()
         try group.add(runner)
         #expect(try await runner.result(of: runner.enqueue("w")).status == .completed)
+        serving.cancel()
+        try await serving.value
+    }
+
+    /// A store whose deletions wait until they are let go.
+    private final class SlowlyPrunedStore: ForwardingWorkflowStore {
+        let underlying: any WorkflowStore = InMemoryWorkflowStore()
+        let (begun, mayEnd) = (Tally(), Tally())
+
+        func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
+            self.begun.add()
+            await self.mayEnd.reached(1)
+            return try await self.underlying.prune(endedBefore: endedBefore, below: bound, limit: limit)
+        }
+    }
+
+    /// What others put into the queues is found by sweeps alone.
+    @Test func nobodysSweepsWaitForADeletion() async throws {
+        let workflow = try Workflow("w") { WorkflowTask("a") { _ in } }
+        var configuration = RunnerConfiguration()
+        configuration.sweepInterval = .milliseconds(10)
+        let plain = InMemoryWorkflowStore()
+        let crowded = SlowlyPrunedStore()
+        let other = try DefaultRunner(store: plain, workflows: [workflow], configuration: configuration)
+        configuration.retention = .seconds(60)
+        let pruning = try DefaultRunner(store: crowded, workflows: [workflow], configuration: configuration)
+        let serving = Task { try await RunnerGroup([pruning, other], drain: .zero).run() }
+        await crowded.begun.reached(1)
+        for (store, runner) in [(plain, other), (crowded, pruning)] as [(any WorkflowStore, DefaultRunner)] {
+            let sender = try DefaultRunner(store: store, workflows: [workflow])
+            for _ in 0..<3 {
+                #expect(try await runner.result(of: sender.enqueue("w")).status == .completed)
+            }
+        }
+        #expect(crowded.begun.count == 1)
+        crowded.mayEnd.add()
         serving.cancel()
         try await serving.value
     }

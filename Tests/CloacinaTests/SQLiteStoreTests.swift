@@ -420,16 +420,25 @@ import Testing
     ])
     func noPlanScansATable(sql: String) async throws {
         try await self.withStore { store in
-            let steps = try await store.database.write { database in
-                try database.rows("EXPLAIN QUERY PLAN " + sql) { row in
-                    for _ in 0..<3 { _ = try row.value(Int.self) }
-                    return try row.value(String.self)
-                }
-            }
+            let steps = try await store.database.plan(of: sql)
             #expect(!steps.isEmpty)
             for step in steps where step != "SCAN cloacina_pipelines USING INDEX cloacina_pipelines_due" {
                 #expect(!step.hasPrefix("SCAN cloacina_") && !step.contains("TEMP B-TREE"), "\(steps)")
             }
+        }
+    }
+
+    /// However many wait: one priority after the other, and of each no more than is asked for.
+    @Test(arguments: [SQLiteQueries.due, SQLiteQueries.level, SQLiteQueries.isDue, SQLiteQueries.nextDue])
+    func theQueueIsReadByPriority(sql: String) async throws {
+        try await self.withStore { store in
+            let steps = try await store.database.plan(of: sql)
+            #expect(steps.count == 1)
+            #expect(
+                steps.allSatisfy { step in
+                    step.hasPrefix("SEARCH cloacina_pipelines USING ")
+                        && step.contains("INDEX cloacina_pipelines_due (priority")
+                }, "\(steps)")
         }
     }
 
@@ -476,6 +485,18 @@ import Testing
             #expect(error?.isTransient == true)
             try await store.database.execute("PRAGMA max_page_count = 1000000")
             #expect(try await result.status == .completed)
+        }
+    }
+}
+
+extension SQLiteDatabase {
+    /// The steps of a statement's plan.
+    func plan(of sql: String) async throws -> [String] {
+        try await self.write { database in
+            try database.rows("EXPLAIN QUERY PLAN " + sql) { row in
+                for _ in 0..<3 { _ = try row.value(Int.self) }
+                return try row.value(String.self)
+            }
         }
     }
 }

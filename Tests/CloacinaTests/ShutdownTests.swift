@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Synchronization
 import TestSupport
 import Testing
 
@@ -50,6 +51,43 @@ import Testing
         await self.clock.settle()
         #expect(ended.count == 1)
         #expect(try await runner.history(of: execution.id).last?.kind == .pipelineCancelled)
+    }
+
+    // MARK: Children
+
+    /// A child of what was cancelled is cancelled, whereas what is interrupted goes on elsewhere, and its children do.
+    @Test(arguments: [false, true]) func aCancelDuringAShutdownReachesTheChildren(isInterrupted: Bool) async throws {
+        let mayEnd = Tally()
+        let ids = Mutex<[UUID]>([])
+        let child = try Workflow("child") {
+            WorkflowTask("t") { _, scope in
+                ids.withLock { $0.append(scope.executionID) }
+                await withTaskCancellationHandler {
+                    await mayEnd.reached(1)
+                } onCancel: {
+                    mayEnd.add()
+                }
+                try Task.checkCancellation()
+            }
+        }
+        let parent = try Workflow("parent") {
+            WorkflowTask("p") { _, scope in _ = try await scope.execute("child") }
+        }
+        let runner = try self.clock.runner(child, parent, store: self.shared)
+        let execution = try await runner.executeAsync("parent")
+        await self.clock.settle()
+        let id = try #require(ids.withLock { $0.first })
+        let end = self.clock.begin { await runner.shutDown(drain: isInterrupted ? .zero : .seconds(30)) }
+        await self.clock.settle()
+        if !isInterrupted { try await execution.cancel() }
+        // Its part is over once the child has been told.
+        _ = await execution.waitHere()
+        await self.clock.settle()
+        let stored = try #require(try await self.shared.load(id))
+        #expect(stored.status == (isInterrupted ? .queued : .cancelled))
+        #expect(try await execution.status() == (isInterrupted ? .queued : .cancelled))
+        mayEnd.add()
+        try await end.value
     }
 
     // MARK: Before it began

@@ -37,4 +37,21 @@ import Testing
             #expect(try await store.claim(StoreConformance.claim(limit: 10)).isEmpty)
         }
     }
+
+    @Test func othersTakeThePlaceOfThoseThatCantBeRead() async throws {
+        try await self.withStore { store in
+            _ = try await store.create((1...12).map { StoreConformance.new($0, owner: nil) })
+            try await store.database.execute(
+                """
+                UPDATE cloacina_pipelines SET input = '['
+                WHERE id IN (SELECT id FROM cloacina_pipelines ORDER BY id LIMIT 7)
+                """)
+            // Seven are in the way of the first three.
+            let claimed = try await store.claim(StoreConformance.claim(limit: 3))
+            #expect(claimed.map(\.id) == [8, 9, 10].map(StoreConformance.id))
+            #expect(try await store.list(PipelineQuery(statuses: [.paused])).count == 7)
+            let rest = try await store.claim(StoreConformance.claim(limit: 3))
+            #expect(rest.map(\.id) == [11, 12].map(StoreConformance.id))
+        }
+    }
 }

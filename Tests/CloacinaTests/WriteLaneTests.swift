@@ -1,5 +1,7 @@
 import CloacinaPostgres
+import CloacinaWorkflow
 import EngineTestSupport
+import FoundationEssentials
 import Synchronization
 import TestSupport
 import Testing
@@ -71,5 +73,98 @@ import Testing
         #expect(Set(tried.dropFirst(2)) == (mayBeOnes ? [[2], [3], [4]] : []))
         let stored = mayBeOnes ? 3 : 1
         #expect(lane.statistics == WriteStatistics(writes: stored, commits: stored))
+    }
+
+    /// One of several has to wait for somebody's lock: those that are tried by themselves then don't wait for it.
+    @Test func whoIsTriedAloneWaitsForNobody() async throws {
+        let (clock, mayEnd) = (HandClock(), [Tally(), Tally()])
+        let batches = Mutex<[[Int]]>([])
+        let lane = WriteLane<Int, Int>(
+            maximumFlushes: 1, executor: clock, metrics: EngineMetrics(factory: MetricsRecorder())
+        ) { (items: [Int]) async throws(PipelineError) -> [Int] in
+            batches.withLock { $0.append(items) }
+            if items.count > 1 { throw Self.contention }
+            await mayEnd[items == [0] ? 0 : 1].reached(1)
+            return items
+        }
+        let first = clock.begin { try await lane.write(0) }
+        await clock.settle()
+        let others = (1...4).map { item in clock.begin { try await lane.write(item) } }
+        await clock.settle()
+        #expect(batches.withLock { $0 } == [[0]])
+        mayEnd[0].add()
+        await clock.settle()
+        let tried = batches.withLock { $0 }
+        #expect(tried.prefix(2) == [[0], [1, 2, 3, 4]])
+        // None of them has been answered yet.
+        #expect(Set(tried.dropFirst(2)) == [[1], [2], [3], [4]])
+        mayEnd[1].add()
+        for (item, task) in zip(0..., [first] + others) { #expect(try await task.value == item) }
+        #expect(batches.withLock { $0.count } == 6)
+    }
+
+    private static let contention = PipelineError(
+        .storageFailed, "on demand", underlying: PostgresError(.rejectedByServer, sqlState: "55P03"))
+
+    /// A store in which somebody else holds the key "k", and others' creations wait until they are let go.
+    private final class ContendedStore: ForwardingWorkflowStore {
+        let underlying: any WorkflowStore = InMemoryWorkflowStore()
+        /// How often the key was tried, and how many creations of others have begun.
+        let (tries, others) = (Tally(), Tally())
+        let mayCreate = Tally()
+        private let state = Mutex((isHeld: true, sizes: [Int](), isTriedWithOthers: false))
+
+        /// How many of others' were created at a time.
+        var sizes: [Int] { self.state.withLock { $0.sizes } }
+        /// Whether the key was tried together with others.
+        var isTriedWithOthers: Bool { self.state.withLock { $0.isTriedWithOthers } }
+
+        func letKeyGo() { self.state.withLock { $0.isHeld = false } }
+
+        func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
+            if pipelines.contains(where: { $0.options.idempotencyKey == "k" }) {
+                let isHeld = self.state.withLock { state in
+                    state.isTriedWithOthers = state.isTriedWithOthers || pipelines.count > 1
+                    return state.isHeld
+                }
+                self.tries.add()
+                if isHeld { throw WriteLaneTests.contention }
+            } else {
+                self.state.withLock { $0.sizes.append(pipelines.count) }
+                self.others.add()
+                await self.mayCreate.reached(1)
+            }
+            return try await self.underlying.create(pipelines)
+        }
+    }
+
+    @Test func aKeyThatIsHeldIsTriedAgainWithoutTheOthers() async throws {
+        let store = ContendedStore()
+        var configuration = RunnerConfiguration()
+        configuration.databasePatience = .seconds(3_600)
+        let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+        let runner = try DefaultRunner(store: store, workflows: [workflow], configuration: configuration)
+        let waiting = Task { try await runner.enqueue("w", options: ExecutionOptions(idempotencyKey: "k")) }
+        await store.tries.reached(1)
+        // Two are on their way, one after the other, and the next ones wait for a place.
+        var sent: [Task<UUID, any Error>] = []
+        for number in 1...2 {
+            sent.append(Task { try await runner.enqueue("w") })
+            await store.others.reached(number)
+        }
+        sent += (0..<5).map { _ in Task.immediate { try await runner.enqueue("w") } }
+        // The key is tried all the same, and goes into no batch.
+        await store.tries.reached(store.tries.count + 2)
+        store.mayCreate.add()
+        var ids: Set<UUID> = []
+        for task in sent { ids.insert(try await task.value) }
+        #expect(ids.count == 7)
+        #expect(store.sizes == [1, 1, 5])
+        #expect(!store.isTriedWithOthers)
+        #expect(runner.writeStatistics == WriteStatistics(writes: 7, commits: 3))
+        store.letKeyGo()
+        ids.insert(try await waiting.value)
+        #expect(try await Set(runner.list().map(\.id)) == ids)
+        await runner.shutDown(drain: .zero)
     }
 }

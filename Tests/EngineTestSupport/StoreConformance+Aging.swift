@@ -9,6 +9,7 @@ extension StoreConformance {
         Check(name: "who has left is not silent", run: Self.leaving),
         Check(name: "prune keeps the children of what has not ended", run: Self.keptChildren),
         Check(name: "prune leaves alone what is younger than its bound", run: Self.pruneBound),
+        Check(name: "each priority has its own queue, and a survey sees them all", run: Self.levels),
     ]
 
     static func ownNumbers(_ store: any WorkflowStore) async throws {
@@ -68,5 +69,43 @@ extension StoreConformance {
         _ = try await store.apply((1...4).map { Self.change($0, status: .completed) })
         #expect(try await store.prune(endedBefore: Self.at(9), below: Self.id(3), limit: 100) == 2)
         #expect(try await store.list(PipelineQuery()).map(\.id) == [4, 3].map(Self.id))
+    }
+
+    static func levels(_ store: any WorkflowStore) async throws {
+        // Each of these priorities has one that is due from the start, and one more 10 s after the one before.
+        let priorities = [Int.min, -7, 0, 3, Int.max].map { max(Int(Int16.min), min($0, Int(Int16.max))) }
+        func survey(_ seconds: Double) async throws -> QueueSurvey {
+            try await store.survey(everyOwner: false, at: Self.at(seconds))
+        }
+        #expect(try await survey(0) == QueueSurvey(beats: [:]))
+        _ = try await store.create(
+            priorities.enumerated().flatMap { index, priority in
+                [0, 10 * (priorities.count - index)].map { delay in
+                    Self.new(
+                        100 * delay + index, owner: nil,
+                        options: ExecutionOptions(priority: priority, delay: .seconds(delay)))
+                }
+            })
+        // One that is nobody's to claim, and one that has nothing to wait for.
+        _ = try await store.create([Self.new(9_001), Self.new(9_002)])
+        _ = try await store.apply([Self.change(9_002, status: .paused)])
+        #expect(try await survey(-1) == QueueSurvey(beats: [:], nextDue: Self.start))
+        // What is due at the time of asking is due; what is due next is due later.
+        #expect(try await survey(0) == QueueSurvey(beats: [:], isDue: true, nextDue: Self.at(10)))
+        #expect(try await survey(10) == QueueSurvey(beats: [:], isDue: true, nextDue: Self.at(20)))
+        #expect(try await survey(49.5) == QueueSurvey(beats: [:], isDue: true, nextDue: Self.at(50)))
+        #expect(try await survey(50) == QueueSurvey(beats: [:], isDue: true))
+        #expect(try await store.claim(Self.claim(at: Self.at(0))).map(\.id) == [4, 3, 2, 1, 0].map(Self.id))
+        // Only those that wait for their time are left.
+        #expect(try await survey(9.5) == QueueSurvey(beats: [:], nextDue: Self.at(10)))
+        #expect(try await store.claim(Self.claim(at: Self.at(9.5))).isEmpty)
+        // The most urgent first, although others wait for longer: a few of them, and then the rest.
+        let first = try await store.claim(Self.claim(limit: 2, at: Self.at(30)))
+        #expect(first.map(\.id) == [1_004, 2_003].map(Self.id))
+        #expect(try await survey(30) == QueueSurvey(beats: [:], isDue: true, nextDue: Self.at(40)))
+        #expect(try await store.claim(Self.claim(at: Self.at(30))).map(\.id) == [Self.id(3_002)])
+        #expect(try await survey(30) == QueueSurvey(beats: [:], nextDue: Self.at(40)))
+        #expect(try await store.claim(Self.claim(at: Self.at(50))).map(\.id) == [4_001, 5_000].map(Self.id))
+        #expect(try await survey(50) == QueueSurvey(beats: [:]))
     }
 }

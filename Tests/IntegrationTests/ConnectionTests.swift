@@ -259,6 +259,38 @@ extension ServerTests {
             await watcher.close()
         }
 
+        /// Neither the user's name nor what the environment says takes the place of the database that a URL names.
+        @Test(arguments: ["plain", "With Capitals", "a/b?c#d&e=f", "%41", "naïve-\u{1F680}", "quo\"te's"])
+        func theDatabaseThatAURLNamesIsTheOne(name: String) async throws {
+            let database = try #require(TestDatabase.current)
+            let unique = name + TestDatabase.uniqueName("")
+            try await PostgresConnection.withConnection(database.superuser) { superuser in
+                let identifier = PostgresIdentifier.quote(unique)
+                try await superuser.query(PostgresStatement("CREATE DATABASE \(identifier)", prepared: false))
+                // As a URL has it: the path is the database's name, with whatever is no plain letter encoded.
+                let plain = Set("abcdefghijklmnopqrstuvwxyz0123456789".utf8)
+                let path = unique.utf8.map { byte in
+                    plain.contains(byte)
+                        ? String(UnicodeScalar(byte)) : "%" + String(byte, radix: 16, uppercase: true)
+                }
+                var url = try #require(database.server.superuserURL.split(separator: "?").first)
+                url = url[...(try #require(url.lastIndex(of: "/")))]
+                let found: Result<String, any Error>
+                do {
+                    let configuration = PostgresConfiguration(url + path.joined())
+                    found = .success(
+                        try await PostgresConnection.withConnection(configuration) { connection in
+                            try await connection.query("SELECT current_database()").single()
+                        })
+                } catch {
+                    found = .failure(error)
+                }
+                try await superuser.query(
+                    PostgresStatement("DROP DATABASE \(identifier) WITH (FORCE)", prepared: false))
+                #expect(try found.get() == unique)
+            }
+        }
+
         @Test(arguments: ["postgres://u:p@h:notaport/db", "no equals sign", "postgresql://%zz@h/", "host='unclosed"])
         func aBrokenConnectionStringIsRefusedWithoutRepeatingIt(text: String) async throws {
             let error = await #expect(throws: PostgresError.self) {

@@ -12,10 +12,16 @@ struct EngineSpans: Sendable {
 
     init(_ tracer: (any Tracer)? = nil) { self.given = tracer }
 
-    func pipeline(
-        _ pipeline: StoredPipeline, fromQueue: Bool, _ body: () async -> RunEnd
+    /// Who traces what begins now; nil when nobody does.
+    var tracer: (any Tracer)? {
+        let tracer = self.given ?? InstrumentationSystem.tracer
+        return tracer is NoOpTracer ? nil : tracer
+    }
+
+    static func pipeline(
+        _ pipeline: StoredPipeline, fromQueue: Bool, tracer: (any Tracer)?, _ body: () async -> RunEnd
     ) async -> RunEnd {
-        guard let tracer = self.tracer else { return await body() }
+        guard let tracer else { return await body() }
         return await tracer.withAnySpan(
             "pipeline \(pipeline.workflow)", context: fromQueue ? .topLevel : .current ?? .topLevel,
             ofKind: fromQueue ? .consumer : .internal
@@ -34,8 +40,10 @@ struct EngineSpans: Sendable {
         }
     }
 
-    func attempt(_ scope: TaskScope, _ body: () async -> Attempt) async -> Attempt {
-        guard let tracer = self.tracer else { return await body() }
+    static func attempt(
+        _ scope: TaskScope, tracer: (any Tracer)?, _ body: () async -> Attempt
+    ) async -> Attempt {
+        guard let tracer else { return await body() }
         return await tracer.withAnySpan("task \(scope.task)") { span in
             span.attributes["cloacina.workflow"] = scope.workflow
             span.attributes["cloacina.task"] = scope.task
@@ -46,10 +54,5 @@ struct EngineSpans: Sendable {
             }
             return attempt
         }
-    }
-
-    private var tracer: (any Tracer)? {
-        let tracer = self.given ?? InstrumentationSystem.tracer
-        return tracer is NoOpTracer ? nil : tracer
     }
 }

@@ -106,16 +106,7 @@ extension DefaultRunner {
                 throw PipelineError(.notPossible, "the pipeline has ended: \(stored.status)")
             }
             if stored.status == .running {
-                // What is stored is heard last, so it must not say something else.
-                try await self.store.ask(.resume, of: id)
-                // A heartbeat that is under way may still read what was asked before.
-                let mailbox = self.state.withLock { state in
-                    state.active[id]?.asked += 1
-                    return state.active[id]?.mailbox
-                }
-                mailbox?.post(.stored(.resume))
-                // What was asked here is not stored.
-                mailbox?.post(.resume)
+                try await self.tell(.resume, id)
                 guard try await self.load(id).status == .paused else { return }
                 continue
             }
@@ -181,11 +172,28 @@ extension DefaultRunner {
         }
     }
 
+    /// Tells whoever has a pipeline, also by way of what is stored: that is heard last, so it must not say something else.
+    ///
+    /// - Returns: Whether it runs here, and was told.
+    @discardableResult
+    private func tell(_ request: PipelineRequest, _ id: UUID) async throws(PipelineError) -> Bool {
+        try await self.store.ask(request, of: id)
+        return self.state.withLock { state in
+            // A heartbeat that is under way may still read what was asked before.
+            state.active[id]?.asked += 1
+            return state.active[id]?.mailbox.post(request.mail) ?? false
+        }
+    }
+
     /// Changes a pipeline that nobody has, or tells whoever has it.
     private func change(_ id: UUID, request: PipelineRequest) async throws(PipelineError) {
         while true {
             // Not one that is over: its mailbox is closed.
-            if self.state.withLock({ $0.active[id] })?.mailbox.post(request.mail) == true { return }
+            if let active = self.state.withLock({ $0.active[id] }), !active.isOver {
+                // A cancel is the last word; anything else may be taken back by what is stored.
+                let isTold = request == .cancel ? active.mailbox.post(.cancel) : try await self.tell(request, id)
+                if isTold { return }
+            }
             let stored = try await self.load(id)
             switch stored.status {
             case .completed, .failed, .cancelled:

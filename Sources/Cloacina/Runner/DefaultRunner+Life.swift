@@ -66,8 +66,10 @@ extension DefaultRunner {
         }
         guard let answer else { return }
         for (id, run) in active {
-            let isNews = self.state.withLock { $0.active[id]?.asked == run.asked }
-            if isNews, let request = answer.requests[id] { run.mailbox.post(.stored(request)) }
+            if let request = answer.requests[id] {
+                // Not between what is asked here being stored and being told.
+                self.state.withLock { if $0.active[id]?.asked == run.asked { _ = run.mailbox.post(request.mail) } }
+            }
             if !answer.held.contains(id) { run.mailbox.post(.mayBeLost) }
         }
     }

@@ -310,15 +310,18 @@ extension DefaultRunner {
     ) {
         let mailbox = Mailbox()
         if mayBeLost { mailbox.post(.mayBeLost) }
-        let means = self.means(fromQueue: fromQueue)
+        var means = self.means(fromQueue: fromQueue)
+        means.tracer = self.spans.tracer
         self.state.withLock { state in
             let earlier = state.active[pipeline.id]
             // A runner that claims what is active here had lost it.
             earlier?.mailbox.post(.mayBeLost)
-            let task = self.driving {
+            let task = self.driving { [means] in
                 var run = PipelineRun(
                     pipeline, workflow: workflow, worker: self.id, means: means, mailbox: mailbox, observe: observe)
-                let end = await self.spans.pipeline(pipeline, fromQueue: fromQueue) { await run.run() }
+                let end = await EngineSpans.pipeline(pipeline, fromQueue: fromQueue, tracer: means.tracer) {
+                    await run.run()
+                }
                 if case .broken = end {
                     self.setAdrift(pipeline.id, Adrift(epoch: pipeline.epoch, request: run.unheard))
                 }

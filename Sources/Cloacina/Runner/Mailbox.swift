@@ -11,8 +11,6 @@ final class Mailbox: Sendable {
         case slot
         /// The pipeline's tasks that may have killed processes may run now.
         case quarantine
-        /// What is stored was read: somebody has asked this, now or before.
-        case stored(PipelineRequest)
         /// Nobody wants the pipeline any more.
         case cancel
         /// It is to stand still.

@@ -46,8 +46,6 @@ struct PipelineRun {
     private var isInterrupting = false
     private var isOnlyRetrying = false
     private var heldSlots = 0
-    /// What was asked last of those who ask by way of what is stored. It stays there, and counts once.
-    private var heardStored: PipelineRequest?
     /// What the last write found asked: older than any mail.
     var answered: PipelineRequest?
     /// What was asked of the run and came too late for it.
@@ -72,7 +70,7 @@ struct PipelineRun {
 
     /// Runs the pipeline. Its task must not be cancelled; ``Mailbox/Mail/cancel`` is the way to stop it.
     mutating func run() async -> RunEnd {
-        if let request = self.pipeline.request { self.receive(.stored(request)) }
+        if let request = self.pipeline.request { self.receive(request.mail) }
         // What was said before it began must not find tasks running.
         for mail in self.mailbox.takeNow() { self.receive(mail) }
         self.armTimers()
@@ -144,12 +142,11 @@ struct PipelineRun {
     }
 
     private mutating func read() async {
-        if let request = self.answered.take() { return self.receive(.stored(request)) }
+        if let request = self.answered.take() { return self.receive(request.mail) }
         for mail in await self.mailbox.take() { self.receive(mail) }
     }
 
     private mutating func receive(_ mail: Mailbox.Mail) {
-        let now = self.means.clock.now()
         switch mail {
         case .finished(let attempt):
             self.finish(attempt)
@@ -162,12 +159,8 @@ struct PipelineRun {
         case .quarantine:
             self.isWaitingForQuarantine = false
             self.isInQuarantine = true
-        case .stored(let request):
-            guard request != self.heardStored else { return }
-            self.heardStored = request
-            self.receive(request.mail)
         case .cancel:
-            self.machine.receive(.cancel(at: now))
+            self.machine.receive(.cancel(at: self.means.clock.now()))
             self.stopRunning()
         case .pause: self.machine.receive(.pause)
         case .resume:
@@ -184,14 +177,14 @@ struct PipelineRun {
             self.stopRunning()
         case .graceOver:
             guard self.mayAbandonRunning(or: mail) else { return }
-            self.machine.receive(.giveUp(at: now))
+            self.machine.receive(.giveUp(at: self.means.clock.now()))
             self.abandonRunning()
         case .retryDue(let position, let attempt):
             self.machine.receive(.retryDue(position: position, attempt: attempt))
-        case .timedOut(let position, let attempt): self.timeOut(position, attempt, at: now)
+        case .timedOut(let position, let attempt): self.timeOut(position, attempt, at: self.means.clock.now())
         case .pipelineTimedOut:
             guard self.mayAbandonRunning(or: mail) else { return }
-            self.machine.receive(.timedOut(at: now))
+            self.machine.receive(.timedOut(at: self.means.clock.now()))
             self.abandonRunning()
         }
     }
@@ -214,9 +207,9 @@ extension PipelineRun {
             resource: resource)
         // Not a child: code that ignores its cancellation must not hold up the pipeline's end.
         let clock = self.means.clock
-        let running = Task(executorPreference: clock.executor) { [mailbox = self.mailbox] in
+        let running = Task(executorPreference: clock.executor) { [mailbox = self.mailbox, tracer = self.means.tracer] in
             var attempt = await HeldSlot.$current.withValue(slot) {
-                await resource.runner.spans.attempt(scope) {
+                await EngineSpans.attempt(scope, tracer: tracer) {
                     await Attempt.run(task, start: start, given: given, scope: scope, clock: clock)
                 }
             }
@@ -243,10 +236,12 @@ extension PipelineRun {
         if case .failed(let failure) = outcome { self.failures[attempt.position] = failure }
         let isInterrupted = self.isInterrupting || attempt.waitedInVain && self.isShuttingDown || attempt.wasCutOff
         if isInterrupted, case .failed = outcome { outcome = .interrupted }
+        // Asking the system for chance takes a while, and only a retry needs it.
+        let random = if case .failed = outcome { self.means.clock.random() } else { 0 as UInt64 }
         let isAccepted = self.machine.receive(
             .ended(
                 position: attempt.position, attempt: attempt.number, outcome: outcome, startedAt: attempt.startedAt,
-                at: attempt.endedAt, random: self.means.clock.random()))
+                at: attempt.endedAt, random: random))
         if isAccepted, let output = attempt.output { self.machine.remember(output, of: attempt.position) }
         if isAccepted, case .committed = outcome { self.noteOwnCommit(attempt) }
     }
@@ -298,6 +293,7 @@ extension PipelineRun {
     }
 
     private mutating func armTimers() {
+        guard !self.machine.retries.isEmpty || self.pipeline.timeout != nil else { return }
         let now = self.means.clock.now()
         for retry in self.machine.retries {
             let delay = Duration.seconds(retry.due.timeIntervalSince(now))
@@ -328,12 +324,12 @@ extension PipelineRun {
         case .broken: self.unheard = self.machine.unheard
         }
         // What stands still, and was not to any more just when that was being written, must be told.
-        if stands, self.answered == .resume { self.unheard = .resume }
+        if stands, let request = self.answered { self.unheard = request }
         for mail in mail where self.unheard != .cancel {
             switch mail {
-            case .cancel, .stored(.cancel): self.unheard = .cancel
-            case .pause, .stored(.pause): self.unheard = stands ? nil : .pause
-            case .resume, .stored(.resume): self.unheard = stands ? .resume : nil
+            case .cancel: self.unheard = .cancel
+            case .pause: self.unheard = stands ? nil : .pause
+            case .resume: self.unheard = stands ? .resume : nil
             default: break
             }
         }

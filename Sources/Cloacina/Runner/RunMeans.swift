@@ -1,6 +1,7 @@
 import CloacinaWorkflow
 import FoundationEssentials
 import Logging
+import Tracing
 
 /// What a runner lends to the pipelines it drives.
 struct RunMeans: Sendable {
@@ -14,6 +15,8 @@ struct RunMeans: Sendable {
     let configuration: RunnerConfiguration
     let logger: Logger
     let metrics: EngineMetrics
+    /// Who traces the pipeline, if somebody does.
+    var tracer: (any Tracer)?
     let makeResource: @Sendable (TaskPlace, HeldSlot) -> TaskMeans
     /// Told when a pipeline begins, or ends, to wait for nothing but the time of a retry.
     var noteRetrying: @Sendable (Bool) -> Void = { _ in }

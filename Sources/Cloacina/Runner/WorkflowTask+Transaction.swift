@@ -32,7 +32,8 @@ extension WorkflowTask {
     ) -> WorkflowTask {
         WorkflowTask(
             id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, timeout: timeout,
-            codeVersion: codeVersion, onSuccess: onSuccess, onFailure: onFailure
+            // Such a task is another one than a plain one of the same code.
+            codeVersion: "transactional " + codeVersion, onSuccess: onSuccess, onFailure: onFailure
         ) { context, scope in
             guard let means = scope.resource as? TaskMeans else {
                 throw PipelineError(.noDatabase, "\"\(id)\" runs without a tenant's database")

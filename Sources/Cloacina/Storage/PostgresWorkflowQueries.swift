@@ -73,7 +73,7 @@ enum PostgresWorkflowQueries {
                 WITH guard AS (
                     UPDATE cloacina_pipelines SET revision = $2 + 1, state = $4, due_at = $5, ended_at = $6,
                         owner = CASE $4 WHEN 'running' THEN owner END,
-                        request = CASE WHEN $4 IN ('running', 'queued') OR $4 = 'paused' AND request = 'resume' THEN request END
+                        request = CASE WHEN $4 IN ('running', 'queued') OR $4 = 'paused' AND request <> 'pause' THEN request END
                     WHERE id = $1 AND revision = $2 AND epoch = $3
                     RETURNING request
                 ), happened AS (
@@ -101,7 +101,7 @@ enum PostgresWorkflowQueries {
                 WITH guard AS (
                     UPDATE cloacina_pipelines AS p SET revision = c.revision + 1, state = c.state, due_at = c.due_at,
                         ended_at = c.ended_at, owner = CASE c.state WHEN 'running' THEN p.owner END,
-                        request = CASE WHEN c.state IN ('running', 'queued') OR c.state = 'paused' AND p.request = 'resume'
+                        request = CASE WHEN c.state IN ('running', 'queued') OR c.state = 'paused' AND p.request <> 'pause'
                             THEN p.request END
                     FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::text[], $5::timestamptz[], $6::timestamptz[])
                         AS c (id, revision, epoch, state, due_at, ended_at)

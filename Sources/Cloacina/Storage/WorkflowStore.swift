@@ -109,12 +109,12 @@ package enum PipelineRequest: String, Sendable, Hashable, CaseIterable {
 }
 
 extension PipelineTransition {
-    /// What stays stored of a request: as long as somebody may hear it. That a pipeline is not to stand still after all is heard
+    /// What stays stored of a request: as long as somebody may hear it. What takes back that a pipeline is to stand still is heard
     /// by the runner that has just written that it does.
     func keeps(_ request: PipelineRequest?) -> PipelineRequest? {
         switch self.status {
         case .running, .queued: request
-        case .paused: request == .resume ? .resume : nil
+        case .paused: request == .pause ? nil : request
         case .completed, .failed, .cancelled: nil
         }
     }

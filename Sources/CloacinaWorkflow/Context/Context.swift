@@ -162,8 +162,10 @@ extension Context {
     /// Takes a value out; nil when there was none.
     @discardableResult
     public mutating func remove(_ key: String) -> JSONValue? {
-        guard let value = self.values.removeValue(forKey: key) else { return nil }
-        self.byteCount -= self.entrySize(key, value) + (self.values.isEmpty ? 0 : 1)
+        guard let index = self.values.index(forKey: key) else { return nil }
+        // It may be spelled otherwise, with other bytes.
+        let (known, value) = self.values.remove(at: index)
+        self.byteCount -= self.entrySize(known, value) + (self.values.isEmpty ? 0 : 1)
         return value
     }
 

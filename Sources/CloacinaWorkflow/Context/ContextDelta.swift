@@ -34,7 +34,7 @@ public struct ContextDelta: Sendable, Hashable {
 
     private init(from given: [String: JSONValue], to result: [String: JSONValue]) {
         var changes: [String: Change] = [:]
-        for (key, value) in result where given[key]?.isIdentical(to: value) != true {
+        for (key, value) in result where !given.holds(value, at: key) {
             if case .object(let before)? = given[key], case .object(let after) = value {
                 changes[key] = .merged(ContextDelta(from: before, to: after))
             } else {
@@ -71,7 +71,9 @@ extension Context {
                 result.remove(key)
                 continue
             }
-            guard result[key]?.isIdentical(to: value) != true else { continue }
+            guard !result.values.holds(value, at: key) else { continue }
+            // The key is spelled as the task has it.
+            result.remove(key)
             try result.store(value, at: key, limit: .max, fileID: fileID, line: line)
         }
         guard result.byteCount <= self.byteLimit else {
@@ -91,7 +93,7 @@ extension ContextDelta.Change {
         case (.removed, _):
             return nil
         case (.set(.object(let added)), .object(let members)?):
-            return .object(members.merging(added) { JSONValue.merge($1, onto: $0) })
+            return JSONValue.merge(.object(added), onto: .object(members))
         case (.set(let value), _):
             return value
         case (.merged(let delta), .object(let members)?):
@@ -107,7 +109,7 @@ extension ContextDelta.Change {
 extension ContextDelta {
     fileprivate func result(on members: [String: JSONValue]) -> [String: JSONValue] {
         var members = members
-        for (key, change) in self.changes { members[key] = change.result(on: members[key]) }
+        for (key, change) in self.changes { members.store(change.result(on: members[key]), at: key) }
         return members
     }
 }
@@ -115,7 +117,23 @@ extension ContextDelta {
 extension JSONValue {
     fileprivate static func merge(_ later: JSONValue, onto earlier: JSONValue) -> JSONValue {
         guard case .object(let added) = later, case .object(let members) = earlier else { return later }
-        return .object(members.merging(added) { self.merge($1, onto: $0) })
+        var merged = members
+        for (key, value) in added { merged.store(members[key].map { self.merge(value, onto: $0) } ?? value, at: key) }
+        return .object(merged)
+    }
+}
+
+extension [String: JSONValue] {
+    /// Whether that value is there, at a key of that spelling: keys are equal when they show the same.
+    fileprivate func holds(_ value: JSONValue, at key: String) -> Bool {
+        guard let index = self.index(forKey: key) else { return false }
+        return self[index].key.utf8.elementsEqual(key.utf8) && self[index].value.isIdentical(to: value)
+    }
+
+    /// Stores a value at a key of that spelling, which a dictionary by itself keeps as it was first.
+    fileprivate mutating func store(_ value: JSONValue?, at key: String) {
+        self.removeValue(forKey: key)
+        self[key] = value
     }
 }
 

@@ -1,4 +1,5 @@
 import CloacinaPostgres
+import EngineTestSupport
 import FoundationEssentials
 import Testing
 
@@ -76,6 +77,29 @@ extension ServerTests {
                     #expect(PipelineReport(stored).duration != .seconds(-1))
                 }
                 #expect(try await runner.execute("w").status == .completed)
+            }
+        }
+
+        /// From the start of the queue, and from where a slow claim has left off.
+        @Test(arguments: [Duration.seconds(3_600), .zero])
+        func othersTakeThePlaceOfThoseThatCantBeRead(slowClaim: Duration) async throws {
+            try await EngineFixture.with { fixture in
+                let store = PostgresWorkflowStore(pool: fixture.pool, label: fixture.label, slowClaim: slowClaim)
+                _ = try await store.create((1...16).map { StoreConformance.new($0, owner: nil) })
+                let schema = PostgresIdentifier.quote(fixture.schema)
+                try await TenantFixture.withSuperuser { connection in
+                    try await connection.script(
+                        """
+                        UPDATE \(schema).cloacina_pipelines SET input = '['
+                        WHERE id IN (SELECT id FROM \(schema).cloacina_pipelines ORDER BY id OFFSET 3 LIMIT 7)
+                        """)
+                }
+                var claims: [[UUID]] = []
+                for _ in 0..<3 {
+                    claims.append(try await store.claim(StoreConformance.claim(limit: 3)).map(\.id))
+                }
+                #expect(claims == [[1, 2, 3], [11, 12, 13], [14, 15, 16]].map { $0.map(StoreConformance.id) })
+                #expect(try await store.list(PipelineQuery(statuses: [.paused])).count == 7)
             }
         }
 

@@ -23,5 +23,47 @@ extension ServerTests {
                 #expect(plan.contains { $0.contains("Index Cond: (") && $0.contains("id < '") }, "\(plan)")
             }
         }
+
+        /// Each child looks up its own parent, by the key: a table that is mostly old is not read for those few that run.
+        @Test func parentsAreLookedUpOneByOne() async throws {
+            try await EngineFixture.with { fixture in
+                let prune = PostgresWorkflowQueries.prune(
+                    endedBefore: Date(), below: StoreConformance.id(1_000_000), limit: 1_000)
+                try await TenantFixture.withSuperuser { connection in
+                    let table = "\(PostgresIdentifier.quote(fixture.schema)).cloacina_pipelines"
+                    // Every second one is the child of the one before; ten parents have not ended.
+                    try await connection.script(
+                        """
+                        INSERT INTO \(table) (id, workflow, version, state, revision, epoch, recoveries, priority, created_at,
+                            started_at, ended_at, idempotency_key, input)
+                        SELECT format('00000000-0000-7000-0000-%s', lpad(to_hex(n), 12, '0'))::uuid, 'w', 'v1',
+                            CASE WHEN n % 2 = 0 AND n <= 20 THEN 'paused' ELSE 'completed' END, 2, 1, 0, 0,
+                            now() - interval '1 day', now() - interval '1 day',
+                            CASE WHEN n % 2 = 0 AND n <= 20 THEN NULL ELSE now() - interval '1 day' END,
+                            CASE WHEN n % 2 = 1 THEN
+                                format('00000000-0000-7000-0000-%s/1/1/t/w', upper(lpad(to_hex(n - 1), 12, '0'))) END, '{}'
+                        FROM generate_series(2, 20001) AS n;
+                        ANALYZE \(table)
+                        """)
+                }
+                let plan = try await fixture.pool.withConnection(fixture.label) { lease in
+                    let explain = PostgresStatement("EXPLAIN " + prune.sql, prune.binds, prepared: false)
+                    return try await lease.query(explain).column("QUERY PLAN", as: String.self)
+                }
+                // What follows is the deletion of those that were found.
+                let search = plan.prefix { !$0.contains("CTE events") }
+                #expect(!search.contains { $0.contains("Seq Scan") || $0.contains("Hash") }, "\(plan)")
+                let lookup = plan.firstIndex { $0.contains("cloacina_pipelines_pkey on cloacina_pipelines parent") }
+                #expect(lookup.map { plan[$0 + 1].contains("Index Cond: (id = ") } == true, "\(plan)")
+                // And the children of those ten are kept.
+                var pruned = 0
+                while case let count = try await fixture.store.prune(
+                    endedBefore: Date(), below: StoreConformance.id(1_000_000), limit: 5_000), count > 0
+                {
+                    pruned += count
+                }
+                #expect(pruned == 20_000 - 20)
+            }
+        }
     }
 }

@@ -112,13 +112,14 @@ struct EngineCommand: AsyncParsableCommand {
                     try await Self.fill(runner, slice < self.options.contest.slice ? count / 10 : count)
                     let wal = try await tenants.walPosition()
                     let cpu = Self.cpuSeconds
+                    let commits = runner.writeStatistics.commits
                     let (rate, tasks) = try await self.drain(
                         runner, slice < self.options.contest.slice ? count / 10 : count)
                     let perTask = Double(try await tenants.walPosition() - wal) / Double(tasks)
                     facts.append(
                         String(
-                            format: "%.3f commits, %.0f B of WAL, %.0f µs of our CPU per task",
-                            Double(runner.writeStatistics.commits) / Double(tasks), perTask,
+                            format: "%.3f commits beside the claims, %.0f B of WAL, %.0f µs of our CPU per task",
+                            Double(runner.writeStatistics.commits - commits) / Double(tasks), perTask,
                             (Self.cpuSeconds - cpu) / Double(tasks) * 1e6))
                     return rate
                 },
@@ -250,6 +251,7 @@ struct EngineCommand: AsyncParsableCommand {
         configuration.maximumConcurrentTasks = self.inFlight
         configuration.maximumQueuedPipelines = 2 * self.inFlight
         let settings = configuration
+        var commits = 0.0
         let samples = try await self.options.contest.run(
             "drain of \(count) in SQLite",
             [
@@ -259,7 +261,10 @@ struct EngineCommand: AsyncParsableCommand {
                         sqliteAt: place.appending(path: "\(UUID()).sqlite"), workflows: [.single()],
                         configuration: settings)
                     try await Self.fill(runner, count)
-                    return try await self.drain(runner, count).0
+                    let before = runner.writeStatistics.commits
+                    let rate = try await self.drain(runner, count).0
+                    commits = Double(runner.writeStatistics.commits - before) / Double(count)
+                    return rate
                 },
                 .init("GRDB") { slice in
                     let count = slice < self.options.contest.slice ? count / 10 : count
@@ -269,7 +274,8 @@ struct EngineCommand: AsyncParsableCommand {
             ])
         try samples.figure(
             "engine.sqlite.drain", ours: "tasks/s", baseline: "GRDB", unit: "tasks/s",
-            notes: "target ≥ 0.25; WAL, synchronous FULL; GRDB: two transactions for each hundred rows of one table"
+            notes: "target ≥ 0.25; WAL, synchronous FULL; GRDB: two transactions for each hundred rows of one table; "
+                + String(format: "%.3f commits per task beside the claims", commits)
         ).print()
     }
 

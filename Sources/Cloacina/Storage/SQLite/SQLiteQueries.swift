@@ -9,6 +9,7 @@ enum SQLiteQueries {
         PRAGMA trusted_schema = OFF;
         PRAGMA cell_size_check = ON;
         PRAGMA journal_size_limit = 16777216;
+        PRAGMA wal_autocheckpoint = 4000;
         """
     }
 
@@ -42,7 +43,7 @@ enum SQLiteQueries {
     static let apply = """
         UPDATE cloacina_pipelines SET revision = revision + 1, state = ?2, due_at = ?3, ended_at = coalesce(?4, ended_at),
             owner = CASE ?2 WHEN 'running' THEN owner END,
-            request = CASE WHEN ?2 IN ('running', 'queued') OR ?2 = 'paused' AND request = 'resume' THEN request END
+            request = CASE WHEN ?2 IN ('running', 'queued') OR ?2 = 'paused' AND request <> 'pause' THEN request END
         WHERE id = ?1 AND revision = ?5 AND epoch = ?6
         """
 

@@ -28,17 +28,29 @@ import GRDBSQLite
     }
 
     /// Makes it ready to run again. What went wrong was said by ``step()``.
-    func reset() {
+    private func reset() {
         _ = unsafe sqlite3_reset(self.pointer)
         _ = unsafe sqlite3_clear_bindings(self.pointer)
     }
 
-    func bind<each Value: SQLiteBindable>(_ values: repeat each Value) throws {
-        var position: Int32 = 0
-        for value in repeat each values {
-            position += 1
-            let code = value.bind(to: self, at: position)
-            guard code == SQLITE_OK else { throw self.failure(code) }
+    /// Hands over values, does something with the statement, and makes it ready to run again.
+    ///
+    /// The values' bytes stand on the stack meanwhile: copies that SQLite made would cost it as much as storing them.
+    func withValues<Result, each Value: SQLiteBindable>(
+        _ values: repeat each Value, body: () throws -> Result
+    ) throws -> Result {
+        var size = 0
+        for value in repeat each values { size += value.boundBytes }
+        return try unsafe withUnsafeTemporaryAllocation(byteCount: size, alignment: 1) { buffer in
+            defer { self.reset() }
+            var scratch = unsafe BoundBytes(buffer)
+            var position: Int32 = 0
+            for value in repeat each values {
+                position += 1
+                let code = value.bind(to: self, at: position, &scratch)
+                guard code == SQLITE_OK else { throw self.failure(code) }
+            }
+            return try body()
         }
     }
 
@@ -48,35 +60,30 @@ import GRDBSQLite
             message: unsafe String(cString: sqlite3_errmsg(sqlite3_db_handle(self.pointer))))
     }
 
-    // MARK: Values, which SQLite copies; the answers are its result codes
-
-    /// Have SQLite copy what it is given.
-    private static var transient: sqlite3_destructor_type { unsafe unsafeBitCast(-1, to: sqlite3_destructor_type.self) }
+    // MARK: Values; the answers are SQLite's result codes
 
     fileprivate func bind(_ integer: Int64, at position: Int32) -> Int32 {
         unsafe sqlite3_bind_int64(self.pointer, position, integer)
     }
 
-    fileprivate func bind(text: String, at position: Int32) -> Int32 {
-        var text = text
-        return text.withUTF8 { bytes in
-            // No pointer means NULL to SQLite.
-            guard let start = bytes.baseAddress else {
-                return unsafe sqlite3_bind_text(self.pointer, position, "", 0, Self.transient)
-            }
-            return unsafe start.withMemoryRebound(to: CChar.self, capacity: bytes.count) { start in
-                unsafe sqlite3_bind_text64(
-                    self.pointer, position, start, UInt64(bytes.count), Self.transient, UInt8(SQLITE_UTF8))
-            }
+    /// The bytes must stay where they are until the statement is reset; none are an empty text.
+    fileprivate func bind(text: UnsafeRawBufferPointer, at position: Int32) -> Int32 {
+        // No pointer means NULL to SQLite.
+        guard let start = text.baseAddress, unsafe !text.isEmpty else {
+            return unsafe sqlite3_bind_text(self.pointer, position, "", 0, Self.transient)
         }
+        return unsafe sqlite3_bind_text64(
+            self.pointer, position, start.assumingMemoryBound(to: CChar.self), UInt64(text.count), nil,
+            UInt8(SQLITE_UTF8))
     }
 
+    /// The bytes must stay where they are until the statement is reset.
     fileprivate func bind(bytes: UnsafeRawBufferPointer, at position: Int32) -> Int32 {
-        guard let start = bytes.baseAddress else {
-            return unsafe sqlite3_bind_zeroblob(self.pointer, position, 0)
-        }
-        return unsafe sqlite3_bind_blob64(self.pointer, position, start, UInt64(bytes.count), Self.transient)
+        unsafe sqlite3_bind_blob64(self.pointer, position, bytes.baseAddress, UInt64(bytes.count), nil)
     }
+
+    /// Have SQLite copy what it is given.
+    private static var transient: sqlite3_destructor_type { unsafe unsafeBitCast(-1, to: sqlite3_destructor_type.self) }
 
     // MARK: Columns of the row that ``step()`` came to; nil where one holds another type
 
@@ -105,36 +112,74 @@ import GRDBSQLite
     }
 }
 
+/// Where the bytes of a statement's values stand while it runs.
+@safe struct BoundBytes {
+    private var free: UnsafeMutableRawBufferPointer
+
+    init(_ buffer: UnsafeMutableRawBufferPointer) { unsafe self.free = buffer }
+
+    /// Copies bytes to where they can stay.
+    fileprivate mutating func keep(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        unsafe self.free.copyMemory(from: bytes)
+        let kept = unsafe UnsafeRawBufferPointer(rebasing: self.free[..<bytes.count])
+        unsafe self.free = UnsafeMutableRawBufferPointer(rebasing: self.free[bytes.count...])
+        return unsafe kept
+    }
+}
+
 /// A value that a statement is given.
 protocol SQLiteBindable {
+    /// How many bytes must be kept while the statement runs.
+    var boundBytes: Int { get }
     /// Hands it over; the answer is SQLite's result code.
-    func bind(to statement: SQLiteStatement, at position: Int32) -> Int32
+    func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32
 }
 
 extension Int64: SQLiteBindable {
-    func bind(to statement: SQLiteStatement, at position: Int32) -> Int32 { statement.bind(self, at: position) }
+    var boundBytes: Int { 0 }
+
+    func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
+        statement.bind(self, at: position)
+    }
 }
 
 extension Int: SQLiteBindable {
-    func bind(to statement: SQLiteStatement, at position: Int32) -> Int32 { statement.bind(Int64(self), at: position) }
+    var boundBytes: Int { 0 }
+
+    func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
+        statement.bind(Int64(self), at: position)
+    }
 }
 
 /// All of it, also behind a NUL.
 extension String: SQLiteBindable {
-    func bind(to statement: SQLiteStatement, at position: Int32) -> Int32 { statement.bind(text: self, at: position) }
+    var boundBytes: Int { self.utf8.count }
+
+    func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
+        var text = self
+        return text.withUTF8 { bytes in
+            unsafe statement.bind(text: scratch.keep(UnsafeRawBufferPointer(bytes)), at: position)
+        }
+    }
 }
 
 /// As 16 bytes.
 extension UUID: SQLiteBindable {
-    func bind(to statement: SQLiteStatement, at position: Int32) -> Int32 {
-        unsafe withUnsafeBytes(of: self.uuid) { bytes in unsafe statement.bind(bytes: bytes, at: position) }
+    var boundBytes: Int { MemoryLayout<uuid_t>.size }
+
+    func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
+        unsafe withUnsafeBytes(of: self.uuid) { bytes in
+            unsafe statement.bind(bytes: scratch.keep(bytes), at: position)
+        }
     }
 }
 
 /// Nothing stays nothing: whatever a statement isn't given is NULL.
 extension Optional: SQLiteBindable where Wrapped: SQLiteBindable {
-    func bind(to statement: SQLiteStatement, at position: Int32) -> Int32 {
-        self?.bind(to: statement, at: position) ?? SQLITE_OK
+    var boundBytes: Int { self?.boundBytes ?? 0 }
+
+    func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
+        self?.bind(to: statement, at: position, &scratch) ?? SQLITE_OK
     }
 }
 
@@ -142,9 +187,7 @@ extension Database {
     /// Runs a statement that stays prepared.
     func run<each Value: SQLiteBindable>(_ sql: String, _ values: repeat each Value) throws {
         let statement = try SQLiteStatement(sql, in: self)
-        defer { statement.reset() }
-        try statement.bind(repeat each values)
-        while try statement.step() {}
+        try statement.withValues(repeat each values) { while try statement.step() {} }
     }
 
     /// Hands each row of an answer to a closure, until it says that it has enough.
@@ -152,11 +195,11 @@ extension Database {
         _ sql: String, _ values: repeat each Value, body: (inout SQLiteRow) throws -> Bool
     ) throws {
         let statement = try SQLiteStatement(sql, in: self)
-        defer { statement.reset() }
-        try statement.bind(repeat each values)
-        while try statement.step() {
-            var row = SQLiteRow(statement)
-            guard try body(&row) else { return }
+        try statement.withValues(repeat each values) {
+            while try statement.step() {
+                var row = SQLiteRow(statement)
+                guard try body(&row) else { return }
+            }
         }
     }
 

@@ -1,0 +1,59 @@
+import Cloacina
+import FoundationEssentials
+import Testing
+
+/// What every store promises about what is asked of a pipeline just as its runner is done with it.
+extension StoreConformance {
+    package static let requesting: [Check] = [
+        Check(name: "what stands still keeps what takes that back", run: Self.keptRequests),
+        Check(name: "what waits keeps what was asked of it, and the end keeps nothing", run: Self.laterRequests),
+        Check(name: "a claim may take any number", run: Self.largestClaim),
+    ]
+
+    /// Alone, and together with others in one call.
+    static func keptRequests(_ store: any WorkflowStore) async throws {
+        let requests: [(asked: [PipelineRequest], kept: PipelineRequest?)] = [
+            ([.resume], .resume), ([.pause], nil), ([.pause, .resume], .resume), ([.resume, .pause], nil), ([], nil),
+            ([.cancel], .cancel), ([.pause, .cancel, .resume], .cancel),
+        ]
+        let numbers = 1...requests.count
+        for together in [false, true] {
+            let first = together ? 100 : 0
+            _ = try await store.create(numbers.map { Self.new(first + $0) })
+            for (number, request) in zip(numbers, requests) {
+                for asked in request.asked { try await store.ask(asked, of: Self.id(first + number)) }
+            }
+            let changes = numbers.map { Self.change(first + $0, status: .paused) }
+            var outcomes: [StoreOutcome] = []
+            for batch in together ? [changes] : changes.map({ [$0] }) { outcomes += try await store.apply(batch) }
+            #expect(outcomes == requests.map { .applied($0.kept) })
+            for (number, request) in zip(numbers, requests) {
+                let stored = try #require(try await store.load(Self.id(first + number)))
+                #expect(stored.status == .paused && stored.owner == nil && stored.request == request.kept)
+            }
+        }
+    }
+
+    static func laterRequests(_ store: any WorkflowStore) async throws {
+        let ends: [PipelineStatus] = [.completed, .failed, .cancelled, .queued, .running]
+        for (place, request) in PipelineRequest.allCases.enumerated() {
+            for (number, status) in zip((place * 10)..., ends) {
+                _ = try await store.create([Self.new(number)])
+                try await store.ask(request, of: Self.id(number))
+                let change = Self.change(number, status: status, dueAt: status == .queued ? Self.at(200) : nil)
+                let kept = status.isTerminal ? nil : request
+                #expect(try await store.apply([change]) == [.applied(kept)])
+                #expect(try await store.load(Self.id(number))?.request == kept)
+            }
+        }
+        // Whoever claims it is told.
+        let claimed = try await store.claim(Self.claim(at: Self.at(200)))
+        #expect(Set(claimed.map(\.request)) == Set(PipelineRequest.allCases) && claimed.count == 3)
+    }
+
+    static func largestClaim(_ store: any WorkflowStore) async throws {
+        _ = try await store.create((1...3).map { Self.new($0, owner: nil) })
+        #expect(try await store.claim(Self.claim(limit: .max)).count == 3)
+        #expect(try await store.claim(Self.claim(limit: .max)).isEmpty)
+    }
+}

@@ -1,0 +1,134 @@
+import CloacinaPostgres
+import CloacinaTenancy
+import FoundationEssentials
+import TestSupport
+import Testing
+
+@testable import Cloacina
+
+extension ServerTests {
+    /// What processes tell each other of a queue, between which sweeps would be an hour apart.
+    @Suite(.timeLimit(.minutes(5))) struct QueueCallTests {
+        private static var configuration: RunnerConfiguration {
+            var configuration = RunnerConfiguration()
+            configuration.sweepInterval = .seconds(3_600)
+            return configuration
+        }
+
+        /// Serves by a group that listens, as long as a closure runs, which begins when the group has begun to listen and has
+        /// swept.
+        private func listening(
+            _ fixture: EngineFixture, _ runner: DefaultRunner, body: () async throws -> Void
+        ) async throws {
+            var connection = fixture.connection
+            connection.applicationName = "the group that listens"
+            let group = RunnerGroup([runner], listeningOn: connection, drain: .zero)
+            let serving = Task { try await group.run() }
+            let result: Result<Void, any Error>
+            do {
+                try await TenantFixture.withSuperuser { try await $0.waitUntil(Self.isListening(not: 0)) }
+                result = .success(try await body())
+            } catch {
+                result = .failure(error)
+            }
+            serving.cancel()
+            _ = await serving.result
+            try result.get()
+        }
+
+        /// Whether a connection of the group's, but not the one of a process, has nothing to do but to listen.
+        private static func isListening(not pid: Int32) -> PostgresStatement {
+            """
+            SELECT EXISTS (
+                SELECT FROM pg_stat_activity WHERE application_name = 'the group that listens' AND state = 'idle'
+                    AND query LIKE 'LISTEN %' AND pid <> \(pid) AND datname = current_database())
+            """
+        }
+
+        private func killListener() async throws -> Int32 {
+            try await TenantFixture.withSuperuser { connection in
+                let pid: Int32 = try await connection.query(
+                    """
+                    SELECT pid FROM pg_stat_activity
+                    WHERE application_name = 'the group that listens' AND datname = current_database()
+                    """
+                ).single()
+                _ = try await connection.query("SELECT pg_terminate_backend(\(pid))")
+                return pid
+            }
+        }
+
+        @Test func whatAnotherProcessEnqueuesBeginsAtItsCall() async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let serving = try fixture.runner(workflow, configuration: Self.configuration)
+                try await self.listening(fixture, serving) {
+                    try await PostgresPool.withPool(PostgresPoolConfiguration(fixture.connection)) { pool in
+                        let sender = try DefaultRunner(pool: pool, label: fixture.label, workflows: [workflow])
+                        // The sweep that every group begins with finds nothing, or the first of these.
+                        for _ in 0..<3 {
+                            #expect(try await sender.result(of: sender.enqueue("w")).status == .completed)
+                        }
+                        // Nobody is called for what is put there in a transaction, until somebody rings.
+                        let id = try await pool.withConnection(fixture.label) { lease in
+                            try await lease.withTransaction { try await sender.enqueue("w", in: $0) }
+                        }
+                        await sender.ring()
+                        #expect(try await sender.result(of: id).status == .completed)
+                        let delayed = try await sender.enqueue(
+                            "w", options: ExecutionOptions(delay: .milliseconds(50)))
+                        #expect(try await sender.result(of: delayed).status == .completed)
+                    }
+                }
+            }
+        }
+
+        /// What is called for while nobody listens is found when somebody listens again.
+        @Test func aListenerThatWasKilledListensAgainAndLooksForWhatItMissed() async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let serving = try fixture.runner(workflow, configuration: Self.configuration)
+                let sender = try fixture.runner(workflow)
+                try await self.listening(fixture, serving) {
+                    #expect(try await sender.result(of: sender.enqueue("w")).status == .completed)
+                    for _ in 0..<2 {
+                        let pid = try await self.killListener()
+                        #expect(try await sender.result(of: sender.enqueue("w")).status == .completed)
+                        try await TenantFixture.withSuperuser { try await $0.waitUntil(Self.isListening(not: pid)) }
+                        #expect(try await sender.result(of: sender.enqueue("w")).status == .completed)
+                    }
+                }
+            }
+        }
+
+        /// A runner that serves, but has its fill, calls the others of its tenant.
+        @Test func whatARunnerHasNoRoomForIsBegunByAnother() async throws {
+            try await EngineFixture.with { fixture in
+                let (begun, mayEnd) = (Tally(), Tally())
+                let long = try Workflow("long") {
+                    WorkflowTask("t") { _ in
+                        begun.add()
+                        await mayEnd.reached(1)
+                    }
+                }
+                let short = try Workflow("short") { WorkflowTask("t") { _ in } }
+                var configuration = Self.configuration
+                configuration.maximumQueuedPipelines = 1
+                let full = try fixture.runner(long, short, configuration: configuration)
+                await full.serveOnce()
+                _ = try await full.enqueue("long")
+                await begun.reached(1)
+                let other = try fixture.runner(short, configuration: Self.configuration)
+                try await self.listening(fixture, other) {
+                    for _ in 0..<3 {
+                        let result = try await full.result(of: full.enqueue("short"))
+                        #expect(result.status == .completed)
+                    }
+                    #expect(other.writeStatistics.writes == 3)
+                }
+                mayEnd.add()
+                await full.shutDown()
+            }
+        }
+    }
+}
