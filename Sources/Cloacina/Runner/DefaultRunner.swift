@@ -322,6 +322,7 @@ extension DefaultRunner {
                 let end = await EngineSpans.pipeline(pipeline, fromQueue: fromQueue, tracer: means.tracer) {
                     await run.run()
                 }
+                means.lending?.close()
                 if case .broken = end {
                     self.setAdrift(pipeline.id, Adrift(epoch: pipeline.epoch, request: run.unheard))
                 }
