@@ -12,7 +12,7 @@ package enum StoreConformance {
         package var testDescription: String { self.name }
     }
 
-    package static let all = Self.general + Self.aging + Self.requesting
+    package static let all = Self.general + Self.aging + Self.requesting + Self.events
 
     private static let general: [Check] = [
         Check(name: "a pipeline comes back as it was stored", run: Self.comesBack),

@@ -22,6 +22,27 @@ extension DefaultRunner {
         try await self.store.list(query)
     }
 
+    /// The events of all of the tenant's pipelines, a page at a time: those of the newest pipelines first, and of each pipeline
+    /// the latest first.
+    ///
+    /// Pipelines are in the order of their ids, which begin with the time of creation, and not of their events' times: what
+    /// happens to an old pipeline comes after all that happened to younger ones. Completions that a task committed itself come
+    /// before the other events of their pipeline; ``history(of:)`` has them in their place.
+    ///
+    /// A page that begins ``EventQuery/after`` the last event of the one before repeats nothing and leaves out nothing that was
+    /// there when the first one was read, unless it was deleted meanwhile. What is written meanwhile is in the pages that follow
+    /// only where it comes later in this order.
+    ///
+    /// The events' primary key is walked backwards, so a page costs what it holds, however many events there are. With
+    /// ``EventQuery/kinds`` or ``EventQuery/task`` all is read that lies between those that are asked for: for a rare kind, or one
+    /// that isn't there, as much as all events, or all of ``EventQuery/pipeline``.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/storageFailed``, also when an event of the page can't be read
+    ///   because a newer version of this library wrote it. A pipeline that is unknown has no events.
+    public func events(_ query: EventQuery = EventQuery()) async throws(PipelineError) -> [RecordedEvent] {
+        try await self.store.events(query)
+    }
+
     /// What came of a pipeline so far, without waiting.
     ///
     /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound``, ``PipelineError/Code/workflowNotFound`` when

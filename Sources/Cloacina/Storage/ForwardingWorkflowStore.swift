@@ -51,6 +51,10 @@ extension ForwardingWorkflowStore {
         try await self.underlying.list(query)
     }
 
+    package func events(_ query: EventQuery) async throws(PipelineError) -> [RecordedEvent] {
+        try await self.underlying.events(query)
+    }
+
     package func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
         try await self.underlying.prune(endedBefore: endedBefore, below: bound, limit: limit)
     }

@@ -105,6 +105,14 @@ package final class InMemoryWorkflowStore: WorkflowStore {
         }
     }
 
+    package func events(_ query: EventQuery) async throws(PipelineError) -> [RecordedEvent] {
+        self.state.withLock { state in
+            let pipelines = state.pipelines.values.filter { query.pipeline == nil || $0.id == query.pipeline }
+            let events = pipelines.sorted { $0.id > $1.id }.lazy.flatMap(\.recordedEvents)
+            return Array(events.filter { $0.isWanted(by: query) }.prefix(max(0, query.limit)))
+        }
+    }
+
     package func prune(endedBefore limit: Date, below bound: UUID, limit count: Int) async throws(PipelineError) -> Int
     {
         self.state.withLock { state in
@@ -189,6 +197,29 @@ extension StoredPipeline {
         PipelineSummary(
             id: self.id, workflow: self.workflow, version: self.version, status: self.status,
             createdAt: self.createdAt, startedAt: self.startedAt, endedAt: self.endedAt, recoveries: self.recoveries)
+    }
+
+    /// The latest first. No revision is kept with an event here, so they are counted.
+    fileprivate var recordedEvents: [RecordedEvent] {
+        self.events.indices.reversed().map { index in
+            RecordedEvent(self.events[index], at: EventCursor(pipeline: self.id, revision: 0, position: index))
+        }
+    }
+}
+
+extension RecordedEvent {
+    /// Whether a query asks for it, of whichever pipeline.
+    fileprivate func isWanted(by query: EventQuery) -> Bool {
+        (query.kinds.isEmpty || query.kinds.contains(self.event.kind))
+            && (query.task == nil || query.task == self.event.task)
+            && query.after.map { self.cursor < $0 } ?? true
+    }
+}
+
+extension EventCursor {
+    fileprivate static func < (left: EventCursor, right: EventCursor) -> Bool {
+        left.pipeline == right.pipeline
+            ? (left.revision, left.position) < (right.revision, right.position) : left.pipeline < right.pipeline
     }
 }
 

@@ -225,6 +225,26 @@ enum PostgresWorkflowQueries {
             ], prepared: false)
     }
 
+    /// Walks the primary key backwards.
+    static func events(_ query: EventQuery) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                SELECT \(self.eventColumns) FROM cloacina_events
+                WHERE ($1::text[] IS NULL OR kind = ANY ($1)) AND ($2::text IS NULL OR task = $2)
+                    AND ($3::uuid IS NULL OR pipeline_id = $3)
+                    AND ($4::uuid IS NULL OR (pipeline_id, revision, position) < ($4, $5::int4, $6::int4))
+                ORDER BY pipeline_id DESC, revision DESC, position DESC LIMIT $7
+                """,
+            [
+                query.kinds.isEmpty ? .null : .textArray(query.kinds.map(\.rawValue).sorted()),
+                query.task.map { .text($0) } ?? .null, query.pipeline.map { .uuid($0) } ?? .null,
+                query.after.map { .uuid($0.pipeline) } ?? .null,
+                query.after.map { .int32(Int32(clamping: $0.revision)) } ?? .null,
+                query.after.map { .int32(Int32(clamping: $0.position)) } ?? .null,
+                .int64(Int64(max(0, query.limit))),
+            ], prepared: false)
+    }
+
     // MARK: The queue
 
     /// Makes a creation give up, for this transaction, when somebody else's holds its idempotency key and doesn't end.

@@ -235,6 +235,17 @@ package struct PostgresWorkflowStore: WorkflowStore {
         }
     }
 
+    package func events(_ query: EventQuery) async throws(PipelineError) -> [RecordedEvent] {
+        try await self.run([PostgresWorkflowQueries.events(query)]) { results in
+            try results[0].map { row in
+                let cursor = EventCursor(
+                    pipeline: try row.value("pipeline_id"), revision: try row.value("revision"),
+                    position: try row.value("position"))
+                return RecordedEvent(try PipelineEvent(row), at: cursor)
+            }
+        }
+    }
+
     package func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
         let queries = [PostgresWorkflowQueries.prune(endedBefore: endedBefore, below: bound, limit: limit)]
         return try await self.run(queries, within: Self.patience) { results in

@@ -44,6 +44,10 @@ package protocol WorkflowStore: Sendable {
     /// Pipelines, the newest first.
     func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary]
 
+    /// The events of all pipelines: those of the newest pipelines first, and of each pipeline the latest first. Completions that
+    /// a task committed itself come before the other events of their pipeline.
+    func events(_ query: EventQuery) async throws(PipelineError) -> [RecordedEvent]
+
     /// Deletes pipelines that ended before a time, with their history; the number deleted, at most `limit`. Only those with
     /// ids below `bound`, and no children of pipelines that have not ended.
     func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int

@@ -90,8 +90,10 @@ enum SQLiteQueries {
 
     static let load = "SELECT \(pipelineColumns) FROM cloacina_pipelines WHERE id = ?1"
 
+    private static let eventColumns = "kind, task, attempt, worker, started_at, at, detail, delta, due_at"
+
     static let history = """
-        SELECT kind, task, attempt, worker, started_at, at, detail, delta, due_at
+        SELECT \(eventColumns)
         FROM cloacina_events WHERE pipeline_id = ?1 ORDER BY revision, position
         """
 
@@ -136,6 +138,19 @@ enum SQLiteQueries {
         WHERE id < coalesce(?1, X'\(String(repeating: "FF", count: 17))') AND (?2 IS NULL OR workflow = ?2)
             AND (?3 IS NULL OR state IN (SELECT value FROM json_each(?3)))
         ORDER BY id DESC LIMIT ?4
+        """
+
+    /// Walks the primary key backwards: from the place after which to begin, else from the end of the one pipeline, else from
+    /// the end of all.
+    static let events = """
+        SELECT pipeline_id, revision, position, \(eventColumns)
+        FROM cloacina_events
+        WHERE pipeline_id >= coalesce(?3, X'') AND (pipeline_id, revision, position) < (
+                coalesce(?4, ?3, X'\(String(repeating: "FF", count: 17))'), coalesce(?5, 9223372036854775807),
+                coalesce(?6, 0))
+            AND (?1 IS NULL OR kind IN (SELECT value FROM json_each(?1))) AND (?2 IS NULL OR task = ?2)
+            AND (?3 IS NULL OR pipeline_id = ?3)
+        ORDER BY pipeline_id DESC, revision DESC, position DESC LIMIT ?7
         """
 
     /// The oldest first; what is younger than the time cannot have ended before it, and is not read.

@@ -98,6 +98,14 @@ extension PipelineEvent {
     }
 }
 
+extension RecordedEvent {
+    /// Reads ``SQLiteQueries/events``'s columns.
+    init(_ row: inout SQLiteRow) throws {
+        let cursor = EventCursor(pipeline: try row.value(), revision: try row.value(), position: try row.value())
+        self.init(try PipelineEvent(&row), at: cursor)
+    }
+}
+
 extension PipelineSummary {
     /// Reads ``SQLiteQueries/list``'s columns.
     init(_ row: inout SQLiteRow) throws {

@@ -159,6 +159,16 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         }
     }
 
+    package func events(_ query: EventQuery) async throws(PipelineError) -> [RecordedEvent] {
+        let kinds = query.kinds.map { #""\#($0.rawValue)""# }.joined(separator: ",")
+        return try await self.database.read { database in
+            try database.rows(
+                SQLiteQueries.events, kinds.isEmpty ? nil : "[\(kinds)]", query.task, query.pipeline,
+                query.after?.pipeline, query.after?.revision, query.after?.position, max(0, query.limit)
+            ) { try RecordedEvent(&$0) }
+        }
+    }
+
     /// Looks for what is old without a lock, and then deletes it in one transaction.
     package func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
         let time = endedBefore.sqliteMicroseconds
