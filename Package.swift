@@ -153,7 +153,7 @@ let package = Package(
         .testTarget(
             name: "CloacinaTests",
             dependencies: [
-                "Cloacina", "CloacinaPostgres", "CloacinaSchema", "EngineTestSupport", "TestSupport",
+                "Cloacina", "CloacinaPostgres", "CloacinaSchema", "CloacinaTesting", "EngineTestSupport", "TestSupport",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
                 .product(name: "Logging", package: "swift-log"),

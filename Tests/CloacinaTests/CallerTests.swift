@@ -68,7 +68,7 @@ import Testing
         let runner = try clock.runner(workflow, store: InMemoryWorkflowStore())
         clock.begin { await runner.serveOnce() }
         await clock.settle()
-        let sending = Task(executorPreference: clock, priority: .background) { try await runner.enqueue("w") }
+        let sending = Task(executorPreference: clock.executor, priority: .background) { try await runner.enqueue("w") }
         // Whoever waits for a task lends it a priority.
         await clock.settle()
         let seen = priorities.withLock { $0 }

@@ -80,7 +80,7 @@ import Testing
         let (clock, mayEnd) = (HandClock(), [Tally(), Tally()])
         let batches = Mutex<[[Int]]>([])
         let lane = WriteLane<Int, Int>(
-            maximumFlushes: 1, executor: clock, metrics: EngineMetrics(factory: MetricsRecorder())
+            maximumFlushes: 1, executor: clock.executor, metrics: EngineMetrics(factory: MetricsRecorder())
         ) { (items: [Int]) async throws(PipelineError) -> [Int] in
             batches.withLock { $0.append(items) }
             if items.count > 1 { throw Self.contention }

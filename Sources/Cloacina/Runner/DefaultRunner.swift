@@ -3,6 +3,7 @@ public import CloacinaWorkflow
 public import FoundationEssentials
 public import Logging
 import Synchronization
+import Tracing
 
 /// Runs one tenant's workflows and records every step in the tenant's schema.
 ///
@@ -292,10 +293,10 @@ public final class DefaultRunner: PipelineExecutor {
 extension DefaultRunner {
     var means: RunMeans { self.means(fromQueue: false) }
 
-    private func means(fromQueue: Bool) -> RunMeans {
+    private func means(fromQueue: Bool, tracer: (any Tracer)? = nil) -> RunMeans {
         RunMeans(
             writer: self.writer, store: self.store, slots: self.slots, quarantine: self.quarantine, clock: self.clock,
-            configuration: self.configuration, logger: self.logger, metrics: self.metrics,
+            configuration: self.configuration, logger: self.logger, metrics: self.metrics, tracer: tracer,
             makeResource: { place, slot in
                 TaskMeans(database: self.database, runner: self, place: place, slot: slot)
             }, noteRetrying: { isRetrying in if fromQueue { self.noteRetrying(isRetrying) } },
@@ -310,13 +311,12 @@ extension DefaultRunner {
     ) {
         let mailbox = Mailbox()
         if mayBeLost { mailbox.post(.mayBeLost) }
-        var means = self.means(fromQueue: fromQueue)
-        means.tracer = self.spans.tracer
+        let means = self.means(fromQueue: fromQueue, tracer: self.spans.tracer)
         self.state.withLock { state in
             let earlier = state.active[pipeline.id]
             // A runner that claims what is active here had lost it.
             earlier?.mailbox.post(.mayBeLost)
-            let task = self.driving { [means] in
+            let task = self.driving {
                 var run = PipelineRun(
                     pipeline, workflow: workflow, worker: self.id, means: means, mailbox: mailbox, observe: observe)
                 let end = await EngineSpans.pipeline(pipeline, fromQueue: fromQueue, tracer: means.tracer) {

@@ -16,7 +16,7 @@ struct RunMeans: Sendable {
     let logger: Logger
     let metrics: EngineMetrics
     /// Who traces the pipeline, if somebody does.
-    var tracer: (any Tracer)?
+    let tracer: (any Tracer)?
     let makeResource: @Sendable (TaskPlace, HeldSlot) -> TaskMeans
     /// Told when a pipeline begins, or ends, to wait for nothing but the time of a retry.
     var noteRetrying: @Sendable (Bool) -> Void = { _ in }

@@ -19,12 +19,14 @@ import Synchronization
 /// ``RunnerConfiguration/sweepInterval``.
 public final class RunnerGroup: Service {
     private struct Members {
-        var runners: [DefaultRunner]
-        var bySchema: [String: [DefaultRunner]]
+        var runners: [DefaultRunner] = [] {
+            didSet { self.bySchema = Dictionary(grouping: self.runners, by: \.schema) }
+        }
+        private(set) var bySchema: [String: [DefaultRunner]] = [:]
         var isServing = false
         var hasEnded = false
     }
-    private let members: Mutex<Members>
+    private let members = Mutex(Members())
     private let listener: PostgresConfiguration?
     private let drain: Duration
     private let logger: Logger
@@ -40,10 +42,10 @@ public final class RunnerGroup: Service {
         _ runners: [DefaultRunner], listeningOn listener: PostgresConfiguration? = nil,
         drain: Duration = .seconds(30), logger: Logger? = nil
     ) {
-        self.members = Mutex(Members(runners: runners, bySchema: Dictionary(grouping: runners, by: \.schema)))
         self.listener = listener
         self.drain = drain
         self.logger = logger ?? .silent
+        self.members.withLock { $0.runners = runners }
     }
 
     /// Takes in another runner, for a tenant that has come since; its queue is served from now on when the group runs.
@@ -55,7 +57,6 @@ public final class RunnerGroup: Service {
         let (hasEnded, isServing) = self.members.withLock { members in
             if !members.hasEnded, !members.runners.contains(where: { $0 === runner }) {
                 members.runners.append(runner)
-                members.bySchema[runner.schema, default: []].append(runner)
             }
             return (members.hasEnded, members.isServing)
         }
@@ -69,11 +70,7 @@ public final class RunnerGroup: Service {
     ///
     /// - Parameter drain: How long what runs may take to end before it is cancelled; the group's own when nil.
     public func remove(_ runner: DefaultRunner, drain: Duration? = nil) async {
-        self.members.withLock { members in
-            members.runners.removeAll { $0 === runner }
-            members.bySchema[runner.schema]?.removeAll { $0 === runner }
-            if members.bySchema[runner.schema]?.isEmpty == true { members.bySchema[runner.schema] = nil }
-        }
+        self.members.withLock { $0.runners.removeAll { $0 === runner } }
         // Not a child: the end must be written although the caller is cancelled.
         await Task { await runner.shutDown(drain: drain ?? self.drain) }.value
     }

@@ -124,12 +124,6 @@ extension JSONValue {
 }
 
 extension [String: JSONValue] {
-    /// Whether that value is there, at a key of that spelling: keys are equal when they show the same.
-    fileprivate func holds(_ value: JSONValue, at key: String) -> Bool {
-        guard let index = self.index(forKey: key) else { return false }
-        return self[index].key.utf8.elementsEqual(key.utf8) && self[index].value.isIdentical(to: value)
-    }
-
     /// Stores a value at a key of that spelling, which a dictionary by itself keeps as it was first.
     fileprivate mutating func store(_ value: JSONValue?, at key: String) {
         self.removeValue(forKey: key)

@@ -59,14 +59,17 @@ extension JSONValue {
         case (.double(let left), .double(let right)): left.bitPattern == right.bitPattern
         case (.array(let left), .array(let right)): left.elementsEqual(right) { $0.isIdentical(to: $1) }
         case (.object(let left), .object(let right)):
-            left.count == right.count
-                && left.allSatisfy { key, value in
-                    // Keys too are equal when they show the same.
-                    guard let index = right.index(forKey: key) else { return false }
-                    return right[index].key.utf8.elementsEqual(key.utf8) && right[index].value.isIdentical(to: value)
-                }
+            left.count == right.count && left.allSatisfy { key, value in right.holds(value, at: key) }
         default: self == other
         }
+    }
+}
+
+extension [String: JSONValue] {
+    /// Whether that value is there, at a key of that spelling: keys are equal when they show the same.
+    func holds(_ value: JSONValue, at key: String) -> Bool {
+        guard let index = self.index(forKey: key) else { return false }
+        return self[index].key.utf8.elementsEqual(key.utf8) && self[index].value.isIdentical(to: value)
     }
 }
 

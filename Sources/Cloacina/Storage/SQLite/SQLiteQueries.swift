@@ -9,7 +9,6 @@ enum SQLiteQueries {
         PRAGMA trusted_schema = OFF;
         PRAGMA cell_size_check = ON;
         PRAGMA journal_size_limit = 16777216;
-        PRAGMA wal_autocheckpoint = 4000;
         """
     }
 

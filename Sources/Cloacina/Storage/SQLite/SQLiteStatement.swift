@@ -39,7 +39,8 @@ import GRDBSQLite
     func withValues<Result, each Value: SQLiteBindable>(
         _ values: repeat each Value, body: () throws -> Result
     ) throws -> Result {
-        var size = 0
+        // One more than they need, so that what is empty has an address too: none means NULL to SQLite.
+        var size = 1
         for value in repeat each values { size += value.boundBytes }
         return try unsafe withUnsafeTemporaryAllocation(byteCount: size, alignment: 1) { buffer in
             defer { self.reset() }
@@ -66,14 +67,10 @@ import GRDBSQLite
         unsafe sqlite3_bind_int64(self.pointer, position, integer)
     }
 
-    /// The bytes must stay where they are until the statement is reset; none are an empty text.
+    /// The bytes must stay where they are until the statement is reset.
     fileprivate func bind(text: UnsafeRawBufferPointer, at position: Int32) -> Int32 {
-        // No pointer means NULL to SQLite.
-        guard let start = text.baseAddress, unsafe !text.isEmpty else {
-            return unsafe sqlite3_bind_text(self.pointer, position, "", 0, Self.transient)
-        }
-        return unsafe sqlite3_bind_text64(
-            self.pointer, position, start.assumingMemoryBound(to: CChar.self), UInt64(text.count), nil,
+        unsafe sqlite3_bind_text64(
+            self.pointer, position, text.baseAddress?.assumingMemoryBound(to: CChar.self), UInt64(text.count), nil,
             UInt8(SQLITE_UTF8))
     }
 
@@ -81,9 +78,6 @@ import GRDBSQLite
     fileprivate func bind(bytes: UnsafeRawBufferPointer, at position: Int32) -> Int32 {
         unsafe sqlite3_bind_blob64(self.pointer, position, bytes.baseAddress, UInt64(bytes.count), nil)
     }
-
-    /// Have SQLite copy what it is given.
-    private static var transient: sqlite3_destructor_type { unsafe unsafeBitCast(-1, to: sqlite3_destructor_type.self) }
 
     // MARK: Columns of the row that ``step()`` came to; nil where one holds another type
 
@@ -135,17 +129,18 @@ protocol SQLiteBindable {
     func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32
 }
 
-extension Int64: SQLiteBindable {
+/// Numbers need none.
+extension SQLiteBindable {
     var boundBytes: Int { 0 }
+}
 
+extension Int64: SQLiteBindable {
     func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
         statement.bind(self, at: position)
     }
 }
 
 extension Int: SQLiteBindable {
-    var boundBytes: Int { 0 }
-
     func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
         statement.bind(Int64(self), at: position)
     }

@@ -47,15 +47,13 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         }
         return try await self.database.write(if: isNeeded, else: []) { database in
             var claimed: [StoredPipeline] = []
-            var found = 0
-            repeat {
+            while claimed.count < claim.limit {
                 // Others take the place of those that can't be read.
                 let missing = claim.limit - claimed.count
                 let due = try database.due(for: claim, limit: missing) { row in
                     var head = row
                     return (id: try head.value(UUID.self), pipeline: Result { try StoredPipeline(&row) })
                 }
-                found = due.count
                 for (id, pipeline) in due {
                     do {
                         claimed.append(try database.claim(try pipeline.get(), for: claim))
@@ -65,8 +63,8 @@ package struct SQLiteWorkflowStore: WorkflowStore {
                         try database.putAside(id, for: claim, error)
                     }
                 }
-                if found < missing { break }
-            } while claimed.count < claim.limit
+                guard due.count == missing else { break }
+            }
             return claimed
         }
     }
