@@ -128,6 +128,7 @@ public final class RunnerGroup: Service {
     private func sweepAll() async {
         await withDiscardingTaskGroup { group in
             var next = ContinuousClock.now
+            var rest = next
             while !Task.isCancelled {
                 let runners = self.runners
                 for runner in runners {
@@ -138,9 +139,13 @@ public final class RunnerGroup: Service {
                         }
                     }
                     // What one look takes longer, the next ones catch up with, as far as that is possible.
-                    next = max(next, .now - runner.configuration.sweepInterval)
-                        .advanced(by: runner.configuration.sweepInterval / runners.count)
-                    try? await Task.sleep(until: next, clock: .continuous)
+                    let interval = runner.configuration.sweepInterval
+                    next = max(next, .now - interval).advanced(by: interval / runners.count)
+                    // A second's runners in one go: waking up for each of them costs more than looking.
+                    if rest.duration(to: next) >= min(.seconds(1), interval) {
+                        try? await Task.sleep(until: next, clock: .continuous)
+                        rest = next
+                    }
                     if Task.isCancelled { return }
                 }
                 // Who joins looks after itself at first.

@@ -321,38 +321,49 @@ enum PostgresWorkflowQueries {
                 """, [.uuid(runner), .uuidArray(pipelines)], prepared: false)
     }
 
-    /// The runners with their beats, and a row without an id that says whether a pipeline is due, and when the next one is. With
-    /// `everyOwner`, also the owners of running pipelines that never said anything; that reads all pipelines.
+    /// The runners with their beats, and a row without an id whose number is the highest priority of what waits: NULL when
+    /// nothing does. It is all that is asked of a tenant that has nothing to do, and kept short for that. With `everyOwner`,
+    /// also the owners of running pipelines that never said anything; that reads all pipelines.
     ///
-    /// The queue's index is by priority, so it looks at the first of each priority: a few rows, however many wait.
-    static func survey(everyOwner: Bool, at: Date) -> PostgresStatement {
+    /// The order is the queue's index's, so that no statistics make the server read what doesn't wait.
+    static func runners(everyOwner: Bool) -> PostgresStatement {
         let known = """
-            WITH RECURSIVE levels AS (
-                (SELECT priority FROM cloacina_pipelines WHERE due_at IS NOT NULL ORDER BY priority DESC LIMIT 1)
-                UNION ALL
-                SELECT (
-                    SELECT p.priority FROM cloacina_pipelines AS p
-                    WHERE p.due_at IS NOT NULL AND p.priority < levels.priority ORDER BY p.priority DESC LIMIT 1)
-                FROM levels WHERE levels.priority IS NOT NULL
-            )
-            SELECT id, beats, NULL::bool AS is_due, NULL::timestamptz AS due_at FROM cloacina_runners
+            SELECT id, beats AS number FROM cloacina_runners
             UNION ALL
-            SELECT NULL, 0, coalesce(bool_or(first <= $1), false), min(next) FROM (
-                SELECT (
-                    SELECT p.due_at FROM cloacina_pipelines AS p
-                    WHERE p.priority = levels.priority AND p.due_at IS NOT NULL ORDER BY p.due_at LIMIT 1) AS first, (
-                    SELECT p.due_at FROM cloacina_pipelines AS p
-                    WHERE p.priority = levels.priority AND p.due_at > $1 ORDER BY p.due_at LIMIT 1) AS next
-                FROM levels
-            ) AS queue
+            SELECT NULL, (SELECT priority FROM cloacina_pipelines WHERE due_at IS NOT NULL ORDER BY priority DESC LIMIT 1)
             """
-        guard everyOwner else { return PostgresStatement(trusted: known, [.timestamp(at)], prepared: false) }
+        guard everyOwner else { return PostgresStatement(trusted: known, prepared: false) }
         return PostgresStatement(
             trusted: """
                 \(known)
                 UNION ALL
-                SELECT DISTINCT owner, 0, NULL::bool, NULL::timestamptz FROM cloacina_pipelines AS p
+                SELECT DISTINCT owner, 0 FROM cloacina_pipelines AS p
                 WHERE state = 'running' AND NOT EXISTS (SELECT FROM cloacina_runners AS r WHERE r.id = p.owner)
+                """, prepared: false)
+    }
+
+    /// Whether a pipeline is due, and when the next one is.
+    ///
+    /// The queue's index is by priority, so it looks at the first of each priority: a few rows, however many wait.
+    static func queue(at: Date) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                WITH RECURSIVE levels AS (
+                    (SELECT priority FROM cloacina_pipelines WHERE due_at IS NOT NULL ORDER BY priority DESC LIMIT 1)
+                    UNION ALL
+                    SELECT (
+                        SELECT p.priority FROM cloacina_pipelines AS p
+                        WHERE p.due_at IS NOT NULL AND p.priority < levels.priority ORDER BY p.priority DESC LIMIT 1)
+                    FROM levels WHERE levels.priority IS NOT NULL
+                )
+                SELECT coalesce(bool_or(first <= $1), false) AS is_due, min(next) AS due_at FROM (
+                    SELECT (
+                        SELECT p.due_at FROM cloacina_pipelines AS p
+                        WHERE p.priority = levels.priority AND p.due_at IS NOT NULL ORDER BY p.due_at LIMIT 1) AS first, (
+                        SELECT p.due_at FROM cloacina_pipelines AS p
+                        WHERE p.priority = levels.priority AND p.due_at > $1 ORDER BY p.due_at LIMIT 1) AS next
+                    FROM levels
+                ) AS queue
                 """, [.timestamp(at)], prepared: false)
     }
 

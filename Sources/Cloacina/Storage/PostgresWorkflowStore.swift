@@ -189,19 +189,26 @@ package struct PostgresWorkflowStore: WorkflowStore {
     }
 
     package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
-        let queries = [PostgresWorkflowQueries.survey(everyOwner: everyOwner, at: at)]
-        return try await self.run(queries, within: Self.patience) { results in
-            var survey = QueueSurvey(beats: [:])
+        let known = [PostgresWorkflowQueries.runners(everyOwner: everyOwner)]
+        var (survey, isWaiting) = try await self.run(known, within: Self.patience) { results in
+            var (survey, isWaiting) = (QueueSurvey(beats: [:]), false)
             for row in results[0] {
                 if let id = try row.value("id", as: UUID?.self) {
-                    survey.beats[id] = try row.value("beats")
+                    survey.beats[id] = try row.value("number")
                 } else {
-                    survey.isDue = try row.value("is_due")
-                    survey.nextDue = try row.value("due_at")
+                    isWaiting = try row.value("number", as: Int?.self) != nil
                 }
             }
-            return survey
+            return (survey, isWaiting)
         }
+        guard isWaiting else { return survey }
+        (survey.isDue, survey.nextDue) = try await self.run(
+            [PostgresWorkflowQueries.queue(at: at)], within: Self.patience
+        ) { results in
+            guard let row = results[0].first else { return (false, nil) }
+            return (try row.value("is_due"), try row.value("due_at"))
+        }
+        return survey
     }
 
     package func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
