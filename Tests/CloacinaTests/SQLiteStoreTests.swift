@@ -442,6 +442,16 @@ import Testing
         }
     }
 
+    /// A check of words with IN, for one, fills a table of its own for each row; that takes as long as storing it.
+    @Test(arguments: [SQLiteQueries.create, SQLiteQueries.claim, SQLiteQueries.apply, SQLiteQueries.happened])
+    func noHotStatementMakesATableOfItsOwn(sql: String) async throws {
+        try await self.withStore { store in
+            let steps = try await store.database.program(of: sql)
+            #expect(steps.contains { $0.hasSuffix("Insert") })
+            #expect(!steps.contains { ["OpenEphemeral", "OpenAutoindex", "SorterOpen"].contains($0) }, "\(steps)")
+        }
+    }
+
     // MARK: Running
 
     @Test func aRunnerOverAFile() async throws {
@@ -490,6 +500,16 @@ import Testing
 }
 
 extension SQLiteDatabase {
+    /// The instructions that a statement is made of.
+    func program(of sql: String) async throws -> [String] {
+        try await self.write { database in
+            try database.rows("EXPLAIN " + sql) { row in
+                _ = try row.value(Int.self)
+                return try row.value(String.self)
+            }
+        }
+    }
+
     /// The steps of a statement's plan.
     func plan(of sql: String) async throws -> [String] {
         try await self.write { database in

@@ -8,7 +8,10 @@ CREATE TABLE cloacina_pipelines (
     id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
     workflow TEXT NOT NULL,
     version TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'paused', 'completed', 'failed', 'cancelled')),
+    -- Not IN: SQLite would make a table of the words for each row that it checks.
+    state TEXT NOT NULL CHECK (
+        state = 'queued' OR state = 'running' OR state = 'paused' OR state = 'completed' OR state = 'failed'
+        OR state = 'cancelled'),
     revision INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     recoveries INTEGER NOT NULL,

@@ -6,11 +6,16 @@ extension Database {
     func create(_ new: NewPipeline) throws -> Creation {
         let key = new.options.idempotencyKey
         try self.run(
-            SQLiteQueries.create, new.id, new.workflow, new.version, new.owner, new.options.priority,
-            new.dueAt?.sqliteMicroseconds, new.at.sqliteMicroseconds, new.options.timeout?.wholeMilliseconds, key,
-            new.input.jsonText)
+            SQLiteQueries.create,
+            [
+                .uuid(new.id), .text(new.workflow), .text(new.version), .uuid(new.owner),
+                .integer(new.options.priority), .time(new.dueAt), .time(new.at),
+                .integer(new.options.timeout?.wholeMilliseconds), .text(key), .text(new.input.jsonText),
+            ])
         guard self.changesCount > 0 else {
-            let existing = try self.rows(SQLiteQueries.existing, new.id, key) { try $0.value(UUID.self) }
+            let existing = try self.rows(SQLiteQueries.existing, [.uuid(new.id), .text(key)]) {
+                try $0.value(UUID.self)
+            }
             return .exists(existing.first ?? new.id)
         }
         try self.note([new.event], of: new.id, revision: 1)
@@ -22,13 +27,16 @@ extension Database {
         var request: PipelineRequest?
         // Nobody hears what was asked of one that has ended.
         if !transition.status.isTerminal {
-            let requests = try self.rows(SQLiteQueries.asked, change.id) { try $0.optional(String.self) }
+            let requests = try self.rows(SQLiteQueries.asked, [.uuid(change.id)]) { try $0.optional(String.self) }
             request = requests.first?.flatMap { PipelineRequest(rawValue: $0) }
         }
         try self.run(
-            SQLiteQueries.apply, change.id, transition.status.rawValue, transition.dueAt?.sqliteMicroseconds,
-            transition.status.isTerminal ? change.at.sqliteMicroseconds : nil, transition.expectedRevision,
-            change.epoch)
+            SQLiteQueries.apply,
+            [
+                .uuid(change.id), .text(transition.status.rawValue), .time(transition.dueAt),
+                .time(transition.status.isTerminal ? change.at : nil), .integer(transition.expectedRevision),
+                .integer(change.epoch),
+            ])
         guard self.changesCount > 0 else { return .stale }
         try self.note(transition.events, of: change.id, revision: transition.expectedRevision + 1)
         return .applied(transition.keeps(request))
@@ -36,17 +44,19 @@ extension Database {
 
     /// Adds lines to a history.
     func note(_ events: [PipelineEvent], of pipeline: UUID, revision: Int) throws {
+        let statement = try SQLiteStatement(SQLiteQueries.happened, in: self)
         for (position, event) in events.enumerated() {
             let delta = event.delta.flatMap { $0.isEmpty ? nil : $0.jsonText }
-            try self.run(
-                SQLiteQueries.happened, pipeline, revision, position, event.kind.rawValue, event.task, event.attempt,
-                event.worker, event.startedAt?.sqliteMicroseconds, event.at.sqliteMicroseconds,
-                event.dueAt?.sqliteMicroseconds, event.detail, delta)
+            try statement.run([
+                .uuid(pipeline), .integer(revision), .integer(position), .text(event.kind.rawValue),
+                .text(event.task), .integer(event.attempt), .uuid(event.worker), .time(event.startedAt),
+                .time(event.at), .time(event.dueAt), .text(event.detail), .text(delta),
+            ])
         }
     }
 
     func history(of pipeline: UUID) throws -> [PipelineEvent] {
-        try self.rows(SQLiteQueries.history, pipeline) { try PipelineEvent(&$0) }
+        try self.rows(SQLiteQueries.history, [.uuid(pipeline)]) { try PipelineEvent(&$0) }
     }
 
     /// What a runner may claim, in order.
@@ -55,7 +65,7 @@ extension Database {
     ) throws -> [Value] {
         var due: [Value] = []
         try self.forEachLevel { level in
-            try self.forEach(SQLiteQueries.due, claim.at.sqliteMicroseconds, level) { row in
+            try self.forEach(SQLiteQueries.due, [.time(claim.at), .integer(level)]) { row in
                 var head = row
                 let (_, workflow, version) = (
                     try head.value(UUID.self), try head.value(String.self), try head.value(String.self)
@@ -73,27 +83,29 @@ extension Database {
     /// Hands the priorities of what waits to a closure, the highest first, until it says that it has enough.
     func forEachLevel(_ body: (Int64) throws -> Bool) throws {
         var last: Int64?
-        while let level = try self.rows(SQLiteQueries.level, last, read: { try $0.optional(Int64.self) }).first ?? nil {
-            guard try body(level) else { return }
+        while true {
+            let levels = try self.rows(SQLiteQueries.level, [.integer(last)]) { try $0.optional(Int64.self) }
+            guard let level = levels.first ?? nil, try body(level) else { return }
             last = level
         }
     }
 
     /// Pauses a pipeline that can't be read.
     func putAside(_ id: UUID, for claim: QueueClaim, _ error: any Error) throws {
-        let revision = try self.rows(SQLiteQueries.putAside, id) { try $0.value(Int.self) }.first
+        let revision = try self.rows(SQLiteQueries.putAside, [.uuid(id)]) { try $0.value(Int.self) }.first
         guard let revision else { return }
         try self.note([.putAside(by: claim, error)], of: id, revision: revision)
     }
 
     func pipeline(_ id: UUID) throws -> StoredPipeline? {
-        try self.rows(SQLiteQueries.load, id) { try StoredPipeline(&$0) }.first
+        try self.rows(SQLiteQueries.load, [.uuid(id)]) { try StoredPipeline(&$0) }.first
     }
 
     func claim(_ pipeline: StoredPipeline, for claim: QueueClaim) throws -> StoredPipeline {
         var (claimed, start) = pipeline.claimed(by: claim)
         try self.run(
-            SQLiteQueries.claim, claimed.id, claim.runner, claimed.version, claimed.startedAt?.sqliteMicroseconds)
+            SQLiteQueries.claim,
+            [.uuid(claimed.id), .uuid(claim.runner), .text(claimed.version), .time(claimed.startedAt)])
         try self.note([start], of: claimed.id, revision: claimed.revision)
         // A pipeline that was queued and claimed has nothing else to tell.
         claimed.events =

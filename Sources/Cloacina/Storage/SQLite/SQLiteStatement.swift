@@ -36,23 +36,23 @@ import GRDBSQLite
     /// Hands over values, does something with the statement, and makes it ready to run again.
     ///
     /// The values' bytes stand on the stack meanwhile: copies that SQLite made would cost it as much as storing them.
-    func withValues<Result, each Value: SQLiteBindable>(
-        _ values: repeat each Value, body: () throws -> Result
-    ) throws -> Result {
+    func withValues<Result>(_ values: [SQLiteValue], body: () throws -> Result) throws -> Result {
         // One more than they need, so that what is empty has an address too: none means NULL to SQLite.
-        var size = 1
-        for value in repeat each values { size += value.boundBytes }
+        let size = values.reduce(1) { $0 + $1.byteCount }
         return try unsafe withUnsafeTemporaryAllocation(byteCount: size, alignment: 1) { buffer in
             defer { self.reset() }
             var scratch = unsafe BoundBytes(buffer)
-            var position: Int32 = 0
-            for value in repeat each values {
-                position += 1
-                let code = value.bind(to: self, at: position, &scratch)
+            for (index, value) in values.enumerated() {
+                let code = self.bind(value, at: Int32(index) + 1, &scratch)
                 guard code == SQLITE_OK else { throw self.failure(code) }
             }
             return try body()
         }
+    }
+
+    /// Runs it to its end.
+    func run(_ values: [SQLiteValue]) throws {
+        try self.withValues(values) { while try self.step() {} }
     }
 
     private func failure(_ code: Int32) -> DatabaseError {
@@ -61,22 +61,25 @@ import GRDBSQLite
             message: unsafe String(cString: sqlite3_errmsg(sqlite3_db_handle(self.pointer))))
     }
 
-    // MARK: Values; the answers are SQLite's result codes
-
-    fileprivate func bind(_ integer: Int64, at position: Int32) -> Int32 {
-        unsafe sqlite3_bind_int64(self.pointer, position, integer)
-    }
-
-    /// The bytes must stay where they are until the statement is reset.
-    fileprivate func bind(text: UnsafeRawBufferPointer, at position: Int32) -> Int32 {
-        unsafe sqlite3_bind_text64(
-            self.pointer, position, text.baseAddress?.assumingMemoryBound(to: CChar.self), UInt64(text.count), nil,
-            UInt8(SQLITE_UTF8))
-    }
-
-    /// The bytes must stay where they are until the statement is reset.
-    fileprivate func bind(bytes: UnsafeRawBufferPointer, at position: Int32) -> Int32 {
-        unsafe sqlite3_bind_blob64(self.pointer, position, bytes.baseAddress, UInt64(bytes.count), nil)
+    /// Hands over one value; the answer is SQLite's result code. The bytes stay where they are until the statement is reset.
+    private func bind(_ value: SQLiteValue, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
+        switch value.content {
+        case .null: SQLITE_OK
+        case .integer(let integer): unsafe sqlite3_bind_int64(self.pointer, position, integer)
+        case .text(var text):
+            text.withUTF8 { bytes in
+                let kept = unsafe scratch.keep(UnsafeRawBufferPointer(bytes))
+                return unsafe sqlite3_bind_text64(
+                    self.pointer, position, kept.baseAddress?.assumingMemoryBound(to: CChar.self), UInt64(kept.count),
+                    nil, UInt8(SQLITE_UTF8))
+            }
+        case .uuid(let id):
+            unsafe withUnsafeBytes(of: id.uuid) { bytes in
+                let kept = unsafe scratch.keep(bytes)
+                return unsafe sqlite3_bind_blob64(
+                    self.pointer, position, kept.baseAddress, UInt64(kept.count), nil)
+            }
+        }
     }
 
     // MARK: Columns of the row that ``step()`` came to; nil where one holds another type
@@ -121,76 +124,47 @@ import GRDBSQLite
     }
 }
 
-/// A value that a statement is given.
-protocol SQLiteBindable {
+/// A value that a statement is given. Nothing stays nothing: whatever a statement isn't given is NULL.
+struct SQLiteValue {
+    fileprivate enum Content {
+        case null
+        case integer(Int64)
+        case text(String)
+        case uuid(UUID)
+    }
+    fileprivate let content: Content
+
+    static func integer(_ value: Int64?) -> Self { Self(content: value.map { .integer($0) } ?? .null) }
+
+    static func integer(_ value: Int) -> Self { Self(content: .integer(Int64(value))) }
+
+    /// All of it, also behind a NUL.
+    static func text(_ value: String?) -> Self { Self(content: value.map { .text($0) } ?? .null) }
+
+    /// As 16 bytes.
+    static func uuid(_ value: UUID?) -> Self { Self(content: value.map { .uuid($0) } ?? .null) }
+
+    /// As microseconds since 1970.
+    static func time(_ value: Date?) -> Self { .integer(value?.sqliteMicroseconds) }
+
     /// How many bytes must be kept while the statement runs.
-    var boundBytes: Int { get }
-    /// Hands it over; the answer is SQLite's result code.
-    func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32
-}
-
-/// Numbers need none.
-extension SQLiteBindable {
-    var boundBytes: Int { 0 }
-}
-
-extension Int64: SQLiteBindable {
-    func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
-        statement.bind(self, at: position)
-    }
-}
-
-extension Int: SQLiteBindable {
-    func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
-        statement.bind(Int64(self), at: position)
-    }
-}
-
-/// All of it, also behind a NUL.
-extension String: SQLiteBindable {
-    var boundBytes: Int { self.utf8.count }
-
-    func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
-        var text = self
-        return text.withUTF8 { bytes in
-            unsafe statement.bind(text: scratch.keep(UnsafeRawBufferPointer(bytes)), at: position)
+    fileprivate var byteCount: Int {
+        switch self.content {
+        case .null, .integer: 0
+        case .text(let text): text.utf8.count
+        case .uuid: MemoryLayout<uuid_t>.size
         }
-    }
-}
-
-/// As 16 bytes.
-extension UUID: SQLiteBindable {
-    var boundBytes: Int { MemoryLayout<uuid_t>.size }
-
-    func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
-        unsafe withUnsafeBytes(of: self.uuid) { bytes in
-            unsafe statement.bind(bytes: scratch.keep(bytes), at: position)
-        }
-    }
-}
-
-/// Nothing stays nothing: whatever a statement isn't given is NULL.
-extension Optional: SQLiteBindable where Wrapped: SQLiteBindable {
-    var boundBytes: Int { self?.boundBytes ?? 0 }
-
-    func bind(to statement: SQLiteStatement, at position: Int32, _ scratch: inout BoundBytes) -> Int32 {
-        self?.bind(to: statement, at: position, &scratch) ?? SQLITE_OK
     }
 }
 
 extension Database {
     /// Runs a statement that stays prepared.
-    func run<each Value: SQLiteBindable>(_ sql: String, _ values: repeat each Value) throws {
-        let statement = try SQLiteStatement(sql, in: self)
-        try statement.withValues(repeat each values) { while try statement.step() {} }
-    }
+    func run(_ sql: String, _ values: [SQLiteValue]) throws { try SQLiteStatement(sql, in: self).run(values) }
 
     /// Hands each row of an answer to a closure, until it says that it has enough.
-    func forEach<each Value: SQLiteBindable>(
-        _ sql: String, _ values: repeat each Value, body: (inout SQLiteRow) throws -> Bool
-    ) throws {
+    func forEach(_ sql: String, _ values: [SQLiteValue] = [], body: (inout SQLiteRow) throws -> Bool) throws {
         let statement = try SQLiteStatement(sql, in: self)
-        try statement.withValues(repeat each values) {
+        try statement.withValues(values) {
             while try statement.step() {
                 var row = SQLiteRow(statement)
                 guard try body(&row) else { return }
@@ -199,11 +173,11 @@ extension Database {
     }
 
     /// All rows of an answer.
-    func rows<Result, each Value: SQLiteBindable>(
-        _ sql: String, _ values: repeat each Value, read: (inout SQLiteRow) throws -> Result
+    func rows<Result>(
+        _ sql: String, _ values: [SQLiteValue] = [], read: (inout SQLiteRow) throws -> Result
     ) throws -> [Result] {
         var results: [Result] = []
-        try self.forEach(sql, repeat each values) { row in
+        try self.forEach(sql, values) { row in
             results.append(try read(&row))
             return true
         }

@@ -78,17 +78,17 @@ package struct SQLiteWorkflowStore: WorkflowStore {
     }
 
     package func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
-        try await self.database.write { try $0.run(SQLiteQueries.ask, id, request.rawValue) }
+        try await self.database.write { try $0.run(SQLiteQueries.ask, [.uuid(id), .text(request.rawValue)]) }
     }
 
     package func beat(
         _ runner: UUID, number: Int, pipelines: [UUID], at: Date
     ) async throws(PipelineError) -> BeatAnswer {
         try await self.database.write { database in
-            try database.run(SQLiteQueries.beat, runner, number, at.sqliteMicroseconds)
+            try database.run(SQLiteQueries.beat, [.uuid(runner), .integer(number), .time(at)])
             var answer = BeatAnswer()
             for id in pipelines {
-                try database.forEach(SQLiteQueries.request, id, runner) { row in
+                try database.forEach(SQLiteQueries.request, [.uuid(id), .uuid(runner)]) { row in
                     answer.held.insert(id)
                     answer.requests[id] = try row.optional(String.self).flatMap { PipelineRequest(rawValue: $0) }
                     return false
@@ -104,11 +104,9 @@ package struct SQLiteWorkflowStore: WorkflowStore {
             let beats = try database.rows(query) { (try $0.value(UUID.self), try $0.value(Int.self)) }
             var survey = QueueSurvey(beats: Dictionary(beats) { known, _ in known })
             try database.forEachLevel { level in
-                let time = at.sqliteMicroseconds
-                if try !database.rows(SQLiteQueries.isDue, time, level, read: { _ in true }).isEmpty {
-                    survey.isDue = true
-                }
-                let next = try database.rows(SQLiteQueries.nextDue, time, level) { try $0.optionalDate() }
+                let values: [SQLiteValue] = [.time(at), .integer(level)]
+                if try !database.rows(SQLiteQueries.isDue, values, read: { _ in true }).isEmpty { survey.isDue = true }
+                let next = try database.rows(SQLiteQueries.nextDue, values) { try $0.optionalDate() }
                 survey.nextDue = (next + [survey.nextDue]).compactMap { $0 }.min()
                 return true
             }
@@ -118,14 +116,14 @@ package struct SQLiteWorkflowStore: WorkflowStore {
 
     package func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
         try await self.database.write { database in
-            let known = try database.rows(SQLiteQueries.beatsOfRunner, runner) { try $0.value(Int.self) }.first
+            let known = try database.rows(SQLiteQueries.beatsOfRunner, [.uuid(runner)]) { try $0.value(Int.self) }.first
             guard known ?? 0 == beats else { return 0 }
-            try database.run(SQLiteQueries.leave, runner)
-            let lost = try database.rows(SQLiteQueries.lost, runner) { row in
+            try database.run(SQLiteQueries.leave, [.uuid(runner)])
+            let lost = try database.rows(SQLiteQueries.lost, [.uuid(runner)]) { row in
                 (id: try row.value(UUID.self), revision: try row.value(Int.self))
             }
             for pipeline in lost {
-                try database.run(SQLiteQueries.recover, pipeline.id, at.sqliteMicroseconds)
+                try database.run(SQLiteQueries.recover, [.uuid(pipeline.id), .time(at)])
                 let event = PipelineEvent(
                     .pipelineRecovered, worker: rescuer, at: at, detail: PipelineEvent.recovery(of: runner))
                 try database.note([event], of: pipeline.id, revision: pipeline.revision + 1)
@@ -136,7 +134,7 @@ package struct SQLiteWorkflowStore: WorkflowStore {
 
     package func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
         try await self.database.read { database in
-            let claims = try database.rows(SQLiteQueries.claims, runner) {
+            let claims = try database.rows(SQLiteQueries.claims, [.uuid(runner)]) {
                 (try $0.value(UUID.self), try $0.value(Int.self))
             }
             return Dictionary(claims) { known, _ in known }
@@ -144,15 +142,18 @@ package struct SQLiteWorkflowStore: WorkflowStore {
     }
 
     package func leave(_ runner: UUID) async throws(PipelineError) {
-        try await self.database.write { try $0.run(SQLiteQueries.leave, runner) }
+        try await self.database.write { try $0.run(SQLiteQueries.leave, [.uuid(runner)]) }
     }
 
     package func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
         let states = query.statuses.map { #""\#($0.rawValue)""# }.joined(separator: ",")
         return try await self.database.read { database in
             try database.rows(
-                SQLiteQueries.list, query.after, query.workflow, states.isEmpty ? nil : "[\(states)]",
-                max(0, query.limit)
+                SQLiteQueries.list,
+                [
+                    .uuid(query.after), .text(query.workflow), .text(states.isEmpty ? nil : "[\(states)]"),
+                    .integer(max(0, query.limit)),
+                ]
             ) { try PipelineSummary(&$0) }
         }
     }
@@ -161,24 +162,27 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         let kinds = query.kinds.map { #""\#($0.rawValue)""# }.joined(separator: ",")
         return try await self.database.read { database in
             try database.rows(
-                SQLiteQueries.events, kinds.isEmpty ? nil : "[\(kinds)]", query.task, query.pipeline,
-                query.after?.pipeline, query.after?.revision, query.after?.position, max(0, query.limit)
+                SQLiteQueries.events,
+                [
+                    .text(kinds.isEmpty ? nil : "[\(kinds)]"), .text(query.task), .uuid(query.pipeline),
+                    .uuid(query.after?.pipeline), .integer(query.after.map { Int64($0.revision) }),
+                    .integer(query.after.map { Int64($0.position) }), .integer(max(0, query.limit)),
+                ]
             ) { try RecordedEvent(&$0) }
         }
     }
 
     /// Looks for what is old without a lock, and then deletes it in one transaction.
     package func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
-        let time = endedBefore.sqliteMicroseconds
         let old = try await self.database.read { database in
             var old: [UUID] = []
-            try database.forEach(SQLiteQueries.ended, time, bound) { row in
+            try database.forEach(SQLiteQueries.ended, [.time(endedBefore), .uuid(bound)]) { row in
                 guard old.count < limit else { return false }
                 let (id, key) = (try row.value(UUID.self), try row.optional(String.self))
                 // A child is needed as long as its parent may ask for it.
                 let parent = key.flatMap { ChildKey.parent(of: $0) }
                 let isNeeded = try parent.map { parent in
-                    try !database.rows(SQLiteQueries.hasNotEnded, parent) { try $0.value(Int.self) }.isEmpty
+                    try !database.rows(SQLiteQueries.hasNotEnded, [.uuid(parent)]) { try $0.value(Int.self) }.isEmpty
                 }
                 if isNeeded != true { old.append(id) }
                 return true
@@ -189,9 +193,9 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         return try await self.database.write { database in
             var pruned = 0
             for id in old {
-                try database.run(SQLiteQueries.deletePipeline, id, time)
+                try database.run(SQLiteQueries.deletePipeline, [.uuid(id), .time(endedBefore)])
                 guard database.changesCount > 0 else { continue }
-                try database.run(SQLiteQueries.deleteEvents, id)
+                try database.run(SQLiteQueries.deleteEvents, [.uuid(id)])
                 pruned += 1
             }
             return pruned
