@@ -259,19 +259,41 @@ enum PostgresWorkflowQueries {
                 pg_catalog.set_config('jit', 'off', true)
             """)
 
+    /// The priorities of what waits, the highest first, and a NULL. The queue's index is by priority: going from one to the next
+    /// reads a few rows, however many wait for their time.
+    private static let levels = """
+        levels AS (
+            (SELECT priority FROM cloacina_pipelines WHERE due_at IS NOT NULL ORDER BY priority DESC LIMIT 1)
+            UNION ALL
+            SELECT (
+                SELECT p.priority FROM cloacina_pipelines AS p
+                WHERE p.due_at IS NOT NULL AND p.priority < levels.priority ORDER BY p.priority DESC LIMIT 1)
+            FROM levels WHERE levels.priority IS NOT NULL
+        )
+        """
+
     /// Claims what waits, in one statement with the line of history that says so; after a position, only what comes after it
     /// with the same priority.
+    ///
+    /// A level's rows come in the index's order up to the time; what is due later is not read. Rows are locked as they come, so
+    /// no more than are claimed.
     static func claim(_ claim: QueueClaim, after position: QueueCursor.Position? = nil) -> PostgresStatement {
         let workflows = claim.workflows.sorted { $0.key < $1.key }
+        let ofLevel = """
+            SELECT id, due_at FROM cloacina_pipelines
+            WHERE priority = \(position == nil ? "levels.priority" : "$6 AND (due_at, id) > ($7, $8)")
+                AND due_at <= $1 AND workflow = ANY ($3)
+                AND (started_at IS NULL OR version = ($4::text[])[array_position($3::text[], workflow)])
+            ORDER BY due_at, id LIMIT $2
+            FOR UPDATE SKIP LOCKED
+            """
+        let ofEveryLevel = """
+            SELECT first.id, first.due_at FROM levels CROSS JOIN LATERAL (\(ofLevel)) AS first LIMIT $2
+            """
         return PostgresStatement(
             trusted: """
-                WITH due AS (
-                    SELECT id, due_at FROM cloacina_pipelines
-                    WHERE due_at <= $1 AND workflow = ANY ($3)
-                        AND (started_at IS NULL OR version = ($4::text[])[array_position($3::text[], workflow)])
-                        \(position == nil ? "" : "AND priority = $6 AND (due_at, id) > ($7, $8)")
-                    ORDER BY priority DESC, due_at, id LIMIT $2
-                    FOR UPDATE SKIP LOCKED
+                WITH RECURSIVE \(self.levels), due AS (
+                    \(position == nil ? ofEveryLevel : ofLevel)
                 ), claimed AS (
                     UPDATE cloacina_pipelines AS p SET state = 'running', revision = p.revision + 1, epoch = p.epoch + 1,
                         owner = $5, due_at = NULL,
@@ -342,20 +364,11 @@ enum PostgresWorkflowQueries {
                 """, prepared: false)
     }
 
-    /// Whether a pipeline is due, and when the next one is.
-    ///
-    /// The queue's index is by priority, so it looks at the first of each priority: a few rows, however many wait.
+    /// Whether a pipeline is due, and when the next one is, from the first of each priority.
     static func queue(at: Date) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                WITH RECURSIVE levels AS (
-                    (SELECT priority FROM cloacina_pipelines WHERE due_at IS NOT NULL ORDER BY priority DESC LIMIT 1)
-                    UNION ALL
-                    SELECT (
-                        SELECT p.priority FROM cloacina_pipelines AS p
-                        WHERE p.due_at IS NOT NULL AND p.priority < levels.priority ORDER BY p.priority DESC LIMIT 1)
-                    FROM levels WHERE levels.priority IS NOT NULL
-                )
+                WITH RECURSIVE \(self.levels)
                 SELECT coalesce(bool_or(first <= $1), false) AS is_due, min(next) AS due_at FROM (
                     SELECT (
                         SELECT p.due_at FROM cloacina_pipelines AS p
