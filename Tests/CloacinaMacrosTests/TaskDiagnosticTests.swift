@@ -130,18 +130,47 @@ import Testing
             "func a<T>(_ context: inout Context) where T: Sendable {}"
         ),
         (
-            "func a(_ scope: TaskScope, _ context: inout Context) {}", "2:38 the context comes before the scope",
+            "func a(_ scope: TaskScope, _ context: inout Context) {}",
+            "2:38 the context comes first, then the scope, then the transaction",
             "func a(_ scope: TaskScope, _ context: inout Context) {}"
         ),
         (
             "func a(_ context: inout Context, _ n: Int = 1) {}",
-            "2:44 a task takes a Context and a TaskScope and nothing else; keep other values in the type",
+            "2:44 a task takes a Context, a TaskScope and a PostgresTransaction and nothing else; "
+                + "keep other values in the type",
             "func a(_ context: inout Context, _ n: Int = 1) {}"
         ),
         (
             "func a(_ context: inout Context, _ scope: TaskScope, n: Int) {}",
-            "2:64 a task takes a Context and a TaskScope and nothing else; keep other values in the type",
+            "2:64 a task takes a Context, a TaskScope and a PostgresTransaction and nothing else; "
+                + "keep other values in the type",
             "func a(_ context: inout Context, _ scope: TaskScope, n: Int) {}"
+        ),
+        (
+            "func a(_ context: inout Context, _ scope: TaskScope...) {}",
+            "2:44 a task takes a Context, a TaskScope and a PostgresTransaction and nothing else; "
+                + "keep other values in the type",
+            "func a(_ context: inout Context, _ scope: TaskScope...) {}"
+        ),
+        (
+            "func a(_ context: inout Context, _ t: borrowing PostgresTransaction, _ scope: TaskScope) {}",
+            "2:80 the context comes first, then the scope, then the transaction",
+            "func a(_ context: inout Context, _ t: borrowing PostgresTransaction, _ scope: TaskScope) {}"
+        ),
+        (
+            "func a(_ t: borrowing PostgresTransaction, _ context: inout Context) {}",
+            "2:54 the context comes first, then the scope, then the transaction",
+            "func a(_ t: borrowing PostgresTransaction, _ context: inout Context) {}"
+        ),
+        (
+            "func a(_ context: inout Context, in t: PostgresTransaction) {}",
+            "2:50 a task takes its transaction borrowing [insert \"borrowing\"]",
+            "func a(_ context: inout Context, in t: borrowing PostgresTransaction) {}"
+        ),
+        (
+            "func a(_ context: inout Context, in t: inout CloacinaPostgres.PostgresTransaction) {}",
+            "2:50 a task takes its transaction borrowing [insert \"borrowing\"]",
+            "func a(_ context: inout Context, in t: borrowing CloacinaPostgres.PostgresTransaction) {}"
         ),
     ])
     func theSignatureIsATasks(function: String, diagnostic: String, fixed: String) {

@@ -94,6 +94,14 @@ import Testing
         ("private func f(context: inout Context) -> ()", "self.f(context: &context)"),
         ("func f(in c: inout Context, `for` s: TaskScope)", "self.f(in: &context, for: scope)"),
         ("func f(`inout` c: inout Context, _: TaskScope)", "self.f(`inout`: &context, scope)"),
+        (
+            "func f(_ context: inout Context, _ scope: TaskScope, in t: borrowing PostgresTransaction) async throws",
+            "try await self.f(&context, scope, in: transaction)"
+        ),
+        (
+            "func f(_ context: inout Context, _: borrowing CloacinaPostgres.PostgresTransaction)",
+            "self.f(&context, transaction)"
+        ),
         ("@MainActor func f(_ context: inout Context)", "await self.f(&context)"),
         ("func `default`(_ context: inout Context)", "self.`default`(&context)"),
         ("nonisolated func f(_ context: inout Context)", "self.f(&context)"),
@@ -102,6 +110,14 @@ import Testing
         let expansion = Expansion(of: "@Workflow struct W { @Task \(function) {} }")
         #expect(expansion.diagnostics == [])
         #expect(expansion.skeleton == [call])
+    }
+
+    @Test(arguments: [("", "_"), (" _ s: TaskScope,", "scope")])
+    func whatTakesATransactionIsATransactionalTask(parameter: String, scope: String) {
+        let function = "func f(_ c: inout Context,\(parameter) _ t: borrowing PostgresTransaction) {}"
+        let text = Expansion(of: "@Workflow struct W { @Task \(function) }").text
+        #expect(text.contains("CloacinaWorkflow.WorkflowTask.transactional("))
+        #expect(text.contains(") { context, \(scope), transaction in"))
     }
 
     @Test(arguments: [

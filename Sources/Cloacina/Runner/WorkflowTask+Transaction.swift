@@ -30,6 +30,22 @@ extension WorkflowTask {
                 inout Context, TaskScope, borrowing PostgresTransaction
             ) async throws -> Void
     ) -> WorkflowTask {
+        self.transactional(
+            id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, timeout: timeout,
+            codeVersion: codeVersion, onSuccess: onSuccess, onFailure: onFailure, run: body)
+    }
+
+    /// Makes such a task whose dependencies are computed. The macro writes it for an `@Task` function that takes a
+    /// `borrowing PostgresTransaction` behind its context and its scope.
+    public static func transactional(
+        _ id: String, dependencies: [String], retry: RetryPolicy = .none, triggerRule: TriggerRule? = nil,
+        timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
+        onFailure: FailureHandler? = nil,
+        run body:
+            @escaping @Sendable (
+                inout Context, TaskScope, borrowing PostgresTransaction
+            ) async throws -> Void
+    ) -> WorkflowTask {
         WorkflowTask(
             id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, timeout: timeout,
             // Such a task is another one than a plain one of the same code.

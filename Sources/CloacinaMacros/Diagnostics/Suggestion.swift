@@ -9,6 +9,7 @@ enum Suggestion: FixItMessage {
     case noModifier(String)
     case noResult
     case inOut
+    case borrowing
     case context
 
     var fixItID: MessageID {
@@ -23,6 +24,7 @@ enum Suggestion: FixItMessage {
         case .noModifier(let modifier): "remove \"\(modifier)\""
         case .noResult: "remove the result"
         case .inOut: "insert \"inout\""
+        case .borrowing: "insert \"borrowing\""
         case .context: "insert \"_ context: inout Context\""
         }
     }

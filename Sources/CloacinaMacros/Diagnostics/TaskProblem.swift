@@ -16,7 +16,8 @@ enum TaskProblem: Error {
     case returnsValue
     case needsContext
     case contextIsNotInOut
-    case contextComesFirst
+    case transactionIsNotBorrowed
+    case parametersHaveAnOrder
     case extraParameter
 }
 
@@ -48,8 +49,10 @@ extension TaskProblem: DiagnosticMessage {
         case .needsContext:
             "a task takes the context: (_ context: inout Context) or (_ context: inout Context, _ scope: TaskScope)"
         case .contextIsNotInOut: "a task takes its context inout"
-        case .contextComesFirst: "the context comes before the scope"
-        case .extraParameter: "a task takes a Context and a TaskScope and nothing else; keep other values in the type"
+        case .transactionIsNotBorrowed: "a task takes its transaction borrowing"
+        case .parametersHaveAnOrder: "the context comes first, then the scope, then the transaction"
+        case .extraParameter:
+            "a task takes a Context, a TaskScope and a PostgresTransaction and nothing else; keep other values in the type"
         }
     }
 }

@@ -50,23 +50,29 @@ struct SignatureReader {
             return nil
         }
         self.checkContext(context)
-        let others = parameters.filter { $0.id != context.id }
-        for parameter in others.dropFirst() { self.diagnose(parameter, .extraParameter) }
-        guard let scope = others.first else { return TaskSignature(context: context, scope: nil) }
-        if scope.type.lastName != "TaskScope" || scope.ellipsis != nil {
-            self.diagnose(scope, .extraParameter)
-        } else if scope.position < context.position {
-            self.diagnose(context, .contextComesFirst)
+        let scope = parameters.first { $0.type.lastName == "TaskScope" && $0.ellipsis == nil }
+        let transaction = parameters.first { $0.type.plain.lastName == "PostgresTransaction" }
+        let signature = TaskSignature(context: context, scope: scope, transaction: transaction)
+        let known = Set(signature.parameters.map(\.id))
+        for parameter in parameters where !known.contains(parameter.id) { self.diagnose(parameter, .extraParameter) }
+        if let transaction { self.checkTransaction(transaction) }
+        for (first, second) in zip(signature.parameters, signature.parameters.dropFirst())
+        where second.position < first.position {
+            self.diagnose(first, .parametersHaveAnOrder)
         }
-        return TaskSignature(context: context, scope: scope)
+        return signature
+    }
+
+    private mutating func checkTransaction(_ transaction: FunctionParameterSyntax) {
+        guard !transaction.type.has(.borrowing) else { return }
+        let type = TypeSyntax("borrowing \(transaction.type.plain.trimmed)")
+            .with(\.trailingTrivia, transaction.type.trailingTrivia)
+        self.diagnose(
+            transaction.type, .transactionIsNotBorrowed, Suggestion.borrowing.replacing(transaction.type, with: type))
     }
 
     private mutating func checkContext(_ context: FunctionParameterSyntax) {
-        let specifiers = context.type.as(AttributedTypeSyntax.self)?.specifiers
-        let isInOut = specifiers?.contains {
-            $0.as(SimpleTypeSpecifierSyntax.self)?.specifier.tokenKind == .keyword(.inout)
-        }
-        guard isInOut != true else { return }
+        guard !context.type.has(.inout) else { return }
         let type = TypeSyntax("inout \(context.type.plain.trimmed)").with(\.trailingTrivia, context.type.trailingTrivia)
         self.diagnose(context.type, .contextIsNotInOut, Suggestion.inOut.replacing(context.type, with: type))
     }
@@ -103,4 +109,11 @@ struct SignatureReader {
 extension TypeSyntax {
     /// The type without `inout` and other words before it.
     fileprivate var plain: TypeSyntax { self.as(AttributedTypeSyntax.self)?.baseType ?? self }
+
+    /// Whether a word such as `inout` stands before the type.
+    fileprivate func has(_ specifier: Keyword) -> Bool {
+        self.as(AttributedTypeSyntax.self)?.specifiers.contains {
+            $0.as(SimpleTypeSpecifierSyntax.self)?.specifier.tokenKind == .keyword(specifier)
+        } ?? false
+    }
 }

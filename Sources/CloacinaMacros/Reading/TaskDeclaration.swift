@@ -22,4 +22,9 @@ struct TaskSignature {
     let context: FunctionParameterSyntax
     /// The parameter that takes the scope, where there is one.
     let scope: FunctionParameterSyntax?
+    /// The parameter that takes the transaction, where there is one: the task is a transactional one then.
+    let transaction: FunctionParameterSyntax?
+
+    /// All of them, in the order of the call.
+    var parameters: [FunctionParameterSyntax] { [self.context] + [self.scope, self.transaction].compactMap(\.self) }
 }

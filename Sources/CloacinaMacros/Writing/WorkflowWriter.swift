@@ -36,10 +36,13 @@ struct WorkflowWriter {
 
     private func lines(of task: TaskDeclaration) -> [String] {
         guard let id = task.id else { return [] }
-        let parameters = task.signature.map { $0.scope == nil ? "context, _" : "context, scope" } ?? "_, _"
-        return ["CloacinaWorkflow.WorkflowTask("]
+        let signature = task.signature
+        let parameters =
+            [signature == nil ? "_" : "context", signature?.scope == nil ? "_" : "scope"]
+            + (signature?.transaction == nil ? [] : ["transaction"])
+        return ["CloacinaWorkflow.WorkflowTask\(signature?.transaction == nil ? "" : ".transactional")("]
             + ["    \(self.arguments(of: task, id: id).joined(separator: ",\n    "))"]
-            + [") { \(parameters) in"]
+            + [") { \(parameters.joined(separator: ", ")) in"]
             + (self.call(of: task).map { ["    \($0)"] } ?? [])
             + ["}"]
     }
@@ -59,9 +62,12 @@ struct WorkflowWriter {
 
     private func call(of task: TaskDeclaration) -> String? {
         guard let signature = task.signature else { return nil }
-        let context = self.argument("&context", for: signature.context)
-        let scope = signature.scope.map { ", " + self.argument("scope", for: $0) } ?? ""
-        return self.effects(of: task.function) + "self.\(task.function.name.text)(\(context)\(scope))"
+        let arguments =
+            [self.argument("&context", for: signature.context)]
+            + [signature.scope.map { self.argument("scope", for: $0) }].compactMap(\.self)
+            + [signature.transaction.map { self.argument("transaction", for: $0) }].compactMap(\.self)
+        return self.effects(of: task.function)
+            + "self.\(task.function.name.text)(\(arguments.joined(separator: ", ")))"
     }
 
     private func argument(_ value: String, for parameter: FunctionParameterSyntax) -> String {

@@ -42,6 +42,10 @@ public macro Workflow(name: String? = nil, description: String = "") =
 /// be `async`, `throws`, both or neither, and its parameters may have any names and labels. The task's code version is made of
 /// the function's code, without comments and layout; code that the function calls is not part of it.
 ///
+/// With a `borrowing PostgresTransaction` behind those, the task is a transactional one: what it writes with the transaction
+/// to its tenant's tables commits together with its completion, exactly once. That takes `import Cloacina` and
+/// `import CloacinaPostgres`; see `WorkflowTask.transactional`.
+///
 /// Arguments are written into the workflow as they stand. They can name statics of the type by `Self.`, but no values of an
 /// instance; a workflow whose retries or rules depend on such values is made with ``WorkflowTask`` in a ``Workflow``'s block.
 ///
