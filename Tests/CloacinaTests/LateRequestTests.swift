@@ -53,6 +53,61 @@ import Testing
         #expect(try await runner.status(of: execution.id) == status)
     }
 
+    /// A runner wrote that a pipeline stands still and died, before it could see to what it was asked meanwhile.
+    @Test(arguments: [
+        ([PipelineRequest.resume], [], PipelineStatus.completed), ([.cancel], [], .cancelled),
+        ([.resume], [PipelineRequest.pause], .paused), ([.resume], [.pause, .resume], .completed),
+        ([.resume], [.cancel], .cancelled), ([.cancel], [.pause], .cancelled), ([], [], .paused),
+    ])
+    func whatADeadRunnerWasAskedASweepCarriesOut(
+        asked: [PipelineRequest], since: [PipelineRequest], status: PipelineStatus
+    ) async throws {
+        self.mayEnd.add()
+        let workflow = try self.workflow()
+        let new = NewPipeline(workflow, owner: UUID(), at: self.clock.now())
+        _ = try await self.shared.create([new])
+        for request in asked { try await self.shared.ask(request, of: new.id) }
+        var transition = PipelineTransition(expectedRevision: 1)
+        transition.status = .paused
+        transition.events = [PipelineEvent(.pipelinePaused, worker: new.owner, at: self.clock.now())]
+        let change = PipelineChange(id: new.id, epoch: 1, at: self.clock.now(), transition: transition)
+        #expect(try await self.shared.apply([change]) == [.applied(asked.last)])
+        let runner = try self.clock.runner(workflow, store: self.shared)
+        for request in since { try await self.ask(request, of: new.id, by: runner) }
+        await runner.serveOnce()
+        await self.clock.settle()
+        #expect(try await runner.status(of: new.id) == status)
+    }
+
+    /// What stands still and can't be told stops nobody.
+    @Test func whatCannotBeCarriedOutStopsNothing() async throws {
+        self.mayEnd.add()
+        let workflow = try self.workflow()
+        let stuck = NewPipeline(workflow, owner: UUID(), at: self.clock.now())
+        _ = try await self.shared.create([stuck])
+        try await self.shared.ask(.resume, of: stuck.id)
+        var transition = PipelineTransition(expectedRevision: 1)
+        transition.status = .paused
+        _ = try await self.shared.apply([
+            PipelineChange(id: stuck.id, epoch: 1, at: self.clock.now(), transition: transition)
+        ])
+        let isFailing = Mutex(true)
+        let store = HookedStore(
+            self.shared,
+            before: { call throws(PipelineError) in
+                if call == .apply, isFailing.withLock({ $0 }) {
+                    isFailing.withLock { $0 = false }
+                    throw HookedStore.fault
+                }
+            })
+        let runner = try self.clock.runner(workflow, store: store)
+        let due = try await runner.enqueue("w")
+        await runner.serveOnce()
+        await self.clock.settle()
+        #expect(try await runner.status(of: due) == .completed)
+        #expect(try await runner.status(of: stuck.id) == .paused)
+    }
+
     /// The runner can't go on with it, and what it was asked is stored nowhere.
     @Test(arguments: [(PipelineRequest.cancel, PipelineStatus.cancelled), (.pause, .paused)])
     func whatABrokenRunWasAskedTheNextOneIs(request: PipelineRequest, status: PipelineStatus) async throws {

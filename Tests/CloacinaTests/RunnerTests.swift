@@ -361,10 +361,14 @@ import Testing
 
     @Test func idsOfVersion7SortByTime() {
         var generator = SeededGenerator(seed: 1)
-        let early = UUID.version7(at: Date(timeIntervalSince1970: 1_000_000), using: &generator).uuidString
-        let late = UUID.version7(at: Date(timeIntervalSince1970: 1_000_000.002), using: &generator).uuidString
-        #expect(early < late)
-        #expect(early.dropFirst(14).first == "7")
+        // Also within a millisecond, and beyond what the 48 bits hold.
+        let seconds = [
+            -Double.infinity, 1_000_000, 1_000_000.000_001, 1_000_000.000_999, 1_000_000.002, 1e11, .infinity,
+        ]
+        let ids = seconds.map { UUID.version7(at: Date(timeIntervalSince1970: $0), using: &generator).uuidString }
+        #expect(ids == ids.sorted())
+        #expect(ids.allSatisfy { $0.dropFirst(14).first == "7" && "89AB".contains($0.dropFirst(19).first ?? "-") })
+        _ = UUID.version7(at: Date(timeIntervalSince1970: .nan), using: &generator)
         #expect(Set((0..<1_000).map { _ in UUID.version7() }).count == 1_000)
     }
 }

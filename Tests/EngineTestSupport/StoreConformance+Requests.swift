@@ -6,7 +6,7 @@ import Testing
 extension StoreConformance {
     package static let requesting: [Check] = [
         Check(name: "what stands still keeps what takes that back", run: Self.keptRequests),
-        Check(name: "what waits keeps what was asked of it, and the end keeps nothing", run: Self.laterRequests),
+        Check(name: "what waits keeps what would stop it, and the end keeps nothing", run: Self.laterRequests),
         Check(name: "a claim may take any number", run: Self.largestClaim),
     ]
 
@@ -32,6 +32,17 @@ extension StoreConformance {
                 #expect(stored.status == .paused && stored.owner == nil && stored.request == request.kept)
             }
         }
+        // Whoever looks for it finds it, and none of those that go on.
+        _ = try await store.create([Self.new(200), Self.new(201, owner: nil)])
+        try await store.ask(.cancel, of: Self.id(200))
+        let unheard = try await store.survey(everyOwner: true, at: Self.start).unheard
+        let expected = [0, 100].flatMap { first in
+            zip(numbers, requests).compactMap { number, request in
+                request.kept.map { (Self.id(first + number), $0) }
+            }
+        }
+        #expect(unheard == Dictionary(uniqueKeysWithValues: expected))
+        #expect(try await store.survey(everyOwner: false, at: Self.start).unheard.isEmpty)
     }
 
     static func laterRequests(_ store: any WorkflowStore) async throws {
@@ -41,14 +52,24 @@ extension StoreConformance {
                 _ = try await store.create([Self.new(number)])
                 try await store.ask(request, of: Self.id(number))
                 let change = Self.change(number, status: status, dueAt: status == .queued ? Self.at(200) : nil)
-                let kept = status.isTerminal ? nil : request
+                let isHeard = status.isTerminal || status == .queued && request == .resume
+                let kept = isHeard ? nil : request
                 #expect(try await store.apply([change]) == [.applied(kept)])
                 #expect(try await store.load(Self.id(number))?.request == kept)
             }
         }
         // Whoever claims it is told.
         let claimed = try await store.claim(Self.claim(at: Self.at(200)))
-        #expect(Set(claimed.map(\.request)) == Set(PipelineRequest.allCases) && claimed.count == 3)
+        #expect(Set(claimed.map(\.request)) == [.cancel, .pause, nil] && claimed.count == 3)
+        // So it is when it waits again because its runner died.
+        for (number, request) in PipelineRequest.allCases.enumerated() {
+            let runner = UUID()
+            _ = try await store.create([Self.new(900 + number, owner: runner)])
+            try await store.ask(request, of: Self.id(900 + number))
+            #expect(try await store.recover(runner, beats: 0, by: UUID(), at: Self.at(300)) == 1)
+            let stored = try #require(try await store.load(Self.id(900 + number)))
+            #expect(stored.status == .queued && stored.request == (request == .resume ? nil : request))
+        }
     }
 
     static func largestClaim(_ store: any WorkflowStore) async throws {

@@ -221,6 +221,7 @@ package struct StoreDuel {
         try self.check(Self.sorted(expected.beats), Self.sorted(found.beats))
         try self.check("\(expected.isDue)", "\(found.isDue)")
         try self.check(Self.micros(expected.nextDue), Self.micros(found.nextDue))
+        try self.check(Self.sorted(expected.unheard), Self.sorted(found.unheard))
         let runner = self.runners[self.random.below(4)]
         self.operation = "claims of \(runner)"
         try self.check(

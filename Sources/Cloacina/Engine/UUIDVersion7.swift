@@ -2,11 +2,16 @@ package import FoundationEssentials
 
 extension UUID {
     /// Makes an id (RFC 9562, version 7) that begins with the time, so that new rows land at the end of an index.
+    ///
+    /// The time is that of the milliseconds and, in the twelve bits behind the version, of their 4,096th parts (the RFC's method 3,
+    /// section 6.2): what one process makes one after the other is in that order. A time beyond the range counts as its end.
     package static func version7(
         at time: Date, using generator: inout some RandomNumberGenerator
     ) -> UUID {
-        let milliseconds = UInt64(max(0, time.timeIntervalSince1970 * 1_000)) & 0xFFFF_FFFF_FFFF
-        let high = milliseconds << 16 | 0x7000 | (generator.next() & 0x0FFF)
+        let latest: Double = 0xFFFF_FFFF_FFFF
+        let exact = min(max(0, time.timeIntervalSince1970 * 1_000), latest)
+        let milliseconds = UInt64(exact)
+        let high = milliseconds << 16 | 0x7000 | UInt64((exact - Double(milliseconds)) * 4_096)
         let low = 0x8000_0000_0000_0000 | (generator.next() & 0x3FFF_FFFF_FFFF_FFFF)
         func byte(_ word: UInt64, _ index: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: word >> (56 - 8 * index)) }
         return UUID(

@@ -131,14 +131,23 @@ extension DefaultRunner {
                 guard try await self.load(id).status == .paused else { return }
                 continue
             }
-            guard stored.status == .paused else { return }
-            let now = self.clock.now()
-            var transition = PipelineTransition(expectedRevision: stored.revision)
-            transition.status = .queued
-            transition.dueAt = stored.place(at: now)
-            transition.events = [PipelineEvent(.pipelineResumed, worker: self.id, at: now)]
-            if try await self.apply(transition, to: stored, at: now) { return await self.ring() }
+            if try await self.goOn(stored) { return }
         }
+    }
+
+    /// Puts a pipeline back into the queue if it stands still.
+    ///
+    /// - Returns: Whether it goes on; false when it has changed since it was read.
+    private func goOn(_ stored: StoredPipeline) async throws(PipelineError) -> Bool {
+        guard stored.status == .paused else { return true }
+        let now = self.clock.now()
+        var transition = PipelineTransition(expectedRevision: stored.revision)
+        transition.status = .queued
+        transition.dueAt = stored.place(at: now)
+        transition.events = [PipelineEvent(.pipelineResumed, worker: self.id, at: now)]
+        guard try await self.apply(transition, to: stored, at: now) else { return false }
+        await self.ring()
+        return true
     }
 
     /// Deletes pipelines that ended before a time, with their history; their idempotency keys are free after that. Children of
@@ -193,6 +202,14 @@ extension DefaultRunner {
         }
     }
 
+    /// Carries out what was asked of a pipeline that stands still, and nobody has heard: its runner died first, or is at it too.
+    func carryOut(_ request: PipelineRequest, _ id: UUID) async throws(PipelineError) {
+        if request == .cancel { return try await self.change(id, request: .cancel) }
+        // Whatever has changed it since has heard it, or came after it.
+        guard let stored = try await self.store.load(id), stored.request == request else { return }
+        _ = try await self.goOn(stored)
+    }
+
     /// Tells whoever has a pipeline, also by way of what is stored: that is heard last, so it must not say something else.
     ///
     /// - Returns: Whether it runs here, and was told.
@@ -226,6 +243,9 @@ extension DefaultRunner {
                 try await self.store.ask(request, of: id)
                 // It may have been given back just before; then it is decided here.
                 if try await self.load(id).status == .running { return }
+            case .paused where request == .pause && stored.request == .resume:
+                // Nobody has heard that yet; one after the other.
+                _ = try await self.goOn(stored)
             case .paused where request != .cancel: return
             case .queued where request == .resume: return
             case .queued, .paused:

@@ -178,12 +178,24 @@ extension DefaultRunner {
             let survey = try await self.survey(everyOwner: everyOwner, at: now)
             if let nextDue = survey.nextDue { self.wake(at: nextDue) }
             if survey.isDue || self.state.withLock({ $0.lostClaims != nil }) { self.wake(lookingAhead: survey.isDue) }
+            for (id, request) in survey.unheard { await self.makeUpFor(request, id) }
             if await self.recover(survey.beats) > 0 { self.wake(lookingAhead: true) }
             suspicion = self.state.withLock { $0.silent.isEmpty } ? nil : self.configuration.leaseDuration
         } catch {
             self.logger.warning("a sweep failed", metadata: [LogKeys.error: "\(error)"])
         }
         return suspicion
+    }
+
+    private func makeUpFor(_ request: PipelineRequest, _ id: UUID) async {
+        do throws(PipelineError) {
+            try await self.carryOut(request, id)
+        } catch {
+            // The others must not wait for this one, which is left to a later sweep.
+            self.logger.warning(
+                "what was asked of a pipeline can't be carried out",
+                metadata: [LogKeys.pipeline: "\(id)", LogKeys.error: "\(error)"])
+        }
     }
 
     /// Looks at what goes on. Looking for owners that never said anything reads every pipeline: where that takes too long, the

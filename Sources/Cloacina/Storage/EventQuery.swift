@@ -46,8 +46,9 @@ public struct RecordedEvent: Sendable, Hashable {
     }
 }
 
-/// An event's place in the order in which a tenant's events are read. It serves wherever the same tenant's events are read.
-public struct EventCursor: Sendable, Hashable {
+/// An event's place in the order in which a tenant's events are read. It serves wherever the same tenant's events are read, also
+/// after it went to a client and came back.
+public struct EventCursor: Sendable, Hashable, Codable {
     package let pipeline: UUID
     /// The pipeline's revision that the event came with; 0 where a store only counts the events.
     package let revision: Int

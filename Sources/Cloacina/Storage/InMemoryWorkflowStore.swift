@@ -66,6 +66,7 @@ package final class InMemoryWorkflowStore: WorkflowStore {
             if everyOwner {
                 let owners = state.pipelines.values.filter { $0.status == .running }.compactMap(\.owner)
                 survey.beats.merge(owners.map { ($0, 0) }) { beats, _ in beats }
+                survey.unheard = state.pipelines.filter { $0.value.status == .paused }.compactMapValues(\.request)
             }
             return survey
         }
@@ -176,6 +177,7 @@ extension StoredPipeline {
         recovered.owner = nil
         recovered.dueAt = self.place(at: at)
         recovered.recoveries += 1
+        if recovered.request == .resume { recovered.request = nil }
         recovered.events.append(
             PipelineEvent(.pipelineRecovered, worker: rescuer, at: at, detail: PipelineEvent.recovery(of: runner)))
         return recovered

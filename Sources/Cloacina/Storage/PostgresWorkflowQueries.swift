@@ -73,7 +73,8 @@ enum PostgresWorkflowQueries {
                 WITH guard AS (
                     UPDATE cloacina_pipelines SET revision = $2 + 1, state = $4, due_at = $5, ended_at = $6,
                         owner = CASE $4 WHEN 'running' THEN owner END,
-                        request = CASE WHEN $4 IN ('running', 'queued') OR $4 = 'paused' AND request <> 'pause' THEN request END
+                        request = CASE WHEN $4 = 'running' OR $4 = 'queued' AND request <> 'resume'
+                            OR $4 = 'paused' AND request <> 'pause' THEN request END
                     WHERE id = $1 AND revision = $2 AND epoch = $3
                     RETURNING request
                 ), happened AS (
@@ -101,7 +102,8 @@ enum PostgresWorkflowQueries {
                 WITH guard AS (
                     UPDATE cloacina_pipelines AS p SET revision = c.revision + 1, state = c.state, due_at = c.due_at,
                         ended_at = c.ended_at, owner = CASE c.state WHEN 'running' THEN p.owner END,
-                        request = CASE WHEN c.state IN ('running', 'queued') OR c.state = 'paused' AND p.request <> 'pause'
+                        request = CASE WHEN c.state = 'running' OR c.state = 'queued' AND p.request <> 'resume'
+                            OR c.state = 'paused' AND p.request <> 'pause'
                             THEN p.request END
                     FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::text[], $5::timestamptz[], $6::timestamptz[])
                         AS c (id, revision, epoch, state, due_at, ended_at)
@@ -345,22 +347,26 @@ enum PostgresWorkflowQueries {
 
     /// The runners with their beats, and a row without an id whose number is the highest priority of what waits: NULL when
     /// nothing does. It is all that is asked of a tenant that has nothing to do, and kept short for that. With `everyOwner`,
-    /// also the owners of running pipelines that never said anything; that reads all pipelines.
+    /// also the owners of running pipelines that never said anything, and the pipelines that stand still with what was asked of
+    /// them; that reads all pipelines.
     ///
     /// The order is the queue's index's, so that no statistics make the server read what doesn't wait.
     static func runners(everyOwner: Bool) -> PostgresStatement {
         let known = """
-            SELECT id, beats AS number FROM cloacina_runners
+            SELECT id, beats AS number, NULL AS request FROM cloacina_runners
             UNION ALL
-            SELECT NULL, (SELECT priority FROM cloacina_pipelines WHERE due_at IS NOT NULL ORDER BY priority DESC LIMIT 1)
+            SELECT NULL, (SELECT priority FROM cloacina_pipelines WHERE due_at IS NOT NULL ORDER BY priority DESC LIMIT 1),
+                NULL
             """
         guard everyOwner else { return PostgresStatement(trusted: known, prepared: false) }
         return PostgresStatement(
             trusted: """
                 \(known)
                 UNION ALL
-                SELECT DISTINCT owner, 0 FROM cloacina_pipelines AS p
+                SELECT DISTINCT owner, 0, NULL FROM cloacina_pipelines AS p
                 WHERE state = 'running' AND NOT EXISTS (SELECT FROM cloacina_runners AS r WHERE r.id = p.owner)
+                UNION ALL
+                SELECT id, 0, request FROM cloacina_pipelines WHERE state = 'paused' AND request IS NOT NULL
                 """, prepared: false)
     }
 
@@ -396,7 +402,7 @@ enum PostgresWorkflowQueries {
                 ), recovered AS (
                     UPDATE cloacina_pipelines AS p SET state = 'queued', revision = p.revision + 1, epoch = p.epoch + 1,
                         owner = NULL, due_at = least($3, coalesce(p.started_at, p.created_at)),
-                        recoveries = p.recoveries + 1
+                        recoveries = p.recoveries + 1, request = nullif(p.request, 'resume')
                     FROM lost WHERE p.id = lost.id
                     RETURNING p.id, p.revision
                 ), happened AS (

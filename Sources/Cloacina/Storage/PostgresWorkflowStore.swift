@@ -193,10 +193,15 @@ package struct PostgresWorkflowStore: WorkflowStore {
         var (survey, isWaiting) = try await self.run(known, within: Self.patience) { results in
             var (survey, isWaiting) = (QueueSurvey(beats: [:]), false)
             for row in results[0] {
-                if let id = try row.value("id", as: UUID?.self) {
-                    survey.beats[id] = try row.value("number")
+                let number: Int? = try row.value("number")
+                guard let id = try row.value("id", as: UUID?.self) else {
+                    isWaiting = number != nil
+                    continue
+                }
+                if let request = try Self.request(of: row) {
+                    survey.unheard[id] = request
                 } else {
-                    isWaiting = try row.value("number", as: Int?.self) != nil
+                    survey.beats[id] = number
                 }
             }
             return (survey, isWaiting)

@@ -27,7 +27,8 @@ package protocol WorkflowStore: Sendable {
         _ runner: UUID, number: Int, pipelines: [UUID], at: Date
     ) async throws(PipelineError) -> BeatAnswer
 
-    /// What a runner that goes round wants to know. With `everyOwner` also the owners that never said anything, which is slow.
+    /// What a runner that goes round wants to know. With `everyOwner` also the owners that never said anything, and what nobody
+    /// has heard, which is slow.
     func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey
 
     /// Puts back into the queue what a runner had claimed that hasn't said anything since, and ends its claims, as another one's
@@ -61,11 +62,17 @@ package struct QueueSurvey: Sendable, Hashable {
     package var isDue: Bool
     /// When the next one is due after the time of asking; nil when none waits for its time.
     package var nextDue: Date?
+    /// What was asked of pipelines that stand still by now, and is not carried out: the runner that had them died first, or is
+    /// just about to do it.
+    package var unheard: [UUID: PipelineRequest]
 
-    package init(beats: [UUID: Int], isDue: Bool = false, nextDue: Date? = nil) {
+    package init(
+        beats: [UUID: Int], isDue: Bool = false, nextDue: Date? = nil, unheard: [UUID: PipelineRequest] = [:]
+    ) {
         self.beats = beats
         self.isDue = isDue
         self.nextDue = nextDue
+        self.unheard = unheard
     }
 }
 
@@ -113,11 +120,12 @@ package enum PipelineRequest: String, Sendable, Hashable, CaseIterable {
 }
 
 extension PipelineTransition {
-    /// What stays stored of a request: as long as somebody may hear it. What takes back that a pipeline is to stand still is heard
-    /// by the runner that has just written that it does.
+    /// What stays stored of a request: as long as somebody may hear it, and it says something. What takes back that a pipeline is
+    /// to stand still is heard by the runner that has just written that it does; what goes on needs no telling to.
     func keeps(_ request: PipelineRequest?) -> PipelineRequest? {
         switch self.status {
-        case .running, .queued: request
+        case .running: request
+        case .queued: request == .resume ? nil : request
         case .paused: request == .pause ? nil : request
         case .completed, .failed, .cancelled: nil
         }

@@ -100,6 +100,70 @@ extension ServerTests {
                 }
                 #expect(claims == [[1, 2, 3], [11, 12, 13], [14, 15, 16]].map { $0.map(StoreConformance.id) })
                 #expect(try await store.list(PipelineQuery(statuses: [.paused])).count == 7)
+                // And the reason can be read.
+                let reasons = try await store.events(EventQuery(kinds: [.pipelinePaused]))
+                #expect(reasons.map(\.pipeline) == (4...10).reversed().map(StoreConformance.id))
+                #expect(
+                    reasons.allSatisfy {
+                        $0.event.detail?.hasPrefix("what is stored of it can't be read: ") == true
+                    })
+            }
+        }
+
+        /// A task is never given a part of what it should have been given.
+        @Test(arguments: ["", "[]", "{\"a\":", "{\"set\":[]}"])
+        func whatComesAfterADamagedChangeDoesNotRun(delta: String) async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") {
+                    WorkflowTask("a") { _ in Issue.record("it has completed before") }
+                    WorkflowTask("b", after: "a") { context in
+                        try context.set("seen", to: context.get("a", as: Int.self))
+                    }
+                }
+                // Each has its first task behind it, and was given back.
+                let news = (0..<3).map { _ in
+                    NewPipeline(
+                        id: .version7(), workflow: "w", version: workflow.contentVersion.hex, input: Context(),
+                        owner: UUID(), at: Date())
+                }
+                _ = try await fixture.store.create(news)
+                _ = try await fixture.store.apply(
+                    news.map { new in
+                        var transition = PipelineTransition(expectedRevision: 1)
+                        transition.status = .queued
+                        transition.dueAt = new.at
+                        transition.events = [
+                            PipelineEvent(
+                                .taskCompleted, task: "a", attempt: 1, at: new.at, delta: ContextDelta(["a": .set(7)])),
+                            PipelineEvent(.pipelineReleased, at: new.at),
+                        ]
+                        return PipelineChange(id: new.id, epoch: 1, at: new.at, transition: transition)
+                    })
+                try await TenantFixture.withSuperuser { connection in
+                    _ = try await connection.query(
+                        """
+                        UPDATE \(identifier: fixture.schema).cloacina_events SET delta = \(delta)
+                        WHERE pipeline_id = \(news[1].id) AND delta IS NOT NULL
+                        """)
+                }
+                let runner = try fixture.runner(workflow)
+                try await fixture.serving(runner) {
+                    for number in [0, 2] {
+                        let result = try await runner.result(of: news[number].id)
+                        #expect(result.status == .completed && result.finalContext["seen"] == 7)
+                    }
+                    // All of them were claimed with the first of these.
+                    #expect(try await runner.list(PipelineQuery(statuses: [.paused])).map(\.id) == [news[1].id])
+                }
+                let kinds: [String] = try await TenantFixture.withSuperuser { connection in
+                    try await connection.query(
+                        """
+                        SELECT kind FROM \(identifier: fixture.schema).cloacina_events
+                        WHERE pipeline_id = \(news[1].id) AND task IS NOT NULL
+                        """
+                    ).column("kind")
+                }
+                #expect(kinds == ["task completed"])
             }
         }
 

@@ -42,7 +42,8 @@ enum SQLiteQueries {
     static let apply = """
         UPDATE cloacina_pipelines SET revision = revision + 1, state = ?2, due_at = ?3, ended_at = coalesce(?4, ended_at),
             owner = CASE ?2 WHEN 'running' THEN owner END,
-            request = CASE WHEN ?2 IN ('running', 'queued') OR ?2 = 'paused' AND request <> 'pause' THEN request END
+            request = CASE WHEN ?2 = 'running' OR ?2 = 'queued' AND request <> 'resume' OR ?2 = 'paused' AND request <> 'pause'
+                THEN request END
         WHERE id = ?1 AND revision = ?5 AND epoch = ?6
         """
 
@@ -67,7 +68,8 @@ enum SQLiteQueries {
 
     static let recover = """
         UPDATE cloacina_pipelines SET state = 'queued', revision = revision + 1, epoch = epoch + 1, owner = NULL,
-            due_at = min(?2, coalesce(started_at, created_at)), recoveries = recoveries + 1
+            due_at = min(?2, coalesce(started_at, created_at)), recoveries = recoveries + 1,
+            request = nullif(request, 'resume')
         WHERE id = ?1
         """
 
@@ -126,6 +128,9 @@ enum SQLiteQueries {
         SELECT DISTINCT owner, 0 FROM cloacina_pipelines
         WHERE state = 'running' AND owner IS NOT NULL AND owner NOT IN (SELECT id FROM cloacina_runners)
         """
+
+    /// Reads all pipelines.
+    static let unheard = "SELECT id, request FROM cloacina_pipelines WHERE state = 'paused' AND request IS NOT NULL"
 
     static let beatsOfRunner = "SELECT beats FROM cloacina_runners WHERE id = ?1"
 

@@ -103,6 +103,13 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         return try await self.database.read { database in
             let beats = try database.rows(query) { (try $0.value(UUID.self), try $0.value(Int.self)) }
             var survey = QueueSurvey(beats: Dictionary(beats) { known, _ in known })
+            if everyOwner {
+                try database.forEach(SQLiteQueries.unheard) { row in
+                    let id: UUID = try row.value()
+                    survey.unheard[id] = PipelineRequest(rawValue: try row.value())
+                    return true
+                }
+            }
             try database.forEachLevel { level in
                 let values: [SQLiteValue] = [.time(at), .integer(level)]
                 if try !database.rows(SQLiteQueries.isDue, values, read: { _ in true }).isEmpty { survey.isDue = true }
