@@ -187,6 +187,24 @@ let package = Package(
 /// Our CI sets this; whoever builds the package as a dependency sees warnings as warnings.
 let isContinuousIntegration = Context.environment["CLOACINA_WARNINGS_AS_ERRORS"] == "1"
 
+// The benchmarks are a package of their own; our CI compiles them with the rest, so that they keep up.
+if isContinuousIntegration {
+    package.targets += [
+        .systemLibrary(
+            name: "CLibPQBaseline", path: "Benchmarks/Sources/CLibPQBaseline", pkgConfig: "libpq",
+            providers: [.apt(["libpq-dev"])]),
+        .executableTarget(
+            name: "cloacina-bench",
+            dependencies: [
+                "CLibPQBaseline", "Cloacina", "CloacinaPostgres", "CloacinaTenancy",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            path: "Benchmarks/Sources/cloacina-bench"
+        ),
+    ]
+}
+
 for target in package.targets where target.type != .system {
     var settings: [SwiftSetting] = [
         .enableUpcomingFeature("ExistentialAny"),
