@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Synchronization
 import TestSupport
 import Testing
 
@@ -62,5 +63,37 @@ import Testing
         try await other.cancel(try #require(id))
         let result = try await running
         #expect(result.status == .cancelled && result.task("t")?.status == .skipped)
+    }
+
+    /// What stands still has not ended: whoever executes it waits on, and is told when it has.
+    @Test func executeReturnsWhenItIsCancelledWhilePaused() async throws {
+        let (ids, tell) = AsyncStream<UUID>.makeStream()
+        let mayEnd = Tally()
+        let workflow = try Workflow("w") {
+            WorkflowTask("first") { _, scope in
+                tell.yield(scope.executionID)
+                await mayEnd.reached(1)
+            }
+            WorkflowTask("after", after: "first") { _ in Issue.record("it ran") }
+        }
+        let store = InMemoryWorkflowStore()
+        let (owner, other) = (try Self.runner(store, workflow), try Self.runner(store, workflow))
+        let hasReturned = Mutex(false)
+        let running = Task {
+            defer { hasReturned.withLock { $0 = true } }
+            return try await owner.execute("w")
+        }
+        for await id in ids {
+            try await owner.pause(id)
+            mayEnd.add()
+            while try await other.status(of: id) != .paused { await Task.yield() }
+            for _ in 0..<100 { await Task.yield() }
+            #expect(hasReturned.withLock { !$0 })
+            try await other.cancel(id)
+            break
+        }
+        let result = try await running.value
+        #expect(result.status == .cancelled)
+        #expect(result.tasks.map(\.status) == [.completed, .skipped])
     }
 }

@@ -258,6 +258,22 @@ import Testing
         #expect(self.lines(&machine) == ["task retrying a", "task failed a", "pipeline failed"])
     }
 
+    @Test func oneConditionOfThePolicyIsEnough() throws {
+        let policy = RetryPolicy.fixed(5, delay: .zero).retrying(when: .transientOnly, .errorPattern(["WHY"]))
+        let other = RetryPolicy.fixed(5, delay: .zero).retrying(when: .transientOnly, .errorPattern(["gone"]))
+        let workflow = try Workflow("w") {
+            WorkflowTask("named", retry: policy) { _ in }
+            WorkflowTask("transient", retry: other) { _ in }
+            WorkflowTask("neither", retry: other) { _ in }
+        }
+        var machine = PipelineStateMachine(workflow: workflow, input: Context(), worker: self.worker)
+        _ = self.begin(&machine)
+        machine.receive(self.failed(0))
+        machine.receive(self.failed(1, transient: true))
+        machine.receive(self.failed(2))
+        #expect(self.lines(&machine) == ["task retrying named", "task retrying transient", "task failed neither"])
+    }
+
     // MARK: Rules
 
     @Test func aFallbackRunsWhenWhatItWatchesFailed() throws {

@@ -167,6 +167,42 @@ import Testing
         #expect(missing?.code == .pipelineNotFound)
     }
 
+    @Test func whatIsCancelledOrPausedIsToldAsThatAndNotAsFailed() async throws {
+        let store = InMemoryWorkflowStore()
+        let workflow = try Workflow("w") { WorkflowTask("a") { _ in Issue.record("it ran") } }
+        let runner = try self.runner(workflow, store: store)
+        let (cancelled, paused) = (try await runner.enqueue("w"), try await runner.enqueue("w"))
+        try await runner.cancel(cancelled)
+        try await runner.pause(paused)
+        // One that was told nothing reads what is stored.
+        for reader in [runner, try self.runner(workflow, store: store)] {
+            #expect(try await reader.result(of: cancelled).status == .cancelled)
+            let snapshots = [try await reader.snapshot(of: cancelled), try await reader.snapshot(of: paused)]
+            #expect(snapshots.map(\.status) == [.cancelled, .paused])
+            #expect(snapshots.map { $0.task("a")?.status } == [.skipped, .ready])
+            let listed = try await reader.list().map { [$0.id: $0.status] }
+            #expect(Set(listed) == [[cancelled: .cancelled], [paused: .paused]])
+        }
+    }
+
+    @Test func cancellingWhatHasEndedChangesNothing() async throws {
+        let workflow = try Workflow("w") { WorkflowTask("a") { _ in } }
+        let broken = try Workflow("broken") { WorkflowTask("a") { _ in throw Broken() } }
+        let store = InMemoryWorkflowStore()
+        let (runner, other) = (
+            try self.runner(workflow, broken, store: store), try self.runner(workflow, broken, store: store)
+        )
+        for name in ["w", "broken"] {
+            let result = try await runner.execute(name)
+            let history = try await runner.history(of: result.id)
+            for asking in [runner, other] {
+                try await asking.cancel(result.id)
+                #expect(try await asking.status(of: result.id) == result.status)
+                #expect(try await asking.history(of: result.id) == history)
+            }
+        }
+    }
+
     @Test func aShutdownDrainsThenInterruptsThenLeavesTheRestToOthers() async throws {
         let store = InMemoryWorkflowStore()
         let begun = AsyncStream<Void>.makeStream()

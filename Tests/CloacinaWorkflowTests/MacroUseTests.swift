@@ -34,6 +34,25 @@ enum Samples {
         static func report(scope: TaskScope, failure: TaskFailure) async {}
     }
 
+    /// Functions whose names differ from each other, and from their tasks' ids, by `_task` alone.
+    @Workflow
+    struct Named {
+        @Task func my_task(_ context: inout Context) throws { try context.set("ran", to: "my_task") }
+        @Task(dependencies: ["my_task"])
+        func _task(_ context: inout Context) throws { try context.set("ran", to: "_task") }
+        @Task(dependencies: ["_task"])
+        func a_task_of_task(_ context: inout Context) throws { try context.set("ran", to: "a_task_of_task") }
+        @Task(id: "task", dependencies: ["a_task_of_task"])
+        func task_task(_ context: inout Context) throws { try context.set("ran", to: "task") }
+        @Task(id: "other_task", dependencies: ["task"], triggerRules: .taskSucceeded("my_task"))
+        func other(_ context: inout Context) throws { try context.set("ran", to: "other_task") }
+        @Task(dependencies: ["other_task"]) func my(_ context: inout Context) throws {
+            try context.set("ran", to: "my")
+        }
+        @Task(id: "tidied", dependencies: ["my"])
+        func tidy_task_up(_ context: inout Context) throws { try context.set("ran", to: "tidied") }
+    }
+
     @Workflow
     actor Counter {
         private(set) var count = 0
@@ -128,6 +147,19 @@ enum Samples {
         #expect(try context.get("url", as: String.self) == "here")
         #expect(try context.get("rows", as: Int.self) == 1)
         #expect(try context.get("attempt", as: Int.self) == 2)
+    }
+
+    /// The original cuts `_task` out of a function's name, wherever it stands, and then finds no task.
+    @Test func aNameMayHoldWhateverEachFunctionIsCalled() async throws {
+        let workflow = try Samples.Named().workflow
+        let ids = ["my_task", "_task", "a_task_of_task", "task", "other_task", "my", "tidied"]
+        #expect(workflow.tasks.map(\.id) == ids)
+        #expect(workflow.topologicalOrder == ids)
+        for id in ids {
+            var context = Context()
+            try await #require(workflow.task(id)).run(&context, scope: self.scope(id))
+            #expect(context.values == ["ran": .string(id)])
+        }
     }
 
     @Test func anActorKeepsItsState() async throws {

@@ -37,6 +37,19 @@ extension ServerTests {
             #expect(error?.code == .missingSchema)
         }
 
+        /// No schema has such a name, so the server isn't asked. Cut to what the server keeps of it, one would be another's.
+        @Test(arguments: ["", String(repeating: "x", count: 64), String(repeating: "ü", count: 32), "a\0b"])
+        func aSchemaThatCantBeOneIsTold(schema: String) async throws {
+            let database = try #require(TestDatabase.current).superuser
+            if schema.utf8.count > 63 {
+                try await TenantFixture.withSuperuser {
+                    try await $0.script("CREATE SCHEMA \(PostgresIdentifier.quote(schema))")
+                }
+            }
+            let error = try await Self.cause(database, PostgresLabel(schema: schema))
+            #expect(error?.code == .invalidValue)
+        }
+
         @Test func aSchemaWithoutTheTablesIsTold() async throws {
             let database = try #require(TestDatabase.current).superuser
             try await TenantFixture.withSuperuser { _ = try await $0.query("CREATE SCHEMA empty") }
