@@ -30,8 +30,10 @@ extension StoreConformance {
             for (number, request) in zip(numbers, requests) {
                 let stored = try #require(try await store.load(Self.id(first + number)))
                 #expect(stored.status == .paused && stored.owner == nil && stored.request == request.kept)
+                #expect(try await store.status(of: stored.id) == .paused)
             }
         }
+        #expect(try await store.status(of: UUID()) == nil)
         // Whoever looks for it finds it, and none of those that go on.
         _ = try await store.create([Self.new(200), Self.new(201, owner: nil)])
         try await store.ask(.cancel, of: Self.id(200))

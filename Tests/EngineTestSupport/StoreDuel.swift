@@ -296,6 +296,9 @@ package struct StoreDuel {
         let expected = try await self.model.load(id).map(self.describe) ?? "none"
         let found = try await self.store().load(id).map(self.describe) ?? "none"
         try self.check(expected, found)
+        try self.check(
+            "\(String(describing: try await self.model.status(of: id)))",
+            "\(String(describing: try await self.store().status(of: id)))")
     }
 
     private func check(_ expected: String, _ found: String) throws {

@@ -8,7 +8,10 @@ extension DefaultRunner {
     /// Where a pipeline stands.
     ///
     /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound`` or ``PipelineError/Code/storageFailed``.
-    public func status(of id: UUID) async throws(PipelineError) -> PipelineStatus { try await self.load(id).status }
+    public func status(of id: UUID) async throws(PipelineError) -> PipelineStatus {
+        guard let status = try await self.store.status(of: id) else { throw Self.notFound(id) }
+        return status
+    }
 
     /// A pipeline's history.
     ///
@@ -58,20 +61,25 @@ extension DefaultRunner {
     ///   cancelled; the pipeline goes on.
     public func result(of id: UUID) async throws(PipelineError) -> PipelineResult {
         var pause = Duration.milliseconds(5)
+        var known: PipelineStatus?
         while true {
             if let active = self.state.withLock({ $0.active[id] }) {
                 let end = await self.lendingSlot { await self.end(of: active) }
                 if case .ended(let result) = end { return result }
                 if case .broken(let error) = end, error.code == .pipelineVanished { throw error }
             }
-            let stored: StoredPipeline
             do throws(PipelineError) {
-                stored = try await self.means.patiently { () throws(PipelineError) in try await self.load(id) }
+                let last = known
+                let changed = try await self.means.patiently { () throws(PipelineError) -> StoredPipeline? in
+                    // The history may be long, and this is asked again and again.
+                    try await self.status(of: id) == last ? nil : try await self.load(id)
+                }
+                if let changed, changed.status.isTerminal { return try self.result(of: changed) }
+                known = changed?.status ?? known
             } catch {
                 guard Task.isCancelled else { throw error }
                 throw PipelineError(.cancelled, "the caller was cancelled; the pipeline goes on", underlying: error)
             }
-            if stored.status.isTerminal { return try self.result(of: stored) }
             if self.state.withLock({ $0.isShutDown }) {
                 throw PipelineError(.released, "the runner was shut down; another one goes on with the pipeline")
             }
@@ -162,10 +170,12 @@ extension DefaultRunner {
     }
 
     private func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline {
-        guard let stored = try await self.store.load(id) else {
-            throw PipelineError(.pipelineNotFound, "there is no pipeline \(id)")
-        }
+        guard let stored = try await self.store.load(id) else { throw Self.notFound(id) }
         return stored
+    }
+
+    private static func notFound(_ id: UUID) -> PipelineError {
+        PipelineError(.pipelineNotFound, "there is no pipeline \(id)")
     }
 
     private func result(of stored: StoredPipeline) throws(PipelineError) -> PipelineResult {

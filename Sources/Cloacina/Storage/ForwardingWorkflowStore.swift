@@ -23,6 +23,10 @@ extension ForwardingWorkflowStore {
         try await self.underlying.load(id)
     }
 
+    package func status(of id: UUID) async throws(PipelineError) -> PipelineStatus? {
+        try await self.underlying.status(of: id)
+    }
+
     package func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
         try await self.underlying.ask(request, of: id)
     }

@@ -37,6 +37,10 @@ package final class InMemoryWorkflowStore: WorkflowStore {
         self.state.withLock { $0.pipelines[id] }
     }
 
+    package func status(of id: UUID) async throws(PipelineError) -> PipelineStatus? {
+        self.state.withLock { $0.pipelines[id]?.status }
+    }
+
     package func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
         self.state.withLock { state in
             guard let pipeline = state.pipelines[id], pipeline.status == .running else { return }

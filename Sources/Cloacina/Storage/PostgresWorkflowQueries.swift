@@ -48,13 +48,13 @@ enum PostgresWorkflowQueries {
         PostgresStatement(trusted: "SELECT id FROM cloacina_pipelines WHERE idempotency_key = $1", [.text(key)])
     }
 
-    /// Which pipeline has an idempotency key, or else an id.
-    static func find(key: String, orID id: UUID) -> PostgresStatement {
+    /// Which pipelines have these idempotency keys, and which of these ids there are.
+    static func find(keys: [String], ids: [UUID]) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                SELECT id FROM cloacina_pipelines WHERE idempotency_key = $1
-                UNION ALL SELECT id FROM cloacina_pipelines WHERE id = $2
-                """, [.text(key), .uuid(id)])
+                SELECT id, idempotency_key FROM cloacina_pipelines WHERE idempotency_key = ANY ($1)
+                UNION ALL SELECT id, NULL FROM cloacina_pipelines WHERE id = ANY ($2)
+                """, [.textArray(keys), .uuidArray(ids)], prepared: false)
     }
 
     // MARK: Transitions
@@ -195,6 +195,10 @@ enum PostgresWorkflowQueries {
 
     static func load(_ id: UUID) -> PostgresStatement {
         PostgresStatement(trusted: "SELECT \(self.pipelineColumns) FROM cloacina_pipelines WHERE id = $1", [.uuid(id)])
+    }
+
+    static func status(of id: UUID) -> PostgresStatement {
+        PostgresStatement(trusted: "SELECT state FROM cloacina_pipelines WHERE id = $1", [.uuid(id)])
     }
 
     static func history(_ id: UUID) -> PostgresStatement {

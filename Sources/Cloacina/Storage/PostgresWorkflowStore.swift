@@ -27,22 +27,37 @@ package struct PostgresWorkflowStore: WorkflowStore {
         let created = try await self.run(queries) { results in
             Set(try results[results.count - 1].column("id", as: UUID.self))
         }
-        var creations: [Creation] = []
-        for pipeline in pipelines {
-            creations.append(created.contains(pipeline.id) ? .created : try await self.existing(pipeline))
-        }
-        return creations
+        let refused = pipelines.filter { !created.contains($0.id) }
+        let existing = refused.isEmpty ? [:] : try await self.existing(refused)
+        return pipelines.map { existing[$0.id] ?? .created }
     }
 
-    /// What stood in the way of a new pipeline.
-    private func existing(_ pipeline: NewPipeline) async throws(PipelineError) -> Creation {
-        guard let key = pipeline.options.idempotencyKey else { return .exists(pipeline.id) }
-        let found = try await self.run([PostgresWorkflowQueries.find(key: key, orID: pipeline.id)]) { results in
-            try results[0].first?.value("id", as: UUID.self)
+    /// What stood in the way of new pipelines.
+    private func existing(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [UUID: Creation] {
+        var creations: [UUID: Creation] = [:]
+        var keys: [UUID: String] = [:]
+        for pipeline in pipelines {
+            creations[pipeline.id] = .exists(pipeline.id)
+            keys[pipeline.id] = pipeline.options.idempotencyKey
         }
-        if let found { return .exists(found) }
-        // It was there, and has been deleted since.
-        return try await self.create([pipeline])[0]
+        guard !keys.isEmpty else { return creations }
+        let question = PostgresWorkflowQueries.find(keys: keys.values.sorted(), ids: Array(keys.keys))
+        let (holders, ids) = try await self.run([question]) { results in
+            var (holders, ids) = ([String: UUID](), Set<UUID>())
+            for row in results[0] {
+                let id: UUID = try row.value("id")
+                if let key: String = try row.value("idempotency_key") { holders[key] = id } else { ids.insert(id) }
+            }
+            return (holders, ids)
+        }
+        for (id, key) in keys { if let holder = holders[key] { creations[id] = .exists(holder) } }
+        // Those were there, and have been deleted since.
+        let free = pipelines.filter { pipeline in
+            keys[pipeline.id].map { holders[$0] == nil && !ids.contains(pipeline.id) } ?? false
+        }
+        guard !free.isEmpty else { return creations }
+        for (pipeline, creation) in zip(free, try await self.create(free)) { creations[pipeline.id] = creation }
+        return creations
     }
 
     package func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
@@ -165,6 +180,14 @@ package struct PostgresWorkflowStore: WorkflowStore {
             for row in results[1] { try history.append(row, upTo: pipeline.revision) }
             pipeline.events = history.events
             return pipeline
+        }
+    }
+
+    package func status(of id: UUID) async throws(PipelineError) -> PipelineStatus? {
+        try await self.run([PostgresWorkflowQueries.status(of: id)]) { results in
+            try results[0].first.map { row in
+                try StoredPipeline.known(PipelineStatus.init(rawValue:), try row.value("state"))
+            }
         }
     }
 

@@ -17,6 +17,9 @@ package protocol WorkflowStore: Sendable {
     /// Reads a pipeline and its history; nil when there is none.
     func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline?
 
+    /// Where a pipeline stands, and nothing else of it; nil when there is none.
+    func status(of id: UUID) async throws(PipelineError) -> PipelineStatus?
+
     /// Leaves word for the runner that has claimed a pipeline. Whoever asks last is heard, but nothing takes back
     /// ``PipelineRequest/cancel``.
     func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError)

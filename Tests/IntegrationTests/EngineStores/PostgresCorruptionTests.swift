@@ -34,11 +34,17 @@ extension ServerTests {
                             WHERE \(column) = '\(id)' AND \(condition)
                             """)
                     }
-                    let asked: [@Sendable () async throws -> Void] = [
-                        { _ = try await runner.status(of: id) }, { _ = try await runner.history(of: id) },
-                        { _ = try await runner.snapshot(of: id) }, { _ = try await runner.result(of: id) },
-                        { try await runner.cancel(id) }, { try await runner.resume(id) },
+                    var asked: [@Sendable () async throws -> Void] = [
+                        { _ = try await runner.history(of: id) }, { _ = try await runner.snapshot(of: id) },
+                        { _ = try await runner.result(of: id) }, { try await runner.cancel(id) },
+                        { try await runner.resume(id) },
                     ]
+                    // Where it stands can be told whatever else is the matter.
+                    if change.hasPrefix("state") {
+                        asked.append { _ = try await runner.status(of: id) }
+                    } else {
+                        #expect(try await runner.status(of: id) == .completed)
+                    }
                     for (number, ask) in asked.enumerated() {
                         let error = await #expect(throws: PipelineError.self, "\(change), call \(number)") {
                             try await ask()

@@ -151,6 +151,10 @@ extension ServerTests {
                     let created = try await store.create(numbers.map { StoreConformance.new($0) })
                     #expect(created.allSatisfy { $0 == .created })
                 }
+                try await expect(1, "status") {
+                    let status = try await store.status(of: StoreConformance.id(1))
+                    #expect(status == .running)
+                }
                 try await expect(1, "apply") {
                     let event = PipelineEvent(.taskCompleted, task: "t", attempt: 1, at: StoreConformance.at(1))
                     let changes = numbers.map { StoreConformance.change($0, events: [event]) }
@@ -191,6 +195,17 @@ extension ServerTests {
                 }
                 _ = try await store.apply(
                     numbers.map { StoreConformance.change($0, revision: 4, epoch: 3, status: .completed) })
+                // Half of the keys are somebody's, and one pipeline is there itself.
+                let keyed = { (first: Int, number: Int) in
+                    StoreConformance.new(first + number, options: ExecutionOptions(idempotencyKey: "k\(number)"))
+                }
+                _ = try await store.create(numbers.prefix(count / 2).map { keyed(10_000, $0) })
+                try await expect(2, "create again") {
+                    let created = try await store.create(numbers.map { keyed(20_000, $0) } + [StoreConformance.new(1)])
+                    let existing = numbers.prefix(count / 2).map { Creation.exists(StoreConformance.id(10_000 + $0)) }
+                    let new = Array(repeating: Creation.created, count: count - count / 2)
+                    #expect(created == existing + new + [.exists(StoreConformance.id(1))])
+                }
                 try await expect(1, "prune") {
                     let pruned = try await store.prune(
                         endedBefore: StoreConformance.at(9), below: StoreConformance.id(9_999), limit: count)

@@ -91,6 +91,8 @@ enum SQLiteQueries {
 
     static let load = "SELECT \(pipelineColumns) FROM cloacina_pipelines WHERE id = ?1"
 
+    static let status = "SELECT state FROM cloacina_pipelines WHERE id = ?1"
+
     private static let eventColumns = "kind, task, attempt, worker, started_at, at, detail, delta, due_at"
 
     static let history = """

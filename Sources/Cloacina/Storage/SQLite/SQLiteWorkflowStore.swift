@@ -77,6 +77,12 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         }
     }
 
+    package func status(of id: UUID) async throws(PipelineError) -> PipelineStatus? {
+        try await self.database.read { database in
+            try database.rows(SQLiteQueries.status, [.uuid(id)]) { try $0.known(PipelineStatus.init(rawValue:)) }.first
+        }
+    }
+
     package func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
         try await self.database.write { try $0.run(SQLiteQueries.ask, [.uuid(id), .text(request.rawValue)]) }
     }
