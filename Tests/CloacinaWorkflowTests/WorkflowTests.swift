@@ -81,6 +81,16 @@ import Testing
         #expect(try Self.refusal(["extract": [], "transform": ["zzzzzzzz"]]).suggestion == nil)
     }
 
+    /// One edit for each three characters, and one at least: a character more, less or another one, or two that changed places.
+    @Test(arguments: [
+        ("laod", "load"), ("lod", "load"), ("loaad", "load"), ("LOAD", "load"), ("load!", "load"), ("ldao", nil),
+        ("extrcat", "extract"), ("etxrcat", "extract"), ("xetrcta", nil), ("trasnform", "transform"), ("", nil),
+    ])
+    func suggestsWhatIsNear(typed: String, meant: String?) throws {
+        let error = try Self.refusal(["extract": [], "transform": [], "load": [], "last": [typed]])
+        #expect(error.suggestion == meant)
+    }
+
     @Test func refusesATaskAfterItself() throws {
         #expect(try Self.refusal(["a": ["a"]]).code == .selfDependency)
     }

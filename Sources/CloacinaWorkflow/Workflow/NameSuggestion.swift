@@ -1,6 +1,7 @@
 /// Finds what someone probably meant to type.
 enum NameSuggestion {
-    /// The nearest of some names by edits of characters, when at most a third of the name would have to change.
+    /// The nearest of some names by edits of characters, when at most a third of the name would have to change. Two neighbours that
+    /// changed places are one edit.
     static func nearest(to name: String, in names: [String]) -> String? {
         let wanted = Array(name.lowercased())
         let limit = max(1, wanted.count / 3)
@@ -14,16 +15,18 @@ enum NameSuggestion {
     }
 
     private static func distance(_ left: [Character], _ right: [Character]) -> Int {
-        var row = Array(0...right.count)
-        for (i, leftCharacter) in left.enumerated() {
-            var diagonal = row[0]
-            row[0] = i + 1
-            for (j, rightCharacter) in right.enumerated() {
-                let substituted = diagonal + (leftCharacter == rightCharacter ? 0 : 1)
-                diagonal = row[j + 1]
-                row[j + 1] = min(substituted, row[j] + 1, row[j + 1] + 1)
+        var (beforeLast, last) = ([Int](), Array(0...right.count))
+        for i in left.indices {
+            var row = [i + 1]
+            for j in right.indices {
+                var distance = min(last[j] + (left[i] == right[j] ? 0 : 1), row[j] + 1, last[j + 1] + 1)
+                if i > 0, j > 0, left[i] == right[j - 1], left[i - 1] == right[j] {
+                    distance = min(distance, beforeLast[j - 1] + 1)
+                }
+                row.append(distance)
             }
+            (beforeLast, last) = (last, row)
         }
-        return row[right.count]
+        return last[right.count]
     }
 }
