@@ -1,7 +1,6 @@
 import CloacinaPostgres
 import Foundation
 import Glibc
-import Synchronization
 
 @testable import Cloacina
 
@@ -9,15 +8,13 @@ import Synchronization
 /// `CrashTests` starts two of. It ends by itself when every pipeline has ended.
 ///
 /// Arguments: schema, role, the fault point (2n before the n-th write, 2n + 1 after it; -1 for none), how often a task is
-/// begun again that processes died of. The server is in `CRASH_DATABASE_URL`, the database in `CRASH_DATABASE`.
+/// begun again that processes died of. Or the word `job` and a ``CrashJob``. The server is in `CRASH_DATABASE_URL`, the database in `CRASH_DATABASE`.
 @main
 enum CrashProcess {
     static func main() async throws {
         let arguments = CommandLine.arguments
-        guard arguments.count == 5, let point = Int(arguments[3]), let maximumRecoveries = Int(arguments[4]),
-            let url = ProcessInfo.processInfo.environment["CRASH_DATABASE_URL"]
-        else {
-            print("usage: crash-process SCHEMA ROLE POINT RECOVERIES, with CRASH_DATABASE_URL")
+        guard arguments.count == 5, let url = ProcessInfo.processInfo.environment["CRASH_DATABASE_URL"] else {
+            print("usage: crash-process SCHEMA ROLE (POINT RECOVERIES | job JSON), with CRASH_DATABASE_URL")
             exit(2)
         }
         let label = PostgresLabel(schema: arguments[1], role: arguments[2])
@@ -27,12 +24,25 @@ enum CrashProcess {
         poolConfiguration.maximumConnections = 3
         let pool = PostgresPool(poolConfiguration)
         let running = Task { try await pool.run() }
+        if arguments[3] == "job" {
+            try await JSONDecoder().decode(CrashJob.self, from: Data(arguments[4].utf8)).run(pool, label)
+        } else if let point = Int(arguments[3]), let maximumRecoveries = Int(arguments[4]) {
+            try await self.serve(pool, label, dyingAt: DeathPoint(number: point), maximumRecoveries: maximumRecoveries)
+        }
+        pool.shutDown()
+        try await running.value
+    }
+
+    private static func serve(
+        _ pool: PostgresPool, _ label: PostgresLabel, dyingAt point: DeathPoint, maximumRecoveries: Int
+    ) async throws {
         var configuration = RunnerConfiguration()
         configuration.maximumQueuedPipelines = 2
         configuration.heartbeatInterval = .milliseconds(100)
         configuration.leaseDuration = .milliseconds(600)
         configuration.maximumRecoveries = maximumRecoveries
-        let store = MortalStore(PostgresWorkflowStore(pool: pool, label: label), dyingAt: point)
+        let store = MortalStore(
+            PostgresWorkflowStore(pool: pool, label: label), dyingAt: point)
         let runner = try DefaultRunner(
             store: store, database: TenantDatabase(pool: pool, label: label),
             workflows: [self.workflow(), self.poison()], configuration: configuration, logger: nil)
@@ -45,8 +55,6 @@ enum CrashProcess {
         }
         group.cancel()
         _ = await group.result
-        pool.shutDown()
-        try await running.value
     }
 
     /// Each attempt leaves a row that may not be there twice; the transactional task's row may be there once at all.
@@ -85,56 +93,14 @@ enum CrashProcess {
 
     private struct Flake: Error {}
 
-    private static func leaveTrace(_ scope: TaskScope) async throws {
+    /// Notes an attempt, which fails when it is not the first one of its number.
+    static func leaveTrace(_ scope: TaskScope) async throws {
         try await scope.withConnection { lease in
             _ = try await lease.query(
                 """
                 INSERT INTO traces (pipeline_id, task, attempt)
                 VALUES (\(scope.executionID), \(scope.task), \(Int32(scope.attempt)))
                 """)
-        }
-    }
-}
-
-/// A store whose process dies at one of its writes.
-private final class MortalStore: ForwardingWorkflowStore {
-    let underlying: any WorkflowStore
-    private let point: Int
-    private let writes = Atomic<Int>(0)
-
-    init(_ store: any WorkflowStore, dyingAt point: Int) {
-        self.underlying = store
-        self.point = point
-    }
-
-    private func dying<R>(_ write: () async throws(PipelineError) -> R) async throws(PipelineError) -> R {
-        let number = self.writes.wrappingAdd(1, ordering: .relaxed).oldValue
-        if self.point == 2 * number { kill(getpid(), SIGKILL) }
-        let result = try await write()
-        if self.point == 2 * number + 1 { kill(getpid(), SIGKILL) }
-        return result
-    }
-
-    func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
-        try await self.dying { () throws(PipelineError) in try await self.underlying.create(pipelines) }
-    }
-
-    func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
-        try await self.dying { () throws(PipelineError) in try await self.underlying.apply(changes) }
-    }
-
-    func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
-        // A claim that finds nothing is no fault point: there are any number of them.
-        guard self.point % 2 == 0 else {
-            let claimed = try await self.underlying.claim(claim)
-            return claimed.isEmpty ? [] : try await self.dying { () throws(PipelineError) in claimed }
-        }
-        return try await self.dying { () throws(PipelineError) in try await self.underlying.claim(claim) }
-    }
-
-    func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
-        try await self.dying { () throws(PipelineError) in
-            try await self.underlying.recover(runner, beats: beats, by: rescuer, at: at)
         }
     }
 }

@@ -28,18 +28,25 @@ enum CrashProcessRun {
     static func serve(
         _ label: PostgresLabel, point: Int, maximumRecoveries: Int = 100, named name: String
     ) async throws -> (status: Int32, output: String) {
+        let command = try self.command(label, "\(point)", "\(maximumRecoveries)")
+        let place = FileManager.default.temporaryDirectory.appending(path: "crash-\(UUID())")
+        try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: place) }
+        return try await ChildProcess.run(
+            command.line, environment: command.environment, log: place.appending(path: "\(name).log").path)
+    }
+
+    /// What starts a process, and what tells it where the server is.
+    static func command(
+        _ label: PostgresLabel, _ arguments: String...
+    ) throws -> (line: [String], environment: [String: String]) {
         let superuser = try #require(TestDatabase.current).superuser
         var environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("PG") }
         environment["CRASH_DATABASE_URL"] = superuser.connectionString
         environment["CRASH_DATABASE"] = superuser.database
         let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
         let program = ServerLayout.absolute("../crash-process", in: tests)
-        let place = FileManager.default.temporaryDirectory.appending(path: "crash-\(UUID())")
-        try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(at: place) }
-        return try await ChildProcess.run(
-            [program, label.schema, try #require(label.role), "\(point)", "\(maximumRecoveries)"],
-            environment: environment, log: place.appending(path: "\(name).log").path)
+        return ([program, label.schema, try #require(label.role)] + arguments, environment)
     }
 
     /// Reads what is left of pipelines that completed: each paid once, and each completion has its trace.
