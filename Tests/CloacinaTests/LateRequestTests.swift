@@ -79,6 +79,22 @@ import Testing
         #expect(try await runner.status(of: new.id) == status)
     }
 
+    /// A store that can't write anything of one pipeline.
+    private final class DeafStore: ForwardingWorkflowStore {
+        let underlying: any WorkflowStore
+        private let stuck: UUID
+
+        init(_ store: any WorkflowStore, stuck: UUID) {
+            self.underlying = store
+            self.stuck = stuck
+        }
+
+        func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
+            if changes.contains(where: { $0.id == self.stuck }) { throw HookedStore.fault }
+            return try await self.underlying.apply(changes)
+        }
+    }
+
     /// What stands still and can't be told stops nobody.
     @Test func whatCannotBeCarriedOutStopsNothing() async throws {
         self.mayEnd.add()
@@ -91,16 +107,7 @@ import Testing
         _ = try await self.shared.apply([
             PipelineChange(id: stuck.id, epoch: 1, at: self.clock.now(), transition: transition)
         ])
-        let isFailing = Mutex(true)
-        let store = HookedStore(
-            self.shared,
-            before: { call throws(PipelineError) in
-                if call == .apply, isFailing.withLock({ $0 }) {
-                    isFailing.withLock { $0 = false }
-                    throw HookedStore.fault
-                }
-            })
-        let runner = try self.clock.runner(workflow, store: store)
+        let runner = try self.clock.runner(workflow, store: DeafStore(self.shared, stuck: stuck.id))
         let due = try await runner.enqueue("w")
         await runner.serveOnce()
         await self.clock.settle()
