@@ -8,9 +8,7 @@ import Synchronization
 
 /// Where a process kills itself, as SIGKILL does.
 enum DeathPoint: Sendable, Hashable, Codable {
-    enum Call: String, Sendable, Hashable, Codable, CaseIterable {
-        case create, apply, claim, beat, recover, ask, leave, prune
-    }
+    typealias Call = StoreWrite
 
     enum Moment: String, Sendable, Hashable, Codable, CaseIterable {
         /// Before the store is asked.
@@ -31,12 +29,12 @@ enum DeathPoint: Sendable, Hashable, Codable {
 
 /// A store over an SQLite file, whose process dies at one of its writes. One write goes after the other, so that each death is in
 /// the write that it is meant for.
-final class MortalStore: ForwardingWorkflowStore {
+final class MortalStore: InterceptingWorkflowStore {
     let underlying: any WorkflowStore
     private let point: DeathPoint
     private let mayDie: Set<UUID>
     private let turn = SerialGate()
-    private let calls = Mutex<[DeathPoint.Call: Int]>([:])
+    private let calls = Mutex<[StoreWrite: Int]>([:])
 
     /// - Parameter mayDie: The other runners that it lets be looked for; those that it says nothing of live.
     init(_ store: any WorkflowStore, dyingAt point: DeathPoint, mayDie: Set<UUID>) {
@@ -46,8 +44,8 @@ final class MortalStore: ForwardingWorkflowStore {
         LogWatch.begin()
     }
 
-    private func dying<R>(
-        _ call: DeathPoint.Call, _ write: () async throws(PipelineError) -> R
+    func writing<R>(
+        _ call: StoreWrite, _ write: () async throws(PipelineError) -> R
     ) async throws(PipelineError) -> R {
         do {
             return try await self.turn.withTurn {
@@ -71,50 +69,10 @@ final class MortalStore: ForwardingWorkflowStore {
         }
     }
 
-    func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
-        try await self.dying(.create) { () throws(PipelineError) in try await self.underlying.create(pipelines) }
-    }
-
-    func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
-        try await self.dying(.apply) { () throws(PipelineError) in try await self.underlying.apply(changes) }
-    }
-
-    func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
-        try await self.dying(.claim) { () throws(PipelineError) in try await self.underlying.claim(claim) }
-    }
-
-    func beat(
-        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
-    ) async throws(PipelineError) -> BeatAnswer {
-        try await self.dying(.beat) { () throws(PipelineError) in
-            try await self.underlying.beat(runner, number: number, pipelines: pipelines, at: at)
-        }
-    }
-
     func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
         var survey = try await self.underlying.survey(everyOwner: everyOwner, at: at)
         survey.beats = survey.beats.filter { self.mayDie.contains($0.key) }
         return survey
-    }
-
-    func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
-        try await self.dying(.recover) { () throws(PipelineError) in
-            try await self.underlying.recover(runner, beats: beats, by: rescuer, at: at)
-        }
-    }
-
-    func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
-        try await self.dying(.ask) { () throws(PipelineError) in try await self.underlying.ask(request, of: id) }
-    }
-
-    func leave(_ runner: UUID) async throws(PipelineError) {
-        try await self.dying(.leave) { () throws(PipelineError) in try await self.underlying.leave(runner) }
-    }
-
-    func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
-        try await self.dying(.prune) { () throws(PipelineError) in
-            try await self.underlying.prune(endedBefore: endedBefore, below: bound, limit: limit)
-        }
     }
 }
 

@@ -6,18 +6,7 @@ import Synchronization
 
 /// Where a process kills itself, as SIGKILL does.
 enum DeathPoint: Sendable, Hashable, Codable {
-    /// What a runner writes with.
-    enum Call: String, Sendable, Hashable, Codable, CaseIterable {
-        case create, apply, claim, recover, beat, ask, leave, prune
-
-        /// Whether it changes whose a pipeline is, or how far it has come.
-        var movesPipelines: Bool {
-            switch self {
-            case .create, .apply, .claim, .recover: true
-            case .beat, .ask, .leave, .prune: false
-            }
-        }
-    }
+    typealias Call = StoreWrite
 
     enum Moment: String, Sendable, Hashable, Codable, CaseIterable {
         /// Before the store is asked.
@@ -38,13 +27,23 @@ enum DeathPoint: Sendable, Hashable, Codable {
     }
 }
 
+extension StoreWrite {
+    /// Whether it changes whose a pipeline is, or how far it has come.
+    fileprivate var movesPipelines: Bool {
+        switch self {
+        case .create, .apply, .claim, .recover: true
+        case .beat, .ask, .leave, .prune: false
+        }
+    }
+}
+
 /// A store whose process dies at one of its writes.
-final class MortalStore: ForwardingWorkflowStore {
+final class MortalStore: InterceptingWorkflowStore {
     let underlying: any WorkflowStore
     private let point: DeathPoint
     private let mayDie: Set<UUID>?
     private let writes = Atomic<Int>(0)
-    private let calls = Mutex<[DeathPoint.Call: Int]>([:])
+    private let calls = Mutex<[StoreWrite: Int]>([:])
 
     /// - Parameter mayDie: The other runners that it lets be looked for; those that it says nothing of live. Any, if nil.
     init(_ store: any WorkflowStore, dyingAt point: DeathPoint, mayDie: Set<UUID>? = nil) {
@@ -53,8 +52,8 @@ final class MortalStore: ForwardingWorkflowStore {
         self.mayDie = mayDie
     }
 
-    private func dying<R>(
-        _ call: DeathPoint.Call, _ write: () async throws(PipelineError) -> R
+    func writing<R>(
+        _ call: StoreWrite, _ write: () async throws(PipelineError) -> R
     ) async throws(PipelineError) -> R {
         let number = self.calls.withLock { calls in
             defer { calls[call, default: 0] += 1 }
@@ -79,54 +78,18 @@ final class MortalStore: ForwardingWorkflowStore {
         }
     }
 
-    func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
-        try await self.dying(.create) { () throws(PipelineError) in try await self.underlying.create(pipelines) }
-    }
-
-    func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
-        try await self.dying(.apply) { () throws(PipelineError) in try await self.underlying.apply(changes) }
-    }
-
     func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
         // A claim that finds nothing is no fault point: there are any number of them.
         guard !self.diesAfter else {
             let claimed = try await self.underlying.claim(claim)
-            return claimed.isEmpty ? [] : try await self.dying(.claim) { () throws(PipelineError) in claimed }
+            return claimed.isEmpty ? [] : try await self.writing(.claim) { () throws(PipelineError) in claimed }
         }
-        return try await self.dying(.claim) { () throws(PipelineError) in try await self.underlying.claim(claim) }
-    }
-
-    func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
-        try await self.dying(.recover) { () throws(PipelineError) in
-            try await self.underlying.recover(runner, beats: beats, by: rescuer, at: at)
-        }
-    }
-
-    func beat(
-        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
-    ) async throws(PipelineError) -> BeatAnswer {
-        try await self.dying(.beat) { () throws(PipelineError) in
-            try await self.underlying.beat(runner, number: number, pipelines: pipelines, at: at)
-        }
+        return try await self.writing(.claim) { () throws(PipelineError) in try await self.underlying.claim(claim) }
     }
 
     func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
         var survey = try await self.underlying.survey(everyOwner: everyOwner, at: at)
         if let mayDie { survey.beats = survey.beats.filter { mayDie.contains($0.key) } }
         return survey
-    }
-
-    func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
-        try await self.dying(.ask) { () throws(PipelineError) in try await self.underlying.ask(request, of: id) }
-    }
-
-    func leave(_ runner: UUID) async throws(PipelineError) {
-        try await self.dying(.leave) { () throws(PipelineError) in try await self.underlying.leave(runner) }
-    }
-
-    func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
-        try await self.dying(.prune) { () throws(PipelineError) in
-            try await self.underlying.prune(endedBefore: endedBefore, below: bound, limit: limit)
-        }
     }
 }

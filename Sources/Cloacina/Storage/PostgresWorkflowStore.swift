@@ -34,26 +34,30 @@ package struct PostgresWorkflowStore: WorkflowStore {
 
     /// What stood in the way of new pipelines.
     private func existing(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [UUID: Creation] {
-        var creations: [UUID: Creation] = [:]
-        var keys: [UUID: String] = [:]
-        for pipeline in pipelines {
-            creations[pipeline.id] = .exists(pipeline.id)
-            keys[pipeline.id] = pipeline.options.idempotencyKey
-        }
-        guard !keys.isEmpty else { return creations }
-        let question = PostgresWorkflowQueries.find(keys: keys.values.sorted(), ids: Array(keys.keys))
-        let (holders, ids) = try await self.run([question]) { results in
-            var (holders, ids) = ([String: UUID](), Set<UUID>())
-            for row in results[0] {
-                let id: UUID = try row.value("id")
-                if let key: String = try row.value("idempotency_key") { holders[key] = id } else { ids.insert(id) }
+        let keys = pipelines.compactMap(\.options.idempotencyKey)
+        var (holders, ids) = ([String: UUID](), Set<UUID>())
+        if !keys.isEmpty {
+            let question = PostgresWorkflowQueries.find(keys: keys, ids: pipelines.map(\.id))
+            (holders, ids) = try await self.run([question]) { results in
+                var (holders, ids) = ([String: UUID](), Set<UUID>())
+                for row in results[0] {
+                    let id: UUID = try row.value("id")
+                    if let key: String = try row.value("idempotency_key") { holders[key] = id } else { ids.insert(id) }
+                }
+                return (holders, ids)
             }
-            return (holders, ids)
         }
-        for (id, key) in keys { if let holder = holders[key] { creations[id] = .exists(holder) } }
-        // Those were there, and have been deleted since.
-        let free = pipelines.filter { pipeline in
-            keys[pipeline.id].map { holders[$0] == nil && !ids.contains(pipeline.id) } ?? false
+        var creations: [UUID: Creation] = [:]
+        var free: [NewPipeline] = []
+        for pipeline in pipelines {
+            let key = pipeline.options.idempotencyKey
+            let holder = key.flatMap { holders[$0] }
+            if key == nil || holder != nil || ids.contains(pipeline.id) {
+                creations[pipeline.id] = .exists(holder ?? pipeline.id)
+            } else {
+                // What was in its way has been deleted since.
+                free.append(pipeline)
+            }
         }
         guard !free.isEmpty else { return creations }
         for (pipeline, creation) in zip(free, try await self.create(free)) { creations[pipeline.id] = creation }
