@@ -50,7 +50,7 @@ enum Report {
     }
 
     private static func rounded(_ milliseconds: Double) -> String {
-        let tenths = Int((milliseconds * 10).rounded())
+        guard let tenths = Int(exactly: (milliseconds * 10).rounded()) else { return "-" }
         return "\(tenths / 10).\(tenths % 10)"
     }
 }

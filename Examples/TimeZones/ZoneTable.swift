@@ -165,7 +165,7 @@ struct Coordinates: Sendable, Hashable {
             guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit) else {
                 return nil
             }
-            value = value * 10 + Int(digit - UInt8(ascii: "0"))
+            value = value * 10 + Int(digit - UInt8(ascii: "0"))  // can't trap: a digit is below 10
         }
         return value
     }

@@ -90,7 +90,7 @@ import Testing
         #expect(PostmasterFile("4711\n/p/data\n")?.isReady == false)
     }
 
-    @Test(arguments: ["", "4711", "4711\n\n", "x\n/p/data\n"])
+    @Test(arguments: ["", "4711", "4711\n\n", "x\n/p/data\n", "-2147483648\n/p/data\n", "2147483648\n/p/data\n"])
     func anUnfinishedPostmastersFileIsNoServer(_ text: String) {
         #expect(PostmasterFile(text) == nil)
     }

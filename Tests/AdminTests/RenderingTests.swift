@@ -34,6 +34,14 @@ import Testing
                 """)
     }
 
+    @Test func aLongCellIsWholeAndWidensNoOtherLine() {
+        let long = String(repeating: "x", count: 10_000)
+        let lines = TextTable(["a", "b"], rows: [["1", "2"], [long, "3"], [String(long.prefix(79)), "4"]]).text
+            .split(separator: "\n").map(String.init)
+        #expect(lines[2] == long + "  3")
+        #expect(lines.map(\.count) == [83, 83, 10_003, 83])
+    }
+
     @Test func jsonOfAListIsAnArrayWithSortedKeys() throws {
         #expect(
             try self.printed(.json) { try $0.show(Self.rows) } == """

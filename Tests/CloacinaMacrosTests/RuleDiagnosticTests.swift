@@ -63,6 +63,36 @@ import Testing
         #expect(Expansion(of: source).fixed.contains("@Task\(fixed.isEmpty ? attribute : fixed)"))
     }
 
+    @Test(arguments: [
+        ("[\"first\"]", [String]()), ("[\"second\", Self.name]", []), ("Self.names", []), ("[]", []),
+        ("[\"frist\"]", ["workflow \"w\" has no task \"frist\"; did you mean \"first\"? [replace by \"first\"]"]),
+        (
+            "[\"stranger\"]",
+            [
+                "\"c\" handles the failure of \"stranger\", which it doesn't wait for "
+                    + "[add \"stranger\" to the dependencies]"
+            ]
+        ), ("[\"later\"]", ["\"c\" handles the failure of \"later\", which it doesn't wait for"]),
+    ])
+    func handlesFailuresOfWhatItsTaskWaitsFor(handles: String, messages: [String]) {
+        let expansion = self.expansion(dependencies: "[\"second\"]", rule: ".always, handles: \(handles)")
+        #expect(expansion.diagnostics.map { String($0.drop { $0 != " " }.dropFirst()) } == messages)
+    }
+
+    @Test(arguments: ["", ", triggerRules: nil"])
+    func handlingAFailureTakesARule(rule: String) {
+        let source = """
+            @Workflow struct W {
+                @Task func a(_ c: inout Context) {}
+                @Task(dependencies: ["a"]) func b(_ c: inout Context) {}
+                @Task(dependencies: ["b"]\(rule), handles: ["a", "b"]) func c(_ c: inout Context) {}
+            }
+            """
+        let message = "without a trigger rule, \"c\" is skipped when \"b\" fails; add triggerRules: .taskFailed(\"b\")"
+        let diagnostics = Expansion(of: source).diagnostics
+        #expect(diagnostics.count == 1 && diagnostics.allSatisfy { $0.hasSuffix(message) })
+    }
+
     @Test(arguments: ["c", "later"])
     func noneIsAddedThatWaitsItself(name: String) {
         #expect(

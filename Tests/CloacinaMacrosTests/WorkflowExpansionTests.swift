@@ -15,7 +15,7 @@ import Testing
                     func extract(_ context: inout Context) async throws {}
                     @Task(
                         id: "load", dependencies: ["extract"], triggerRules: .all([.taskSucceeded("extract")]),
-                        timeout: .seconds(30), onSuccess: Self.celebrate, onFailure: Self.report)
+                        handles: ["extract"], timeout: .seconds(30), onSuccess: Self.celebrate, onFailure: Self.report)
                     func load(_ context: inout Context, _ scope: TaskScope) async throws {}
                     func helper() {}
                 }
@@ -41,6 +41,7 @@ import Testing
                                 CloacinaWorkflow.WorkflowTask(
                                     "load", dependencies: ["extract"],
                                     triggerRule: .all([.taskSucceeded("extract")]),
+                                    handles: ["extract"],
                                     timeout: .seconds(30),
                                     codeVersion: "eee4fe721284c2bb",
                                     onSuccess: Self.celebrate,

@@ -17,11 +17,12 @@ final class BeatingStore: ForwardingWorkflowStore {
     func mute() { self.isMute.withLock { $0 = true } }
 
     func beat(
-        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+        _ runner: UUID, number: Int, pipelines: [UUID], isStopping: Bool, at: Date
     ) async throws(PipelineError) -> BeatAnswer {
         defer { self.beats.add() }
         guard !self.isMute.withLock({ $0 }) else { return BeatAnswer(held: Set(pipelines)) }
-        return try await self.underlying.beat(runner, number: number, pipelines: pipelines, at: at)
+        return try await self.underlying.beat(
+            runner, number: number, pipelines: pipelines, isStopping: isStopping, at: at)
     }
 }
 

@@ -15,10 +15,11 @@ import Testing
         var lines: [String] { self.state.withLock { $0 } }
 
         func beat(
-            _ runner: UUID, number: Int, pipelines: [UUID], at date: Date
+            _ runner: UUID, number: Int, pipelines: [UUID], isStopping: Bool, at date: Date
         ) async throws(PipelineError) -> BeatAnswer {
             self.state.withLock { $0.append("beat \(number)") }
-            return try await self.underlying.beat(runner, number: number, pipelines: pipelines, at: date)
+            return try await self.underlying.beat(
+                runner, number: number, pipelines: pipelines, isStopping: isStopping, at: date)
         }
 
         func leave(_ runner: UUID) async throws(PipelineError) {

@@ -59,10 +59,11 @@ final class HookedStore: ForwardingWorkflowStore {
     }
 
     func beat(
-        _ runner: UUID, number: Int, pipelines: [UUID], at date: Date
+        _ runner: UUID, number: Int, pipelines: [UUID], isStopping: Bool, at date: Date
     ) async throws(PipelineError) -> BeatAnswer {
         try await self.before(.beat)
-        let answer = try await self.underlying.beat(runner, number: number, pipelines: pipelines, at: date)
+        let answer = try await self.underlying.beat(
+            runner, number: number, pipelines: pipelines, isStopping: isStopping, at: date)
         try await self.after(.beat)
         return answer
     }

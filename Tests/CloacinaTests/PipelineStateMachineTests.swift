@@ -391,7 +391,7 @@ import Testing
     @Test func whatALivingRunnerGaveBackSuspectsNobody() throws {
         let workflow = try Self.workflow(["a": [], "b": [], "c": ["a", "b"]])
         var event = self.event(.pipelineRecovered)
-        event.detail = PipelineEvent.givenBack
+        event.reason = .givenBack
         var machine = self.resumed(workflow, Array(repeating: event, count: 10))
         #expect(self.begin(&machine) == [0, 1])
         // Each time the attempts may have begun: their numbers are not given again.
@@ -400,13 +400,14 @@ import Testing
 
     @Test func whatAnOwnCommitMadeReadyMayHaveBegunToo() throws {
         let workflow = try Self.workflow(["first": [], "pay": ["first"], "left": ["pay"], "right": ["pay"]])
-        // The completion of pay was committed with its own writes; the others' by the runner.
-        var history = PipelineHistory()
-        for event in [
-            self.event(.taskCompleted, "first"), self.event(.taskCompleted, "left"), self.event(.pipelineRecovered),
-        ] { history.append(event) }
-        history.appendOwnCommit(self.event(.taskCompleted, "pay"))
-        var machine = self.resumed(workflow, history.events)
+        // The completion of pay was committed with its own writes; whoever found the runner dead folded it in.
+        var machine = self.resumed(
+            workflow,
+            [
+                self.event(.taskCompleted, "first"), self.event(.taskCompleted, "pay"),
+                self.event(.taskCompleted, "left"),
+                self.event(.pipelineRecovered),
+            ])
         #expect(self.begin(&machine) == [3])
         #expect(machine.tasks[3].attempt == 2)
     }
@@ -450,7 +451,7 @@ import Testing
         #expect(self.lines(&machine) == ["task skipped a", "pipeline cancelled"])
     }
 
-    @Test func aCompletionThatIsStoredAlreadyIsNotWrittenAgain() throws {
+    @Test func aCompletionThatIsStoredApartWaitsForTheNextTransitionToBeFoldedIn() throws {
         var machine = try self.machine(["a": [], "b": ["a"]])
         _ = self.begin(&machine)
         let delta = ContextDelta(["x": .set(1)])
@@ -460,7 +461,11 @@ import Testing
         #expect(self.lines(&machine) == [])
         #expect(try given(&machine, 1) == ["x": 1])
         machine.receive(self.completed(1))
-        #expect(self.lines(&machine) == ["task completed b", "pipeline completed"])
+        let written = machine.commit(at: self.now)
+        let transition = try #require(written)
+        #expect(transition.folds == ["a"])
+        #expect(transition.events.map(\.kind) == [.taskCompleted, .taskCompleted, .pipelineCompleted])
+        #expect(transition.events.map(\.task) == ["a", "b", nil])
     }
 }
 

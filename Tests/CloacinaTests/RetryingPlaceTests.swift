@@ -31,7 +31,7 @@ import Testing
         #expect(try await runner.status(of: other) == .completed)
         await self.clock.advance(by: .seconds(3_600))
         #expect(try await runner.status(of: patient) == .completed)
-        #expect(runner.state.withLock { $0.retrying == 0 && $0.fromQueue == 0 })
+        #expect(runner.state.withLock { $0.admission.retrying == 0 && $0.admission.claimed == 0 })
     }
 
     /// Fifteen times as many as there are places, and one that has the place.

@@ -10,11 +10,11 @@ import Testing
     /// What somebody may have done to a pipeline's row, which lists show parts of, or to a line of its history.
     private static let pipelines = [
         "state = 'teleported'", "state = ''", "input = ''", "input = 'no JSON'", "input = '{\"a\":'", "input = '[]'",
-        "input = 'null'", "input = '{\"a\":1e999}'", "input = '{\"a\":99999999999999999999}'", "id = x'00'",
+        "input = 'null'", "input = '{\"a\":1e999}'", "id = x'00'",
         "owner = x'00'", "state = char(0)",
     ]
     private static let events = [
-        "kind = 'pipeline teleported'", "kind = ''", "kind = 'Task completed'", "delta = ''", "delta = 'no JSON'",
+        "delta = ''", "delta = 'no JSON'",
         "delta = '[]'", "delta = '{\"set\":[]}'", "delta = '{\"removed\":[1]}'", "delta = '{\"merged\":{\"a\":1}}'",
         "delta = '{\"unknown\":{}}'", "worker = x'00'",
     ]
@@ -37,10 +37,10 @@ import Testing
                 { try await runner.resume(id) },
             ]
             // Where it stands can be told whatever else is the matter.
-            if isOwnID || change.hasPrefix("state") {
+            if isOwnID {
                 asked.append { _ = try await runner.status(of: id) }
             } else {
-                #expect(try await runner.status(of: id) == .completed)
+                #expect(try await runner.status(of: id) == (change.hasPrefix("state") ? .unknown : .completed))
             }
             for (number, ask) in asked.enumerated() {
                 let error = await #expect(throws: PipelineError.self, "call \(number)") { try await ask() }
@@ -49,7 +49,9 @@ import Testing
                 if !isOwnID { #expect((error?.underlying as? SQLiteError)?.code == .corrupt, "call \(number)") }
                 #expect((error?.underlying as? SQLiteError)?.isTransient != true)
             }
-            if isOwnID || change.hasPrefix("state") {
+            // One bad row is one bad line.
+            if change.hasPrefix("state") { #expect(try await runner.list().map(\.status) == [.unknown]) }
+            if isOwnID {
                 let listing = await #expect(throws: PipelineError.self) { try await runner.list() }
                 #expect((listing?.underlying as? SQLiteError)?.code == .corrupt)
             }

@@ -401,8 +401,9 @@ import Testing
         try await self.withStore { store in
             _ = try await store.create([StoreConformance.new(1)])
             try await store.database.execute("UPDATE cloacina_events SET kind = 'pipeline teleported'")
-            let error = await #expect(throws: PipelineError.self) { try await store.load(StoreConformance.id(1)) }
-            #expect(self.cause(error) == .corrupt)
+            // It may be a newer version's: it is shown as it is, and nobody goes on with the pipeline.
+            let stored = try #require(try await store.load(StoreConformance.id(1)))
+            #expect(stored.events.map(\.kind.rawValue) == ["pipeline teleported"])
             let refused = await #expect(throws: PipelineError.self) {
                 try await store.database.execute("UPDATE cloacina_pipelines SET owner = x'00'")
             }

@@ -30,7 +30,7 @@ import Testing
             CREATE TABLE cloacina_events_new (
                 pipeline_id BLOB NOT NULL, revision INTEGER NOT NULL, position INTEGER NOT NULL, kind TEXT NOT NULL,
                 task TEXT, attempt INTEGER NOT NULL DEFAULT 0, worker BLOB, started_at INTEGER, at INTEGER NOT NULL,
-                due_at INTEGER, detail TEXT, delta TEXT, note TEXT NOT NULL DEFAULT 'old',
+                due_at INTEGER, reason TEXT, detail TEXT, delta TEXT, note TEXT NOT NULL DEFAULT 'old',
                 PRIMARY KEY (pipeline_id, revision, position)
             ) STRICT, WITHOUT ROWID;
             INSERT INTO cloacina_events_new (pipeline_id, revision, position, kind, task, attempt, worker, started_at, at,
@@ -87,7 +87,7 @@ import Testing
             let queue = try Self.open(url)
             let columns = """
                 id, workflow, version, state, revision, epoch, recoveries, priority, owner, due_at, created_at, started_at,
-                ended_at, timeout_ms, request, idempotency_key, input
+                ended_at, timeout_ms, request, idempotency_key, input, format, depth
                 """
             let table = try await queue.read { database in
                 try String.fetchOne(database, sql: "SELECT sql FROM sqlite_schema WHERE name = 'cloacina_pipelines'")

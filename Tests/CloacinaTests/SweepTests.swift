@@ -107,7 +107,7 @@ import Testing
         await self.clock.settle()
         #expect(runner.activePipelines == 3)
         // While each waits for its second attempt, no place is taken.
-        #expect(runner.state.withLock { runner.load($0) } == 0)
+        #expect(runner.state.withLock { $0.admission.load } == 0)
         await self.clock.advance(by: .seconds(60))
         #expect(try await self.completed().count == 3)
     }

@@ -53,9 +53,7 @@ import Testing
 
     private static let behaviors: [String: Behavior] = [
         "extract": Behavior(codeVersion: "1"),
-        "load": Behavior(
-            codeVersion: "2", retryPolicy: #"{"maxAttempts":3}"#, triggerRule: #"{"always":true}"#,
-            timeout: .seconds(30.5)),
+        "load": Behavior(codeVersion: "2", triggerRule: #"{"always":true}"#, handles: ["extract"]),
     ]
 
     private static func version(
@@ -77,7 +75,7 @@ import Testing
     /// A fixed value, computed by another program: whoever changes it strands every run that is pinned to a version.
     @Test func isTheSameEverywhere() throws {
         let version = try Self.etl()
-        #expect(version.hex == "b92495e5468c9c656f5351fd7a7b5fe443ec9ebd622d4a9c47042d5012be8b82")
+        #expect(version.hex == "88bf7176e1d8dca6708fe106a04e7c3f9aa7be062333d9fdfa86d10c6e7f3e62")
         #expect(version.short == version.hex.prefix(12))
         #expect(try Self.etl() == version)
     }
@@ -94,12 +92,10 @@ import Testing
             try Self.etl { if $0 == "extract" { $1.codeVersion = "2" } },
             try Self.etl { if $0 == "extract" { $1.codeVersion = "" } },
             try Self.etl { if $0 == "extract" { $1.codeVersion = nil } },
-            try Self.etl { if $0 == "load" { $1.retryPolicy = #"{"maxAttempts":4}"# } },
             try Self.etl { if $0 == "load" { $1.triggerRule = nil } },
-            try Self.etl { if $0 == "load" { ($1.retryPolicy, $1.triggerRule) = ($1.triggerRule, $1.retryPolicy) } },
-            try Self.etl { if $0 == "load" { $1.timeout = nil } },
-            try Self.etl { if $0 == "load" { $1.timeout = .zero } },
-            try Self.etl { if $0 == "load" { $1.timeout = .seconds(30.5) + Duration(attoseconds: 1) } },
+            try Self.etl { if $0 == "load" { ($1.codeVersion, $1.triggerRule) = ($1.triggerRule, $1.codeVersion) } },
+            try Self.etl { if $0 == "load" { $1.handles = [] } },
+            try Self.etl { if $0 == "load" { $1.handles = ["extract", "extract"] } },
         ]
         #expect(Set(versions).count == versions.count)
     }

@@ -281,6 +281,38 @@ import Testing
         #expect(drawings() == drawings())
     }
 
+    /// A fan that is joined again, with so many edges.
+    private static func fan(edges: Int, id: String = "t") -> WorkflowGraph {
+        let ids = (0..<(edges / 2)).map { "\(id)\($0)" }
+        let links = ids.flatMap { [WorkflowGraph.Edge(from: "start", to: $0), .init(from: $0, to: "join")] }
+        let odd = edges % 2 == 1 ? [WorkflowGraph.Edge(from: "start", to: "join")] : []
+        return WorkflowGraph(
+            name: "fan", nodes: (["start"] + ids + ["join"]).map { .init(id: $0) },
+            edges: links + odd + links + [.init(from: "nowhere", to: "join")])
+    }
+
+    @Test(arguments: [
+        (GraphDrawingTests.fan(edges: 500), nil as String?), (fan(edges: 501), "501 edges (at most 500)"),
+        (fan(edges: 600), "600 edges (at most 500)"), (WorkflowGraph(name: "empty", nodes: [], edges: []), nil),
+    ])
+    func tellsWhenMermaidRefusesTheEdges(graph: WorkflowGraph, excess: String?) {
+        #expect(graph.mermaidExcess == excess)
+    }
+
+    /// Mermaid counts as JavaScript does: in units of UTF-16.
+    @Test func tellsWhenMermaidRefusesTheText() {
+        func graph(_ count: Int) -> WorkflowGraph {
+            WorkflowGraph(name: "long", nodes: [.init(id: String(repeating: "😀", count: count))], edges: [])
+        }
+        let frame = graph(0).mermaid().utf16.count
+        let most = (50_000 - frame) / 2
+        #expect(graph(most).mermaidExcess == nil)
+        let longer = graph(most + 1)
+        #expect(longer.mermaidExcess == "\(longer.mermaid().utf16.count) characters (at most 50000)")
+        let both = Self.fan(edges: 502, id: String(repeating: "x", count: 200))
+        #expect(both.mermaidExcess?.hasPrefix("502 edges (at most 500) and ") == true)
+    }
+
     /// Ten thousand tasks of every shape, with edges that pass over many layers: none may take more than linear time.
     @Test(.timeLimit(.minutes(2)), arguments: ["chain", "fan", "ladder", "leaps", "circle", "bipartite"])
     func drawsTenThousandTasks(shape: String) throws {

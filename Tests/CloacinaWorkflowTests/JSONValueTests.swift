@@ -19,7 +19,8 @@ import Testing
     @Test(arguments: [
         "", " ", "nul", "nulll", "01", "1.", ".5", "+1", "1e", "--1", "[1,]", "[1 2]", "{\"a\"}", "{\"a\":}", "{a:1}",
         "{\"a\":1,}", "{\"a\":1,\"a\":2}", "\"", "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\\ud800\"",
-        "\"\u{1}\"", "1 1", "9223372036854775808", "1e999", "NaN", "[", "{\"a\":1",
+        "\"\u{1}\"", "1 1", "1e999", "1e-400", "1e-99999999999999999999",
+        "1e99999999999999999999", "NaN", "[", "{\"a\":1",
         String(repeating: "[", count: 100_000),
     ])
     func refusesWhatIsNotJSON(text: String) throws {
@@ -88,7 +89,7 @@ import Testing
     }
 
     @Test func refusesValuesThatDoNotFit() throws {
-        #expect(throws: WorkflowError.self) { try JSONValue(encoding: UInt64.max) }
+        #expect(throws: WorkflowError.self) { try JSONValue(encoding: UInt64.max).decode(as: Int64.self) }
         #expect(throws: WorkflowError.self) { try JSONValue(encoding: [Double.nan]) }
         #expect(throws: WorkflowError.self) { try JSONValue.integer(300).decode(as: Int8.self) }
         #expect(throws: WorkflowError.self) { try JSONValue.double(1.5).decode(as: Int.self) }
@@ -101,6 +102,10 @@ import Testing
         let error = try #require(throws: WorkflowError.self) { try json.decode(as: Everything.Inner.self) }
         #expect(error.code == .typeMismatch)
         #expect(error.message.contains("list.1"))
+        let written = try #require(throws: WorkflowError.self) {
+            try JSONValue(encoding: ["map": ["list": [0, Double.nan]]])
+        }
+        #expect(written.code == .invalidValue && written.message.contains("map.list.1"))
     }
 
     final class Endless: Encodable {

@@ -34,6 +34,18 @@ enum Samples {
         static func report(scope: TaskScope, failure: TaskFailure) async {}
     }
 
+    @Workflow(name: "refunds")
+    struct Refunds {
+        static let chargeID = "charge"
+
+        @Task func charge(_ context: inout Context) throws { throw CancellationError() }
+        @Task(dependencies: ["charge"]) func ship(_ context: inout Context) {}
+        @Task(dependencies: ["ship"], triggerRules: .anyFailed("charge", "ship"), handles: ["charge", Self.chargeID])
+        func refund(_ context: inout Context, _ scope: TaskScope) throws {
+            try context.set("reason", to: scope.failure(of: "charge")?.text)
+        }
+    }
+
     /// Functions whose names differ from each other, and from their tasks' ids, by `_task` alone.
     @Workflow
     struct Named {
@@ -137,6 +149,17 @@ enum Samples {
         #expect(tasks.map { $0.onFailure == nil } == [true, true, false])
         #expect(Set(tasks.map(\.codeVersion)).count == 3)
         #expect(tasks.allSatisfy { $0.codeVersion.count == 16 })
+    }
+
+    @Test func passesOnWhatATaskHandles() async throws {
+        let workflow = try Samples.Refunds().workflow
+        #expect(workflow.tasks.map(\.handles) == [[], [], ["charge", "charge"]])
+        let scope = TaskScope(
+            executionID: UUID(), workflow: "refunds", task: "refund", attempt: 1,
+            failures: ["charge": TaskFailure(text: "declined", typeName: "Declined", isTransient: false)])
+        var context = Context()
+        try await #require(workflow.task("refund")).run(&context, scope: scope)
+        #expect(context["reason"] == "declined")
     }
 
     @Test func tasksRunOnTheValueThatMadeThem() async throws {

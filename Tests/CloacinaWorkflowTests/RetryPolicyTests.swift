@@ -36,6 +36,7 @@ extension RetryPolicy {
 
 @Suite struct RetryDelayTests {
     static let table: [(RetryPolicy, [Duration])] = [
+        (.fixed(9), [.seconds(1), .seconds(1), .seconds(1), .seconds(1)]),
         (.fixed(9, delay: .seconds(2)), [.seconds(2), .seconds(2), .seconds(2), .seconds(2)]),
         (.linear(9), [.seconds(1), .seconds(2), .seconds(3), .seconds(4)]),
         (

@@ -52,6 +52,28 @@ extension TriggerRule {
         #expect(try rule.holds(["a": .failed], ["x": 3]))
     }
 
+    @Test func aFailureFurtherUpCounts() throws {
+        let context = try Context([:])
+        // The parent was skipped, as the task before it failed.
+        let outcome = { (_: String) in RuleOutcome.skipped }
+        let parents = TriggerRule.none([.taskFailed("load"), .taskFailed("audit")])
+        #expect(parents.isSatisfied(outcome: outcome, context: context, ancestorFailed: true))
+        let rule = TriggerRule.noneFailedAbove
+        #expect(!rule.isSatisfied(outcome: outcome, context: context, ancestorFailed: true))
+        #expect(rule.isSatisfied(outcome: outcome, context: context, ancestorFailed: false))
+        #expect(rule.isSatisfied(outcome: outcome, context: context))
+    }
+
+    @Test(arguments: [
+        (TriggerRule.all([.always, .noneFailedAbove]), false),
+        (.any([.noneFailedAbove, .not(.noneFailedAbove)]), true),
+        (.none([.any([.noneFailedAbove])]), true), (.not(.noneFailedAbove), true), (.always, true),
+    ])
+    func otherRulesHoldIt(rule: TriggerRule, expected: Bool) throws {
+        #expect(try rule.isSatisfied(outcome: { _ in nil }, context: Context([:]), ancestorFailed: true) == expected)
+        #expect(rule.taskIDs.isEmpty)
+    }
+
     @Test func outcomesAreOneOfThree() throws {
         for outcome in RuleOutcome.allCases {
             #expect(try TriggerRule.taskSucceeded("a").holds(["a": outcome]) == (outcome == .succeeded))
@@ -93,7 +115,7 @@ extension TriggerRule {
 
     static let words: [(TriggerRule, String)] = [
         (.always, "always"),
-        (.any([]), "never, as there are no conditions"),
+        (.any([]), "never, as there are no conditions"), (.noneFailedAbove, "no task before it failed"),
         (.all([.taskFailed("charge")]), #""charge" failed"#),
         (
             .all([.taskSucceeded("a"), .any([.taskSkipped("b"), .contextValue("x.y", .greaterThan, 100)])]),
@@ -186,6 +208,7 @@ extension TriggerRule {
             #"{"conditions":[{"key":"skip","operator":"Exists","type":"ContextValue","value":null}],"type":"None"}"#
         ),
         // Not the seed's.
+        (.noneFailedAbove, #"{"type":"NoneFailedAbove"}"#),
         (.not(.taskFailed("a")), #"{"condition":{"task_name":"a","type":"TaskFailed"},"type":"Not"}"#),
         (
             .contextValue("order.items[0].price", .greaterThanOrEqual, 1.0),
@@ -254,6 +277,7 @@ extension TriggerRule {
         (#"{"type":"always"}"#, #"did you mean "Always"?"#),
         (#"{"type":"Sometimes"}"#, #"a trigger rule has no type "Sometimes""#),
         (#"{"type":"Always","conditions":[]}"#, #"has no "conditions""#),
+        (#"{"type":"NoneFailedAbove","task_name":"a"}"#, #"has no "task_name""#),
         (#"{"type":"All"}"#, #"needs "conditions""#),
         (#"{"type":"All","conditions":{}}"#, #""conditions" of a trigger rule is a list"#),
         (#"{"type":"All","conditions":[1]}"#, "a trigger rule is an object"),

@@ -116,6 +116,7 @@ import Testing
 
     @Test(arguments: [
         (Duration.seconds(Int64.max), Int64.max), (.seconds(Int64.min), .min), (.zero, 0), (.microseconds(-7), -7),
+        (Duration(attoseconds: .max), .max), (Duration(attoseconds: .min), .min), (.nanoseconds(-1_999), -1),
     ])
     func keepsDurationsInBounds(duration: Duration, microseconds: Int64) {
         let run = WorkflowGraph.TaskRun(state: "failed", duration: duration)

@@ -6,26 +6,26 @@ import Testing
 @Suite struct WorkflowRefusalTests {
     /// The tasks first, guilty, which comes after first, and later, which comes after guilty, beside a stranger.
     private static func workflow(
-        dependencies: [String] = ["first"], retry: RetryPolicy = .none, rule: TriggerRule? = nil,
-        timeout: Duration? = nil, codeVersion: String = ""
+        description: String = "", dependencies: [String] = ["first"], retry: RetryPolicy = .none,
+        rule: TriggerRule? = nil, handles: [String] = [], timeout: Duration? = nil, codeVersion: String = ""
     ) throws -> Workflow {
-        try Workflow("w") {
+        try Workflow("w", description: description) {
             WorkflowTask("root") { _ in }
             WorkflowTask("first", after: "root") { _ in }
             WorkflowTask("stranger") { _ in }
             WorkflowTask(
-                "guilty", dependencies: dependencies, retry: retry, triggerRule: rule, timeout: timeout,
-                codeVersion: codeVersion
+                "guilty", dependencies: dependencies, retry: retry, triggerRule: rule, handles: handles,
+                timeout: timeout, codeVersion: codeVersion
             ) { _, _ in }
             WorkflowTask("later", after: "guilty") { _ in }
         }
     }
 
     private func refusal(
-        retry: RetryPolicy = .none, rule: TriggerRule? = nil, timeout: Duration? = nil
+        retry: RetryPolicy = .none, rule: TriggerRule? = nil, handles: [String] = [], timeout: Duration? = nil
     ) throws -> WorkflowError {
         let error = try #require(throws: WorkflowError.self) {
-            try Self.workflow(retry: retry, rule: rule, timeout: timeout)
+            try Self.workflow(retry: retry, rule: rule, handles: handles, timeout: timeout)
         }
         #expect(error.message.contains("\"guilty\""), "\(error)")
         #expect(error.fileID.hasSuffix("WorkflowRefusalTests.swift"))
@@ -46,7 +46,7 @@ import Testing
 
     @Test(arguments: [
         TriggerRule.taskFailed("first"), .taskFailed("root"), .anyFailed("root", "first"), .always, .any([]),
-        .contextValue("a.b[0]", .equals, "guilty"),
+        .contextValue("a.b[0]", .equals, "guilty"), .noneFailedAbove,
     ])
     func aRuleMayAskAboutAllThatIsWaitedFor(rule: TriggerRule) throws {
         #expect(try Self.workflow(rule: rule).task("guilty")?.triggerRule == rule)
@@ -59,6 +59,28 @@ import Testing
     ])
     func aRuleThatCantBeEvaluatedIsRefused(rule: TriggerRule) throws {
         #expect(try self.refusal(rule: rule).code == .invalidRule)
+    }
+
+    @Test(arguments: [
+        ("nowhere", nil as String?), ("frist", "first"), ("stranger", nil), ("later", nil), ("guilty", nil),
+    ])
+    func onlyTheFailureOfATaskThatIsWaitedForIsHandled(name: String, suggestion: String?) throws {
+        let error = try self.refusal(rule: .always, handles: ["first", name])
+        #expect(error.code == .invalidRule && error.message.contains("\"\(name)\""))
+        #expect(error.suggestion == suggestion)
+    }
+
+    @Test func aTaskThatIsSkippedAfterAFailureCantHandleIt() throws {
+        let error = try self.refusal(handles: ["first"])
+        #expect(error.code == .invalidRule && error.message.contains("\"first\""))
+        // A task between the two may have a rule.
+        #expect(try Self.workflow(handles: ["root"]).task("guilty")?.handles == ["root"])
+    }
+
+    @Test func handledFailuresOfTheWholeAncestryAreKept() throws {
+        let workflow = try Self.workflow(rule: .anyFailed("root", "first"), handles: ["first", "root"])
+        #expect(workflow.task("guilty")?.handles == ["first", "root"])
+        #expect(workflow.task("later")?.handles == [])
     }
 
     @Test(arguments: [
@@ -77,26 +99,33 @@ import Testing
         #expect(try self.refusal(timeout: timeout).code == .invalidValue)
     }
 
-    @Test func theVersionChangesWithWhateverChangesHowATaskRuns() throws {
+    @Test func theVersionChangesWithWhateverChangesWhatIsDone() throws {
         let versions = [
             try Self.workflow(),
             try Self.workflow(dependencies: ["first", "stranger"]),
             try Self.workflow(dependencies: ["stranger", "first"]),
             try Self.workflow(dependencies: ["root"]), try Self.workflow(dependencies: []),
-            try Self.workflow(retry: .fixed(2, delay: .seconds(1))),
-            try Self.workflow(retry: .fixed(3, delay: .seconds(1))),
-            try Self.workflow(retry: .fixed(2, delay: .seconds(2))), try Self.workflow(retry: .exponential(2)),
-            try Self.workflow(retry: .exponential(2, base: 3)),
-            try Self.workflow(retry: .exponential(2).retrying(when: .transientOnly)),
-            try Self.workflow(rule: .always), try Self.workflow(rule: .taskFailed("first")),
+            try Self.workflow(rule: .noneFailedAbove), try Self.workflow(rule: .always),
+            try Self.workflow(rule: .taskFailed("first")),
             try Self.workflow(rule: .taskFailed("root")), try Self.workflow(rule: .not(.taskFailed("root"))),
             try Self.workflow(rule: .contextValue("k", .equals, 1)),
             try Self.workflow(rule: .contextValue("k", .equals, 1.5)),
             try Self.workflow(rule: .contextValue("k", .equals, "1")),
-            try Self.workflow(timeout: .seconds(1)), try Self.workflow(timeout: .milliseconds(1)),
+            try Self.workflow(rule: .always, handles: ["first"]),
+            try Self.workflow(rule: .always, handles: ["first", "root"]),
+            try Self.workflow(rule: .always, handles: ["root", "first"]),
             try Self.workflow(codeVersion: "1"), try Self.workflow(codeVersion: "2"),
         ].map(\.contentVersion)
         #expect(Set(versions).count == versions.count)
+    }
+
+    @Test func raisingALimitStrandsNoRun() throws {
+        let version = try Self.workflow().contentVersion
+        #expect(try Self.workflow(timeout: .seconds(1)).contentVersion == version)
+        #expect(try Self.workflow(retry: .fixed(2, delay: .seconds(1))).contentVersion == version)
+        #expect(
+            try Self.workflow(retry: .exponential(5, base: 3).retrying(when: .transientOnly)).contentVersion == version)
+        #expect(try Self.workflow(description: "About it").contentVersion == version)
     }
 
     @Test func theVersionIsTheSameForTheSame() throws {

@@ -100,17 +100,14 @@ package struct StoreDuel {
         if self.rigor == .exact, self.random.below(12) == 0, let twin = self.random.pick(batch) { return twin }
         var options = ExecutionOptions(priority: [0, 0, 0, 1, 5, -3][self.random.below(6)])
         if self.random.below(3) == 0 { options.idempotencyKey = self.text("key \(self.random.below(10))") }
-        if self.random.below(4) == 0, let parent = self.anyID() {
-            options.idempotencyKey =
-                "\(self.random.below(9) == 0 ? parent.uuidString.lowercased() : parent.uuidString)/1/1/t/w"
-        }
         if self.random.below(3) == 0 { options.delay = .milliseconds(125 * self.random.below(9)) }
         if self.random.below(4) == 0 { options.timeout = .milliseconds(self.random.below(1_000_000)) }
         let owner = self.random.below(2) == 0 ? self.random.pick(self.runners) : nil
         if owner != nil { options.delay = .zero }
         return NewPipeline(
             id: Self.id(&self.random), workflow: self.workflow(), version: self.version(), input: self.context(),
-            options: options, owner: owner, at: self.now)
+            options: options, owner: owner, at: self.now,
+            parent: self.random.below(4) == 0 ? self.anyID() : nil, depth: self.random.below(4))
     }
 
     private mutating func apply() async throws {
@@ -156,6 +153,13 @@ package struct StoreDuel {
         transition.status = statuses[self.random.below(statuses.count)]
         if transition.status == .queued { transition.dueAt = self.at(self.clock + self.random.below(40)) }
         for _ in 0..<self.random.below(4) { transition.events.append(self.event()) }
+        transition.isUntouched = self.random.below(3) == 0
+        if self.random.below(8) == 0 { transition.foldsEverything = true }
+        if self.random.below(8) == 0 { transition.version = self.version() }
+        if transition.status.isTerminal, self.random.below(2) == 0 {
+            transition.output = self.context().jsonText
+            transition.outcomes = "[]"
+        }
         return PipelineChange(id: id, epoch: epoch, at: self.now, transition: transition)
     }
 
@@ -166,6 +170,7 @@ package struct StoreDuel {
         if self.random.below(2) == 0 { event.worker = self.random.pick(self.runners) }
         if self.random.below(2) == 0 { event.startedAt = self.at(self.clock - self.random.below(1_000)) }
         if self.random.below(3) == 0 { event.detail = self.text("it broke\n") }
+        if self.random.below(3) == 0 { event.reason = .rule }
         if self.random.below(4) == 0 { event.dueAt = self.at(self.clock + self.random.below(1_000)) }
         if kind == .taskCompleted { event.delta = ContextDelta(from: self.context(), to: self.context()) }
         return event
@@ -174,9 +179,11 @@ package struct StoreDuel {
     private mutating func claim() async throws {
         var workflows: [String: String] = [:]
         for _ in 0..<self.random.below(4) { workflows[self.workflow()] = self.version() }
-        let claim = QueueClaim(
-            runner: self.runners[self.random.below(4)], workflows: workflows, limit: self.random.below(6) - 1,
-            at: self.now)
+        var claim = QueueClaim(
+            runner: self.runners[self.random.below(4)], workflows: workflows,
+            versions: self.random.below(3) == 0 ? [self.version()] : [], limit: self.random.below(6) - 1, at: self.now)
+        if self.random.below(6) == 0 { claim.abovePriority = self.random.below(3) - 1 }
+        if self.random.below(6) == 0 { claim.onlyChildren = true }
         self.operation = "claim \(claim.limit) of \(workflows)"
         var expected = try await self.model.claim(claim)
         var found = try await self.store().claim(claim)
@@ -314,7 +321,9 @@ package struct StoreDuel {
             \(pipeline.epoch) owner \(pipeline.owner.map { "\($0)" } ?? "-") recoveries \(pipeline.recoveries) priority \
             \(pipeline.priority) timeout \(pipeline.timeout.map { "\($0)" } ?? "-") input \(pipeline.input.jsonText) \
             \(Self.micros(pipeline.createdAt)) \(Self.micros(pipeline.startedAt)) \(Self.micros(pipeline.endedAt)) \
-            \(Self.micros(pipeline.dueAt)) request \(request.map { "\($0)" } ?? "-") key \(pipeline.idempotencyKey ?? "-")
+            \(Self.micros(pipeline.dueAt)) request \(request.map { "\($0)" } ?? "-") key \(pipeline.idempotencyKey ?? "-") \
+            parent \(pipeline.parent.map { "\($0)" } ?? "-") depth \(pipeline.depth) output \(pipeline.output ?? "-") \
+            outcomes \(pipeline.outcomes ?? "-")
             \(pipeline.events.map(Self.describe).joined(separator: "\n"))
             """
     }
@@ -322,7 +331,7 @@ package struct StoreDuel {
     private static func describe(_ event: PipelineEvent) -> String {
         """
         \(event.kind) task \(event.task ?? "-") \(event.attempt) worker \(event.worker.map { "\($0)" } ?? "-") \
-        \(self.micros(event.startedAt)) \(self.micros(event.at)) \(self.micros(event.dueAt)) \(event.detail ?? "-") \
+        \(self.micros(event.startedAt)) \(self.micros(event.at)) \(self.micros(event.dueAt)) \(event.reason?.rawValue ?? "-") \(event.detail ?? "-") \
         \(event.delta?.jsonText ?? "-")
         """
     }

@@ -25,7 +25,7 @@ extension ServerTests {
             #expect(try row.value("i") == -7)
             #expect(try row.value("i4") == Int32.min)
             #expect(try row.value("i2") == Int16.max)
-            #expect(try row.value("f") == 2.5)
+            #expect(try row.value("f", as: Double.self) == 2.5)
             #expect(abs(try row.value("d", as: Date.self).timeIntervalSince(date)) < 0.000_001)
             #expect(try row.value("u") == id)
             #expect(try row.value("t") == "ü'\"\\")

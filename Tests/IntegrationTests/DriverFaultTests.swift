@@ -504,6 +504,7 @@ extension ServerTests {
                 var configuration = PostgresPoolConfiguration(configuration)
                 configuration.connection.connectTimeout = .seconds(600)
                 configuration.maximumConnections = 4
+                configuration.maximumPerTenant = 4
                 let pool = PostgresPool(configuration)
                 let label = PostgresLabel(schema: "public")
                 let running = Task { try await pool.run() }

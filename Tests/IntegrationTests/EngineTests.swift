@@ -186,7 +186,8 @@ extension ServerTests {
                     #expect(try counts[0].value("runs") == 20)
                     #expect(try counts[0].value("completed") == 20)
                 }
-                #expect(pool.statistics.opened <= 4)
+                // And the one beside the budget that the engine has for itself.
+                #expect(pool.statistics.opened <= 5)
             }
         }
 

@@ -15,6 +15,7 @@ extension ServerTests {
             let tenants = try await MarkedTenants.make(2, in: database)
             var configuration = PostgresPoolConfiguration(database.administrator)
             configuration.maximumConnections = budget
+            configuration.maximumPerTenant = budget
             configure(&configuration)
             return try await PostgresPool.withPool(configuration) { pool in
                 try await body(pool, tenants.labels[0], tenants.labels[1])

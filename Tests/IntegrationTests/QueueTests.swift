@@ -172,7 +172,7 @@ extension ServerTests {
                     .taskCompleted, task: "pay", attempt: 1, worker: dead, startedAt: Date(), at: Date(),
                     delta: ContextDelta(["paid": .set(7)]))
                 let commit = PostgresWorkflowQueries.commit(
-                    event, at: TaskPlace(pipeline: new.id, epoch: 1, position: 0))
+                    event, at: TaskPlace(pipeline: new.id, epoch: 1, task: "pay"))
                 for isFirst in [true, false] {
                     let rows = try await pool.withConnection(label) { try await $0.query(commit) }
                     #expect(rows.isEmpty != isFirst)
@@ -189,7 +189,7 @@ extension ServerTests {
                 }
                 // And under the old claim nobody commits anything any more.
                 let late = PostgresWorkflowQueries.commit(
-                    event, at: TaskPlace(pipeline: new.id, epoch: 1, position: 1))
+                    event, at: TaskPlace(pipeline: new.id, epoch: 1, task: "pay"))
                 let rows = try await pool.withConnection(label) { try await $0.query(late) }
                 #expect(rows.isEmpty)
             }

@@ -9,7 +9,8 @@ struct Bootstrap: AsyncParsableCommand {
         abstract: "Prepare a database for tenants: shared catalog, service login, what PUBLIC may no longer do.",
         discussion: """
             Run it once per database; running it again changes only what is missing. The administrator needs CREATEROLE \
-            and CREATE on the database; where it lacks a right, the statement that grants it is named.
+            and CREATE on the database; where it lacks a right, the statement that grants it is named. The database \
+            holds UTF-8; another is refused.
 
             The service login is what a pool of your application logs in as to serve all tenants. It has no password \
             until it is given one here.

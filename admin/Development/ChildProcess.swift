@@ -35,6 +35,7 @@ struct ChildProcess: Sendable {
         unsafe posix_spawnattr_setsigdefault(&attributes, &signals)
         // The flag of a session of its own (so that the terminal's Ctrl-C stays with us) is not in Swift's Glibc module.
         let newSession: CInt = 0x80
+        // can't trap: two small constants
         let flags = newSession | CInt(POSIX_SPAWN_SETSIGMASK) | CInt(POSIX_SPAWN_SETSIGDEF)
         unsafe posix_spawnattr_setflags(&attributes, Int16(truncatingIfNeeded: flags))
 
@@ -114,7 +115,7 @@ struct ChildProcess: Sendable {
     /// the locks and pipes that a calling script left open.
     private static func keepDescriptorsToOurselves() {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []
-        for descriptor in names.compactMap({ CInt($0) }) where descriptor > STDERR_FILENO {
+        for descriptor in names.compactMap({ CInt($0, radix: 10) }) where descriptor > STDERR_FILENO {
             let flags = fcntl(descriptor, F_GETFD)
             if flags >= 0 { _ = fcntl(descriptor, F_SETFD, flags | FD_CLOEXEC) }
         }

@@ -11,6 +11,7 @@ enum LocalPort {
 
     private static func bind(_ port: Int) -> Int? {
         guard let number = UInt16(exactly: port) else { return nil }
+        // can't trap: two small constants
         let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
@@ -27,6 +28,6 @@ enum LocalPort {
                 unsafe Glibc.bind(descriptor, pointer, length) == 0 && getsockname(descriptor, pointer, &length) == 0
             }
         }
-        return isBound ? Int(UInt16(bigEndian: address.sin_port)) : nil
+        return isBound ? Int(UInt16(bigEndian: address.sin_port)) : nil  // can't trap: 16 bits fit
     }
 }

@@ -46,6 +46,6 @@ struct PostgresBinaries: Sendable, Equatable {
     }
 
     static func majorVersion(of version: String) -> Int? {
-        Int(version.prefix { $0.isNumber })
+        Int(version.prefix { $0.isNumber }, radix: 10)
     }
 }

@@ -10,10 +10,10 @@ struct PostmasterFile: Sendable, Equatable {
     init?(_ text: String) {
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(Self.trimmed)
         // A stand-alone backend writes its number negated.
-        guard lines.count >= 2, let pid = Int32(lines[0]), !lines[1].isEmpty else { return nil }
+        guard lines.count >= 2, let pid = Int32(lines[0]), pid != .min, !lines[1].isEmpty else { return nil }
         self.pid = abs(pid)
         self.dataDirectory = lines[1]
-        self.port = lines.count > 3 ? Int(lines[3]) : nil
+        self.port = lines.count > 3 ? Int(lines[3], radix: 10) : nil
         self.status = lines.count > 7 && !lines[7].isEmpty ? lines[7] : nil
     }
 

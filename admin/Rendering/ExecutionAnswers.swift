@@ -32,6 +32,7 @@ struct ExecutionLine: Renderable, Equatable {
         self.startedAt = summary.startedAt?.text
         self.endedAt = summary.endedAt?.text
         if let startedAt = summary.startedAt, let endedAt = summary.endedAt {
+            // can't trap: the database's times are finite, and less than a million years apart
             let duration = Duration.seconds(max(0, endedAt.timeIntervalSince(startedAt)))
             self.durationMicroseconds = duration.wholeMicroseconds
         } else {
@@ -228,5 +229,7 @@ extension FormatStyle where Self == Date.ISO8601FormatStyle {
 
 extension Int64? {
     /// So many microseconds as people read them; `-` for none.
-    fileprivate var brief: String { self.map { Duration.microseconds($0).brief } ?? "-" }
+    fileprivate var brief: String {
+        self.map { Duration.microseconds($0).brief } ?? "-"  // can't trap: a whole number
+    }
 }

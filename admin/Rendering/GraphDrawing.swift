@@ -15,6 +15,13 @@ struct GraphDrawing {
         }
     }
 
+    /// Writes the drawing as data, and a note when viewers refuse it.
+    func write(_ format: DrawingFormat, to console: Console) {
+        console.data(self.text(format))
+        guard format == .mermaid, let excess = self.graph.mermaidExcess else { return }
+        console.note("warning: viewers of Mermaid refuse \(excess) unless told otherwise; use --format svg or dot")
+    }
+
     /// The tasks in the order of their levels; those of one level could run at the same time.
     var table: TextTable {
         let runs = Dictionary(

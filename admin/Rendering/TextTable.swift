@@ -2,6 +2,8 @@
 struct TextTable: Equatable {
     let headings: [String]?
     let rows: [[String]]
+    /// Beyond this many characters a cell stands out of its column: one long text must not widen every line.
+    private static let widestColumn = 80
 
     /// A table; what a terminal would take for a command is made visible in every row.
     init(_ headings: [String]?, rows: [[String]]) {
@@ -14,14 +16,16 @@ struct TextTable: Equatable {
     /// The table with one line for the headings, two blanks between columns, no blank at a line's end.
     var text: String {
         let lines = [self.headings].compactMap { $0 } + self.rows
-        let widths = (lines.first ?? []).indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
+        let widths = (lines.first ?? []).indices.map { column in
+            min(lines.map { $0[column].count }.max() ?? 0, Self.widestColumn)
+        }
         return lines.map { Self.line($0, widths) }.joined()
     }
 
     private static func line(_ cells: [String], _ widths: [Int]) -> String {
         var line = ""
         for (cell, width) in zip(cells, widths) {
-            line += cell + String(repeating: " ", count: width - cell.count + 2)
+            line += cell + String(repeating: " ", count: max(0, width - cell.count) + 2)
         }
         while line.last == " " { line.removeLast() }
         return line + "\n"

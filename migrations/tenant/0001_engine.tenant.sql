@@ -1,67 +1,114 @@
--- The engine's tables: runs of workflows, what happened to them, and who runs them, so that a run outlives its process.
+-- The engine's tables: pipelines, their histories, and the runners, so that a pipeline outlives its process.
 -- migrate:up
 
--- One run of a workflow. The runner that has claimed it is the only one to change it; each change adds one to the revision
--- and each claim one to the epoch, under a compare-and-set on both. Text columns hold JSON: the same bytes come back, and
--- NUL characters may be in it.
+-- One row per pipeline. The runner that has claimed it is the only one to change it; each change adds one to the revision
+-- and each claim one to the epoch, under a compare-and-set on both. Text columns hold JSON: the same bytes come back. The
+-- checks bind whoever writes here, the tenant too: what a runner reads is never beyond them.
 CREATE TABLE cloacina_pipelines (
     id uuid NOT NULL PRIMARY KEY,
-    workflow text COLLATE "C" NOT NULL,
-    version text COLLATE "C" NOT NULL,
-    state text COLLATE "C" NOT NULL,
-    revision integer NOT NULL,
-    epoch integer NOT NULL,
-    recoveries integer NOT NULL,
+    workflow text COLLATE "C" NOT NULL CHECK (octet_length(workflow) <= 4000),
+    version text COLLATE "C" NOT NULL CHECK (octet_length(version) <= 200),
+    -- A row of a higher format than a runner knows is left to newer runners.
+    format integer NOT NULL CHECK (format BETWEEN 1 AND 1000000),
+    state text COLLATE "C" NOT NULL CHECK (state IN ('running', 'completed', 'queued', 'failed', 'paused', 'cancelled')),
+    revision integer NOT NULL CHECK (revision BETWEEN 1 AND 1000000000),
+    epoch integer NOT NULL CHECK (epoch BETWEEN 0 AND 1000000000),
+    recoveries integer NOT NULL CHECK (recoveries BETWEEN 0 AND 1000000000),
     priority integer NOT NULL,
     owner uuid,
     due_at timestamptz,
     created_at timestamptz NOT NULL,
+    -- NULL as long as no task has a line in the history: such a pipeline begins with the newest version of its workflow.
     started_at timestamptz,
     ended_at timestamptz,
-    timeout_ms bigint,
-    request text,
-    idempotency_key text COLLATE "C",
-    input text NOT NULL
+    timeout_ms bigint CHECK (timeout_ms >= 0),
+    request text CHECK (request IN ('cancel', 'pause', 'resume')),
+    idempotency_key text COLLATE "C" CHECK (octet_length(idempotency_key) <= 2000),
+    parent_id uuid,
+    depth integer NOT NULL CHECK (depth BETWEEN 0 AND 1000000),
+    input text NOT NULL CHECK (octet_length(input) <= 16777216),
+    -- What the pipeline handed back and how each task ended, from its end on: readable without the workflow's code.
+    output text CHECK (octet_length(output) <= 67108864),
+    outcomes text CHECK (octet_length(outcomes) <= 67108864)
 ) WITH (fillfactor = 70);
 
--- The runs that wait for a runner. One that its caller's runner begins at once is never in here, so all its updates stay on
--- its page.
+-- The pipelines that wait for a runner. One that its caller's runner begins at once is never in here.
 CREATE INDEX cloacina_pipelines_due ON cloacina_pipelines (priority DESC, due_at, id) WHERE due_at IS NOT NULL;
 
--- At most one run has a key.
+-- What each runner has claimed, so that a dead runner's pipelines are found however many have ended.
+CREATE INDEX cloacina_pipelines_owner ON cloacina_pipelines (owner) WHERE state = 'running';
+
+-- What was asked of paused pipelines and nobody has carried out.
+CREATE INDEX cloacina_pipelines_request ON cloacina_pipelines (id) WHERE state = 'paused' AND request IS NOT NULL;
+
+-- At most one pipeline has a key.
 CREATE UNIQUE INDEX cloacina_pipelines_key ON cloacina_pipelines (idempotency_key) WHERE idempotency_key IS NOT NULL;
 
--- What happened, numbered by the revision it came with. Rows are only ever added. A run is taken up from these: they say what
--- each task came to and what it changed in its context.
+-- The children of a pipeline.
+CREATE INDEX cloacina_pipelines_parent ON cloacina_pipelines (parent_id) WHERE parent_id IS NOT NULL;
+
+-- The history, numbered by the revision that each line came with. Rows are only ever added. A pipeline is taken up from these:
+-- they say what each task came to and what it changed in its context.
 CREATE TABLE cloacina_events (
     pipeline_id uuid NOT NULL,
-    revision integer NOT NULL,
-    position integer NOT NULL,
-    kind text COLLATE "C" NOT NULL,
-    task text COLLATE "C",
-    attempt integer NOT NULL,
+    revision integer NOT NULL CHECK (revision BETWEEN 1 AND 1000000000),
+    position integer NOT NULL CHECK (position BETWEEN 0 AND 1000000000),
+    kind text COLLATE "C" NOT NULL CHECK (kind IN (
+        'task completed', 'pipeline started', 'pipeline completed', 'pipeline queued', 'task failed', 'task skipped',
+        'task retrying', 'pipeline failed', 'task started', 'task interrupted', 'pipeline recovered', 'pipeline released',
+        'pipeline paused', 'pipeline resumed', 'pipeline continued', 'pipeline cancelling', 'pipeline timed out',
+        'pipeline cancelled')),
+    task text COLLATE "C" CHECK (octet_length(task) <= 4000),
+    attempt integer NOT NULL CHECK (attempt BETWEEN 0 AND 1000000000),
     worker uuid,
     started_at timestamptz,
     at timestamptz NOT NULL,
     due_at timestamptz,
-    detail text,
-    delta text,
+    reason text COLLATE "C" CHECK (octet_length(reason) <= 100),
+    detail text CHECK (octet_length(detail) <= 2000000),
+    delta text CHECK (octet_length(delta) <= 16777216),
     PRIMARY KEY (pipeline_id, revision, position)
 );
 
--- The runners with runs of their own. One whose number of beats stays the same has died.
+-- The completions that were committed with tasks' own writes and that no transition has folded into the history yet.
+CREATE TABLE cloacina_task_commits (
+    pipeline_id uuid NOT NULL,
+    task text COLLATE "C" NOT NULL CHECK (octet_length(task) <= 4000),
+    epoch integer NOT NULL CHECK (epoch BETWEEN 0 AND 1000000000),
+    attempt integer NOT NULL CHECK (attempt BETWEEN 0 AND 1000000000),
+    worker uuid,
+    started_at timestamptz,
+    at timestamptz NOT NULL,
+    delta text CHECK (octet_length(delta) <= 16777216),
+    PRIMARY KEY (pipeline_id, task)
+);
+
+-- The runners with pipelines of their own. One whose number of beats stays the same has died; one that was stopping when it did
+-- was ended from outside.
 CREATE TABLE cloacina_runners (
     id uuid NOT NULL PRIMARY KEY,
     beats integer NOT NULL,
-    seen_at timestamptz NOT NULL
+    seen_at timestamptz NOT NULL,
+    is_stopping boolean NOT NULL
 ) WITH (fillfactor = 50);
 
+-- The word by which the runners of this schema call each other on a channel that everybody on the server can hear.
+CREATE TABLE cloacina_wakeups (
+    id integer NOT NULL PRIMARY KEY CHECK (id = 1),
+    token text COLLATE "C" NOT NULL CHECK (octet_length(token) BETWEEN 32 AND 100)
+);
+INSERT INTO cloacina_wakeups (id, token) VALUES (1, gen_random_uuid()::text);
+
 -- migrate:down
+DROP TABLE cloacina_wakeups;
 DROP TABLE cloacina_runners;
+DROP TABLE cloacina_task_commits;
 DROP TABLE cloacina_events;
 DROP TABLE cloacina_pipelines;
 
 -- migrate:verify
 SELECT to_regclass('cloacina_pipelines') IS NOT NULL
     AND to_regclass('cloacina_events') IS NOT NULL
-    AND to_regclass('cloacina_runners') IS NOT NULL;
+    AND to_regclass('cloacina_task_commits') IS NOT NULL
+    AND to_regclass('cloacina_runners') IS NOT NULL
+    AND to_regclass('cloacina_wakeups') IS NOT NULL;

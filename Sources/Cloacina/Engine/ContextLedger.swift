@@ -1,21 +1,32 @@
-/// What the tasks of one pipeline changed, and so the context that each next one is given.
+/// The changes of one pipeline's tasks, and the context that each next task is given.
 ///
-/// A task is given the input and then, once each and dependencies first, the delta of everything it depends on.
+/// A task is given the input and then, once each and dependencies first, the delta of everything it depends on. All of that has
+/// ended by then (``PipelineStateMachine`` sees to it), so a context that was given once stands for the whole ancestry.
 struct ContextLedger {
+    /// A merged context and the tasks whose changes are in it.
+    private struct Merge {
+        var context: Context
+        var covered: TaskSet
+    }
+
     private let graph: TaskGraph
     private let input: Context
     private var deltas: [ContextDelta?]
     /// The contexts that finished tasks left, as long as a dependent may still build on them.
-    private var outputs: [Int: Context] = [:]
+    private var outputs: [Int: Merge] = [:]
+    /// The tasks behind the context that each running task was given.
+    private var given: [Int: TaskSet] = [:]
     private var awaited: [Int]
+    private let firstLeaf: Int?
     /// The last merge: tasks of one layer often have the same dependencies.
-    private var merged: (dependencies: [Int], context: Context)?
+    private var last: (dependencies: [Int], merge: Merge)?
 
     init(graph: TaskGraph, input: Context) {
         self.graph = graph
         self.input = input
         self.deltas = Array(repeating: nil, count: graph.count)
         self.awaited = graph.dependents.map(\.count)
+        self.firstLeaf = graph.dependents.firstIndex(where: \.isEmpty)
     }
 
     /// Notes what a completed task changed.
@@ -23,55 +34,108 @@ struct ContextLedger {
 
     /// Notes the context that a completed task left, which spares merging it again.
     mutating func remember(_ output: Context, of position: Int) {
-        if self.awaited[position] > 0 || self.graph.dependents[position].isEmpty { self.outputs[position] = output }
+        guard var covered = self.given.removeValue(forKey: position) else { return }
+        guard self.awaited[position] > 0 || self.firstLeaf == position else { return }
+        covered.insert(position)
+        self.outputs[position] = Merge(context: output, covered: covered)
+    }
+
+    /// Forgets what a task was given that did not complete.
+    mutating func forgetGiven(to position: Int) { self.given[position] = nil }
+
+    /// Notes that a task has ended, and builds on nothing any more.
+    mutating func release(_ position: Int) {
+        for dependency in self.graph.dependencies[position] {
+            self.awaited[dependency] -= 1
+            if self.awaited[dependency] <= 0, dependency != self.firstLeaf { self.outputs[dependency] = nil }
+        }
     }
 
     /// The context that a task starts from.
     mutating func given(to position: Int) throws(WorkflowError) -> Context {
-        let dependencies = self.graph.dependencies[position]
-        let context: Context
-        if let merged = self.merged, dependencies.count > 1, merged.dependencies == dependencies {
-            context = merged.context
-        } else {
-            context = try self.merge(dependencies, onto: self.input)
-            if dependencies.count > 1 { self.merged = (dependencies, context) }
-        }
-        for dependency in dependencies {
-            self.awaited[dependency] -= 1
-            if self.awaited[dependency] <= 0 { self.outputs[dependency] = nil }
-        }
-        return context
+        let merge = try self.merge(self.graph.dependencies[position], onto: self.input)
+        self.given[position] = merge.covered
+        return merge.context
     }
 
-    /// What a task would start from, whatever its size: for its rule to look at.
-    func preview(of position: Int) -> Context {
+    /// The context that a task would start from, whatever its size: for its rule to look at.
+    mutating func preview(of position: Int) -> Context {
         let unlimited = Context(self.input, byteLimit: .max)
-        return (try? self.merge(self.graph.dependencies[position], onto: unlimited)) ?? unlimited
+        return (try? self.merge(self.graph.dependencies[position], onto: unlimited))?.context ?? unlimited
     }
 
-    /// What is known after a task: what it was given and what it changed.
-    func output(of position: Int) -> Context {
+    /// The context as it is after a task: what it was given and what it changed.
+    mutating func output(of position: Int) -> Context {
         let unlimited = Context(self.input, byteLimit: .max)
-        return (try? self.merge([position], onto: unlimited)) ?? unlimited
+        return (try? self.merge([position], onto: unlimited))?.context ?? unlimited
     }
 
-    /// What the pipeline hands back: the input and every completed task's delta, merged like a task's after all the leaves.
-    /// Its size has no limit, since every part of it is stored already.
-    func final() throws(WorkflowError) -> Context {
+    /// The context that the pipeline hands back: the input and every completed task's delta, merged like a task's after all the
+    /// leaves. Its size has no limit, since every part of it is stored already.
+    mutating func final() throws(WorkflowError) -> Context {
         let unlimited = Context(self.input, byteLimit: .max)
-        return Context(try self.merge(self.graph.leaves, onto: unlimited), byteLimit: .max)
+        return try self.merge(self.graph.leaves, onto: unlimited).context
     }
 
-    private func merge(_ tasks: [Int], onto input: Context) throws(WorkflowError) -> Context {
-        guard let first = tasks.first else { return input }
-        var context = input
-        var order = self.graph.ancestry(of: tasks)[...]
-        if let output = self.outputs[first], let end = order.firstIndex(of: first) {
-            // The order begins with all that the first one builds on, which is in its output.
-            context = Context(output, byteLimit: input.byteLimit)
-            order = order[(end + 1)...]
+    private mutating func merge(_ tasks: [Int], onto input: Context) throws(WorkflowError) -> Merge {
+        guard let first = tasks.first else { return Merge(context: input, covered: TaskSet()) }
+        if let last = self.last, last.dependencies == tasks {
+            return Merge(context: Context(last.merge.context, byteLimit: input.byteLimit), covered: last.merge.covered)
         }
-        try context.apply(order.compactMap { self.deltas[$0] })
-        return context
+        // The order begins with all that the first one builds on, which is in its output.
+        var merge = Merge(context: input, covered: TaskSet())
+        if let output = self.outputs[first] {
+            merge.covered = output.covered
+            merge.context = Context(output.context, byteLimit: input.byteLimit)
+        }
+        let order = self.graph.ancestry(of: tasks, adding: &merge.covered)
+        if !order.isEmpty { try merge.context.apply(order.compactMap { self.deltas[$0] }) }
+        if tasks.count > 1 { self.last = (tasks, merge) }
+        return merge
+    }
+}
+
+/// Positions of tasks, a bit each.
+struct TaskSet: Sendable {
+    private var words: [UInt64] = []
+
+    func contains(_ position: Int) -> Bool {
+        let word = position >> 6
+        return word < self.words.count && self.words[word] & (1 << (position & 63) as UInt64) != 0
+    }
+
+    /// Adds a position; false when it was there.
+    @discardableResult
+    mutating func insert(_ position: Int) -> Bool {
+        let (word, bit) = (position >> 6, 1 << (position & 63) as UInt64)
+        if word >= self.words.count {
+            self.words.append(contentsOf: repeatElement(0, count: word + 1 - self.words.count))
+        }
+        guard self.words[word] & bit == 0 else { return false }
+        self.words[word] |= bit
+        return true
+    }
+}
+
+extension TaskGraph {
+    /// The tasks and everything that they wait for, dependencies first, in declared order, without those that a set has already;
+    /// adds them to the set. What is in the set must be there with all that it waits for.
+    func ancestry(of tasks: [Int], adding seen: inout TaskSet) -> [Int] {
+        var order: [Int] = []
+        var stack: [(task: Int, next: Int)] = []
+        for task in tasks where seen.insert(task) {
+            stack.append((task, 0))
+            while let (current, next) = stack.last {
+                if next == self.dependencies[current].count {
+                    order.append(current)
+                    stack.removeLast()
+                } else {
+                    stack[stack.count - 1].next += 1
+                    let dependency = self.dependencies[current][next]
+                    if seen.insert(dependency) { stack.append((dependency, 0)) }
+                }
+            }
+        }
+        return order
     }
 }

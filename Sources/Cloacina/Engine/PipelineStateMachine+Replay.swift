@@ -3,14 +3,44 @@ import FoundationEssentials
 /// Taking up a pipeline from its stored history.
 extension PipelineStateMachine {
     /// Does again what the history says was done.
-    mutating func replay(_ event: PipelineEvent) {
-        guard let id = event.task else { return self.replayPipeline(event) }
-        guard let position = self.workflow.position(of: id) else { return }
+    ///
+    /// A line is believed, not decided again: what follows from it has lines of its own. Only what has none is decided, at the end
+    /// and where a recovery must know what could have begun, and becomes part of the next transition.
+    mutating func replay(_ events: [PipelineEvent], at now: Date) {
+        self.isReplaying = true
+        for event in events {
+            self.replay(event, at: now)
+            self.replayedLines += 1
+        }
+        self.decide(at: now)
+        self.isReplaying = false
+        for position in self.unrecorded.sorted() {
+            guard case .skipped(let reason) = self.tasks[position].state else { continue }
+            self.write(
+                .taskSkipped, position, attempt: self.tasks[position].attempt, at: now, reason: reason.code,
+                detail: reason.text)
+        }
+        self.unrecorded = []
+    }
+
+    private mutating func replay(_ event: PipelineEvent, at now: Date) {
+        guard let id = event.task else { return self.replayPipeline(event, at: now) }
+        self.isTouched = true
+        guard let position = self.workflow.position(of: id) else {
+            return self.noteMisfit("the workflow has no task \"\(id)\"")
+        }
         self.keep(event, position)
         let hasEnded = self.tasks[position].state.status.isTerminal
         self.tasks[position].attempt = max(self.tasks[position].attempt, event.attempt)
-        guard !hasEnded else { return }
-        switch event.kind {
+        guard !hasEnded else {
+            let isKnown = event.kind == .taskSkipped && self.unrecorded.remove(position) != nil
+            if !isKnown { self.noteMisfit("\"\(id)\" has ended before") }
+            return
+        }
+        if event.kind.known != .taskSkipped, self.tasks[position].state == .waiting, !self.mayHaveBegun(position) {
+            self.noteMisfit("\"\(id)\" could not have begun: what it depends on has not ended so")
+        }
+        switch event.kind.known {
         case .taskStarted: self.tasks[position].state = .running
         case .taskCompleted:
             self.complete(position, event.delta ?? ContextDelta(), startedAt: event.startedAt, at: event.at)
@@ -19,22 +49,35 @@ extension PipelineStateMachine {
             self.retry(position, event.detail ?? "", due: event.dueAt ?? event.at, event.startedAt, event.at)
         case .taskInterrupted: self.tasks[position].state = .ready
         case .taskSkipped:
-            self.tasks[position].state = .skipped(SkipReason(text: event.detail ?? ""))
-            self.open -= 1
-        default: break
+            self.close(position, SkipReason(event.reason ?? .rule, text: event.detail ?? ""), at: event.at)
+            self.unrecorded.remove(position)
+        default: self.noteMisfit("this version does not know the line \"\(event.kind.rawValue)\"")
         }
     }
 
-    private mutating func replayPipeline(_ event: PipelineEvent) {
-        switch event.kind {
+    /// Whether everything has happened that a task without a line waits for.
+    private func mayHaveBegun(_ position: Int) -> Bool {
+        guard self.workflow.tasks[position].triggerRule == nil else { return self.unsettled[position] == 0 }
+        return self.graph.dependencies[position].allSatisfy { self.tasks[$0].state == .completed }
+    }
+
+    private mutating func noteMisfit(_ reason: String) {
+        if self.misfit == nil { self.misfit = (self.replayedLines, reason) }
+    }
+
+    private mutating func replayPipeline(_ event: PipelineEvent, at now: Date) {
+        switch event.kind.known {
         case .pipelineCancelling: self.stop = .cancelled
         case .pipelineTimedOut: self.stop = .timedOut
-        case .pipelineRecovered: self.replayRecovery(hasDied: event.detail != PipelineEvent.givenBack, at: event.at)
+        case .pipelineRecovered:
+            self.decide(at: now)
+            self.replayRecovery(hasDied: event.reason != .givenBack && event.reason != .runnerStopped, at: event.at)
+        case .none: self.noteMisfit("this version does not know the line \"\(event.kind.rawValue)\"")
         default: break
         }
     }
 
-    /// Whatever may have begun counts as an attempt; when the runner died, it is suspected of having caused that.
+    /// Counts as an attempt whatever may have begun; when the runner died, it is suspected of having caused that.
     private mutating func replayRecovery(hasDied: Bool, at time: Date) {
         let mayHaveBegun = self.suspects.isEmpty
         for position in self.tasks.indices {

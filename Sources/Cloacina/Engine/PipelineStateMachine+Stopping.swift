@@ -14,7 +14,7 @@ extension PipelineStateMachine {
         self.stop = .timedOut
         self.draft.events.append(self.event(.pipelineTimedOut, at: at))
         self.skipUnbegun(.timedOut, at: at)
-        self.giveUp(at: at, saying: SkipReason.timedOut.text)
+        self.giveUp(at: at, saying: SkipReason.timedOut.text, .timedOut)
     }
 
     mutating func giveUp(at: Date) {
@@ -25,15 +25,16 @@ extension PipelineStateMachine {
                 self.runningCount -= 1
                 self.end(position, .interrupted, startedAt: at, at: at, random: 0)
             }
-        case .cancelled, .timedOut: self.giveUp(at: at, saying: "it was cancelled and did not stop in time")
+        case .cancelled, .timedOut: self.giveUp(at: at, saying: "it was cancelled and did not stop in time", .cancelled)
         }
     }
 
-    private mutating func giveUp(at: Date, saying error: String) {
+    private mutating func giveUp(at: Date, saying error: String, _ reason: PipelineEvent.Reason) {
         for position in self.tasks.indices where self.tasks[position].state == .running {
             self.runningCount -= 1
-            self.fail(position, error, startedAt: nil, at: at)
+            self.fail(position, error, reason: reason, startedAt: nil, at: at)
         }
+        self.decide(at: at)
     }
 
     mutating func skipUnbegun(_ reason: SkipReason, at: Date) {
@@ -45,6 +46,8 @@ extension PipelineStateMachine {
             case .running, .completed, .failed, .skipped: break
             }
         }
+        // Nothing is left to decide about.
+        self.decide(at: at)
     }
 
     /// Ends the pipeline, or the claim on it, when nothing is left to wait for.
@@ -58,6 +61,7 @@ extension PipelineStateMachine {
                 default: .pipelineCompleted
                 }
             self.draft.events.append(self.event(kind, at: at))
+            self.keepResult()
         } else if self.runningCount == 0, self.stop == .pausing {
             self.status = .paused
             self.draft.events.append(self.event(.pipelinePaused, at: at))
@@ -70,12 +74,36 @@ extension PipelineStateMachine {
         }
     }
 
-    private var finalStatus: PipelineStatus {
-        let wasStopped = self.tasks.contains { task in
-            if case .skipped(let reason) = task.state { reason == .cancelled || reason == .timedOut } else { false }
+    /// How many bytes of JSON a result may have that is stored with the end; one beyond is merged from the history when asked for.
+    package static let maximumOutputBytes = 64 << 20
+
+    /// Puts into the transition what the pipeline comes to, so that whoever reads it needs no code.
+    private mutating func keepResult() {
+        let outcomes = self.tasks.indices.map { position -> JSONValue in
+            [.string(self.workflow.tasks[position].id), .string(self.tasks[position].state.status.rawValue)]
         }
-        let hasFailed = self.tasks.contains { $0.state == .failed }
-        if self.stop == .cancelled, wasStopped || hasFailed { return .cancelled }
-        return hasFailed || wasStopped ? .failed : .completed
+        self.draft.outcomes = try? JSONValue.array(outcomes).jsonText()
+        guard let output = try? self.ledger.final() else { return }
+        self.output = output
+        if output.byteCount <= Self.maximumOutputBytes { self.draft.output = output.jsonText }
+    }
+
+    private var finalStatus: PipelineStatus {
+        var handled: Set<Int> = []
+        for position in self.tasks.indices where self.tasks[position].state == .completed {
+            handled.formUnion(self.workflow.tasks[position].handles.compactMap { self.workflow.position(of: $0) })
+        }
+        var (wasStopped, isUnhandled) = (false, false)
+        for position in self.tasks.indices {
+            switch self.tasks[position].state {
+            case .skipped(let reason):
+                if reason.code == .cancelled || reason.code == .timedOut { wasStopped = true }
+            case .failed: if !handled.contains(position) { isUnhandled = true }
+            default: break
+            }
+        }
+        // One whose last task had failed before it was cancelled was not stopped by that.
+        if self.stop == .cancelled, wasStopped || self.hasFailedWhileCancelling { return .cancelled }
+        return isUnhandled || wasStopped ? .failed : .completed
     }
 }

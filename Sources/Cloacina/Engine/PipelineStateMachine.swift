@@ -7,7 +7,8 @@ package import FoundationEssentials
 /// computed again from the stored history; see ``init(workflow:input:worker:resuming:maximumRecoveries:at:)``.
 ///
 /// The rules: a task without a rule runs when everything it depends on has completed, and is skipped as soon as one of them
-/// has not. A task with a rule is decided when everything it depends on has ended.
+/// has not. A task with a rule is decided when its whole ancestry has ended: a task that is skipped early may have ended
+/// before what it waited for. So whoever is given a context is given the changes of everything above it, and those never change.
 package struct PipelineStateMachine: Sendable {
     /// What happens to a pipeline.
     package enum Event: Sendable {
@@ -48,7 +49,14 @@ package struct PipelineStateMachine: Sendable {
     package private(set) var attempts: [[TaskAttempt]]
 
     var ledger: ContextLedger
+    /// How many dependencies of each task have not ended.
     var undecided: [Int]
+    /// How many dependencies of each task have not ended together with all that they wait for.
+    var unsettled: [Int]
+    /// Whether something above a task failed.
+    var failedAbove: [Bool]
+    /// The tasks that may be due for a decision, each with the dependency that ended, if that is why.
+    var decisions = DecisionQueue()
     var open: Int
     var runningCount = 0
     var ready = ReadyQueue()
@@ -58,13 +66,24 @@ package struct PipelineStateMachine: Sendable {
     var isReplaying = false
     /// The tasks of which one may have killed a process. Until they have ended, tasks run one at a time.
     var suspects: Set<Int> = []
+    /// The tasks that a replay decided to skip without a line that says so.
+    var unrecorded: Set<Int> = []
+    /// Whether a task failed after the pipeline was cancelled: most likely of that.
+    var hasFailedWhileCancelling = false
+    /// Whether a task has a line in the history.
+    var isTouched = false
+    /// The first line that the workflow doesn't explain, counted from 0, and why.
+    package internal(set) var misfit: (line: Int, reason: String)?
+    var replayedLines = 0
+    /// The context that the pipeline hands back, once it has ended.
+    package internal(set) var output: Context?
 
     var graph: TaskGraph { self.workflow.graph }
 
     /// Begins a pipeline; the tasks without dependencies are ready.
     package init(workflow: Workflow, input: Context, worker: UUID) {
         self.init(workflow: workflow, input: input, worker: worker, revision: 0)
-        self.decideRoots(at: .distantPast)
+        self.decide(at: .distantPast)
     }
 
     private init(workflow: Workflow, input: Context, worker: UUID, revision: Int) {
@@ -76,8 +95,11 @@ package struct PipelineStateMachine: Sendable {
         self.attempts = Array(repeating: [], count: graph.count)
         self.ledger = ContextLedger(graph: graph, input: input)
         self.undecided = graph.dependencies.map(\.count)
+        self.unsettled = self.undecided
+        self.failedAbove = Array(repeating: false, count: graph.count)
         self.open = graph.count
         self.draft = PipelineTransition(expectedRevision: revision)
+        for root in graph.roots { self.decisions.append(root, after: nil) }
     }
 
     /// Takes up a pipeline from its history.
@@ -89,16 +111,19 @@ package struct PipelineStateMachine: Sendable {
         at now: Date
     ) {
         self.init(workflow: workflow, input: input, worker: worker, revision: stored.revision)
-        self.isReplaying = true
-        self.decideRoots(at: now)
-        for event in stored.events { self.replay(event) }
-        self.isReplaying = false
+        // What stands apart from the history becomes a part of it before anything follows from it.
+        self.draft.events = stored.commits
+        self.draft.folds = stored.commits.compactMap(\.task)
+        self.replay(stored.history, at: now)
         self.status = stored.status
         guard self.status == .running else { return }
         for position in self.suspects.sorted() where self.tasks[position].interruptions > maximumRecoveries {
             let count = self.tasks[position].interruptions
-            self.fail(position, "abandoned: \(count) processes died while they ran it", startedAt: nil, at: now)
+            self.fail(
+                position, "abandoned: \(count) processes died while they ran it", reason: .abandoned, startedAt: nil,
+                at: now)
         }
+        self.decide(at: now)
         self.runningCount = 0
         switch self.stop {
         case .cancelled: self.skipUnbegun(.cancelled, at: now)
@@ -113,6 +138,10 @@ package struct PipelineStateMachine: Sendable {
         guard self.suspects.isEmpty else { return self.runningCount == 0 ? min(1, self.ready.count) : 0 }
         return self.ready.count
     }
+
+    /// How many attempts run, and whether the next transition would say nothing: for tests that look on.
+    package var runningCountForTests: Int { self.runningCount }
+    package var hasNothingToWriteForTests: Bool { self.draft.isEmpty }
 
     /// Whether a process has died already while one of the tasks ran alone, or the next death is held against it at once.
     package func hasGraveSuspects(maximumRecoveries: Int) -> Bool {
@@ -147,14 +176,24 @@ package struct PipelineStateMachine: Sendable {
     }
 
     /// The context as it is after a task.
-    package func contextAfter(_ position: Int) -> Context { self.ledger.output(of: position) }
+    package mutating func contextAfter(_ position: Int) -> Context { self.ledger.output(of: position) }
 
     /// Everything the pipeline hands back.
-    package func finalContext() throws(WorkflowError) -> Context { try self.ledger.final() }
+    package mutating func finalContext() throws(WorkflowError) -> Context {
+        if let output = self.output { return output }
+        return try self.ledger.final()
+    }
 
-    /// Notes the context that a completed task left, which spares merging it again. Before the event that says so.
-    package mutating func remember(_ output: Context, of position: Int) {
+    /// Notes the context that a running attempt left, which spares merging it again. Before the event that says so.
+    package mutating func remember(_ output: Context, of position: Int, attempt: Int) {
+        guard self.isRunning(position, attempt) else { return }
         self.ledger.remember(output, of: position)
+    }
+
+    /// Why those of a task's ancestors failed that did.
+    package func failures(above position: Int) -> [Int] {
+        guard self.failedAbove[position] else { return [] }
+        return self.graph.ancestry(of: self.graph.dependencies[position]).filter { self.tasks[$0].state == .failed }
     }
 
     /// Adds an event to the next transition.
@@ -168,6 +207,7 @@ package struct PipelineStateMachine: Sendable {
             guard self.isRunning(position, attempt) else { return false }
             self.runningCount -= 1
             self.end(position, outcome, startedAt: startedAt, at: at, random: random)
+            self.decide(at: at)
         case .retryDue(let position, let attempt):
             guard self.tasks.indices.contains(position), case .retrying = self.tasks[position].state,
                 self.tasks[position].attempt == attempt
@@ -201,8 +241,9 @@ package struct PipelineStateMachine: Sendable {
     /// Closes the transition; nil when there is nothing to write.
     package mutating func commit(at: Date) -> PipelineTransition? {
         if self.status == .running { self.settle(at: at) }
-        guard !self.draft.isEmpty else { return nil }
+        guard !self.draft.events.isEmpty, self.status != .running || !self.draft.isEmpty else { return nil }
         self.draft.status = self.status
+        self.draft.isUntouched = !self.isTouched
         let transition = self.draft
         self.revision += 1
         self.draft = PipelineTransition(expectedRevision: self.revision)
@@ -222,8 +263,9 @@ extension PipelineStateMachine {
         switch outcome {
         case .completed(let delta): self.complete(position, delta, startedAt: startedAt, at: at)
         case .committed(let delta):
-            // Its line of the history is stored already.
-            self.complete(position, delta, startedAt: startedAt, at: at, isStored: true)
+            // That is stored already, and stands apart until the next transition folds it in here, where it happened.
+            self.draft.folds.append(self.workflow.tasks[position].id)
+            self.complete(position, delta, startedAt: startedAt, at: at)
         case .failed(let failure):
             if let delay = self.delay(of: position, after: failure, random: random) {
                 self.retry(position, failure.text, due: at.addingTimeInterval(delay.seconds), startedAt, at)
@@ -250,15 +292,13 @@ extension PipelineStateMachine {
         return policy.delay(beforeAttempt: failures + 1, after: failure, using: &generator)
     }
 
-    mutating func complete(
-        _ position: Int, _ delta: ContextDelta, startedAt: Date?, at: Date, isStored: Bool = false
-    ) {
+    mutating func complete(_ position: Int, _ delta: ContextDelta, startedAt: Date?, at: Date) {
         self.write(
             .taskCompleted, position, attempt: self.tasks[position].attempt, startedAt: startedAt, at: at,
-            delta: delta, isStored: isStored)
+            delta: delta)
         self.tasks[position].state = .completed
         self.ledger.record(delta, of: position)
-        self.didEnd(position, at: at)
+        self.didEnd(position)
     }
 
     mutating func retry(_ position: Int, _ error: String, due: Date, _ startedAt: Date?, _ at: Date) {
@@ -266,22 +306,30 @@ extension PipelineStateMachine {
         self.write(.taskRetrying, position, attempt: attempt, startedAt: startedAt, at: at, detail: error, dueAt: due)
         self.tasks[position].failures += 1
         self.tasks[position].state = .retrying(due: due)
+        self.ledger.forgetGiven(to: position)
     }
 
-    mutating func fail(_ position: Int, _ error: String, startedAt: Date?, at: Date) {
+    mutating func fail(
+        _ position: Int, _ error: String, reason: PipelineEvent.Reason? = nil, startedAt: Date?, at: Date
+    ) {
         let attempt = self.tasks[position].attempt
-        self.write(.taskFailed, position, attempt: attempt, startedAt: startedAt, at: at, detail: error)
+        let error = PipelineEvent.storable(error)
+        self.write(
+            .taskFailed, position, attempt: attempt, startedAt: startedAt, at: at, reason: reason, detail: error)
         self.tasks[position].failures += 1
         self.tasks[position].state = .failed
-        self.didEnd(position, at: at)
+        if self.stop == .cancelled { self.hasFailedWhileCancelling = true }
+        self.didEnd(position)
     }
 
-    /// Notes that a task will not run; what follows from that is up to the caller.
+    /// Notes that a task will not run.
     mutating func close(_ position: Int, _ reason: SkipReason, at: Date) {
         self.tasks[position].state = .skipped(reason)
-        self.write(.taskSkipped, position, attempt: self.tasks[position].attempt, at: at, detail: reason.text)
-        self.open -= 1
-        self.suspects.remove(position)
+        if self.isReplaying { self.unrecorded.insert(position) }
+        self.write(
+            .taskSkipped, position, attempt: self.tasks[position].attempt, at: at, reason: reason.code,
+            detail: reason.text)
+        self.didEnd(position)
     }
 
     mutating func makeReady(_ position: Int) {
@@ -293,38 +341,60 @@ extension PipelineStateMachine {
 // MARK: What follows
 
 extension PipelineStateMachine {
-    mutating func decideRoots(at: Date) {
-        for root in self.graph.roots { self.decide(root, at: at) }
-    }
-
-    mutating func didEnd(_ position: Int, at: Date) {
+    /// Counts a task that has ended, and notes what may be decided now.
+    mutating func didEnd(_ position: Int) {
         self.open -= 1
         self.suspects.remove(position)
-        self.decideDependents(of: position, at: at)
+        self.ledger.forgetGiven(to: position)
+        self.ledger.release(position)
+        for dependent in self.graph.dependents[position] {
+            self.undecided[dependent] -= 1
+            if self.workflow.tasks[dependent].triggerRule == nil { self.decisions.append(dependent, after: position) }
+        }
+        self.settle(from: position)
     }
 
-    private mutating func decideDependents(of position: Int, at: Date) {
-        var ended = [position]
-        // A loop, not recursion: a chain of skipped tasks can be as long as the workflow.
-        while let next = ended.popLast() {
+    /// Counts the tasks that have ended together with all that they wait for: this one, and those that ended before it. A loop,
+    /// not recursion: a chain of skipped tasks can be as long as the workflow.
+    private mutating func settle(from position: Int) {
+        guard self.unsettled[position] == 0 else { return }
+        var settled = [position]
+        while let next = settled.popLast() {
+            let hasFailed = self.failedAbove[next] || self.tasks[next].state == .failed
             for dependent in self.graph.dependents[next] {
-                self.undecided[dependent] -= 1
-                if self.tasks[dependent].state == .waiting, let reason = self.reasonToSkip(dependent, after: next) {
-                    self.close(dependent, reason, at: at)
-                    ended.append(dependent)
-                } else if self.undecided[dependent] == 0, self.tasks[dependent].state == .waiting {
-                    self.decide(dependent, at: at)
+                self.unsettled[dependent] -= 1
+                if hasFailed { self.failedAbove[dependent] = true }
+                guard self.unsettled[dependent] == 0 else { continue }
+                if self.tasks[dependent].state.status.isTerminal {
+                    settled.append(dependent)
+                } else if self.workflow.tasks[dependent].triggerRule != nil {
+                    self.decisions.append(dependent, after: nil)
                 }
             }
         }
     }
 
-    /// Why a task without a rule will not run now that a dependency has ended, or a rule that has been decided says no.
-    mutating func reasonToSkip(_ position: Int, after dependency: Int) -> SkipReason? {
-        if let rule = self.workflow.tasks[position].triggerRule {
-            guard self.undecided[position] == 0, !self.holds(rule, for: position) else { return nil }
-            return .rule(rule)
+    /// Decides about the tasks for which that may be due, and what follows from it.
+    mutating func decide(at: Date) {
+        while let (position, dependency) = self.decisions.popFirst() {
+            guard self.tasks[position].state == .waiting else { continue }
+            if let rule = self.workflow.tasks[position].triggerRule {
+                guard self.unsettled[position] == 0 else { continue }
+                if self.holds(rule, for: position) {
+                    self.makeReady(position)
+                } else {
+                    self.close(position, .rule(rule), at: at)
+                }
+            } else if let reason = dependency.flatMap({ self.reasonToSkip(after: $0) }) {
+                self.close(position, reason, at: at)
+            } else if self.undecided[position] == 0 {
+                self.makeReady(position)
+            }
         }
+    }
+
+    /// Why a task without a rule will not run after a dependency has ended; nil when that completed.
+    private func reasonToSkip(after dependency: Int) -> SkipReason? {
         switch self.tasks[dependency].state {
         case .failed: return .dependencyFailed(self.workflow.tasks[dependency].id)
         case .skipped(let reason):
@@ -336,16 +406,7 @@ extension PipelineStateMachine {
         }
     }
 
-    /// Decides about a task of which every dependency has ended and that nothing forbids.
-    mutating func decide(_ position: Int, at: Date) {
-        guard let rule = self.workflow.tasks[position].triggerRule, self.graph.dependencies[position].isEmpty,
-            !self.holds(rule, for: position)
-        else { return self.makeReady(position) }
-        self.close(position, .rule(rule), at: at)
-        self.decideDependents(of: position, at: at)
-    }
-
-    private func holds(_ rule: TriggerRule, for position: Int) -> Bool {
+    private mutating func holds(_ rule: TriggerRule, for position: Int) -> Bool {
         let context = self.ledger.preview(of: position)
         return rule.isSatisfied(
             outcome: { id in
@@ -356,7 +417,25 @@ extension PipelineStateMachine {
                 case .skipped: .skipped
                 case .waiting, .ready, .running, .retrying: nil
                 }
-            }, context: context)
+            }, context: context, ancestorFailed: self.failedAbove[position])
+    }
+}
+
+/// Tasks about which something may be decided, in the order in which that came up.
+struct DecisionQueue: Sendable {
+    private var entries: [(position: Int, dependency: Int?)] = []
+    private var head = 0
+
+    mutating func append(_ position: Int, after dependency: Int?) { self.entries.append((position, dependency)) }
+
+    mutating func popFirst() -> (position: Int, dependency: Int?)? {
+        guard self.head < self.entries.count else {
+            self.entries.removeAll(keepingCapacity: true)
+            self.head = 0
+            return nil
+        }
+        defer { self.head += 1 }
+        return self.entries[self.head]
     }
 }
 
@@ -369,25 +448,43 @@ extension PipelineStateMachine {
 
     mutating func write(
         _ kind: PipelineEvent.Kind, _ position: Int, attempt: Int, startedAt: Date? = nil, at: Date,
-        detail: String? = nil, delta: ContextDelta? = nil, dueAt: Date? = nil, isStored: Bool = false
+        reason: PipelineEvent.Reason? = nil, detail: String? = nil, delta: ContextDelta? = nil, dueAt: Date? = nil
     ) {
         guard !self.isReplaying else { return }
         let event = PipelineEvent(
             kind, task: self.workflow.tasks[position].id, attempt: attempt, worker: self.worker, startedAt: startedAt,
-            at: at, detail: detail, delta: delta, dueAt: dueAt)
-        if !isStored { self.draft.events.append(event) }
+            at: at, reason: reason, detail: detail, delta: delta, dueAt: dueAt)
+        self.draft.events.append(event)
+        self.isTouched = true
         self.keep(event, position)
     }
 
     mutating func keep(_ event: PipelineEvent, _ position: Int) {
-        switch event.kind {
+        if let attempt = TaskAttempt(event) { self.attempts[position].keep(attempt) }
+    }
+}
+
+extension TaskAttempt {
+    /// What a line of a history says of an attempt that ended; nil when it says nothing of one.
+    init?(_ event: PipelineEvent) {
+        switch event.kind.known {
         case .taskCompleted, .taskFailed, .taskRetrying, .taskInterrupted:
-            self.attempts[position].append(
-                TaskAttempt(
-                    number: event.attempt, startedAt: event.startedAt, endedAt: event.at, error: event.detail,
-                    worker: event.worker, succeeded: event.kind == .taskCompleted))
-        default: break
+            self.init(
+                number: event.attempt, startedAt: event.startedAt, endedAt: event.at, error: event.detail,
+                worker: event.worker, succeeded: event.kind == .taskCompleted)
+        default: return nil
         }
+    }
+
+    /// How many attempts of a task are kept at each end of the list.
+    static let keptAtEachEnd = 10
+}
+
+extension [TaskAttempt] {
+    /// Adds an attempt; of very many, the first and the last ones stay. What is kept of a task that is tried for days is bounded.
+    mutating func keep(_ attempt: TaskAttempt) {
+        self.append(attempt)
+        if self.count > TaskAttempt.keptAtEachEnd * 2 { self.remove(at: TaskAttempt.keptAtEachEnd) }
     }
 }
 

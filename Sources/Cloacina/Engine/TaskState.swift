@@ -30,27 +30,34 @@ package enum TaskState: Sendable, Hashable {
     }
 }
 
-/// Why a task will not run.
+/// The reason why a task will not run.
 package struct SkipReason: Sendable, Hashable {
-    /// The reason in words, as it is stored.
+    /// The code, on which decisions rest.
+    package let code: PipelineEvent.Reason
+    /// The reason in words, for people.
     package let text: String
 
-    package init(text: String) { self.text = text }
+    package init(_ code: PipelineEvent.Reason, text: String) {
+        self.code = code
+        self.text = PipelineEvent.storable(text)
+    }
 
     /// A task that it depends on, directly or not, failed.
-    package static func dependencyFailed(_ task: String) -> Self { Self(text: "\"\(task)\" failed") }
+    package static func dependencyFailed(_ task: String) -> Self { Self(.dependencyFailed, text: "\"\(task)\" failed") }
 
     /// A task that it depends on was skipped by its own rule.
-    package static func dependencySkipped(_ task: String) -> Self { Self(text: "\"\(task)\" was skipped") }
+    package static func dependencySkipped(_ task: String) -> Self {
+        Self(.dependencySkipped, text: "\"\(task)\" was skipped")
+    }
 
     /// Its own rule said no.
-    package static func rule(_ rule: TriggerRule) -> Self { Self(text: "its rule does not hold: \(rule)") }
+    package static func rule(_ rule: TriggerRule) -> Self { Self(.rule, text: "its rule does not hold: \(rule)") }
 
     /// The pipeline was cancelled before.
-    package static let cancelled = Self(text: "the pipeline was cancelled")
+    package static let cancelled = Self(.cancelled, text: "the pipeline was cancelled")
 
     /// The pipeline's time ran out before.
-    package static let timedOut = Self(text: "the pipeline's time ran out")
+    package static let timedOut = Self(.timedOut, text: "the pipeline's time ran out")
 }
 
 /// Where one task of a pipeline stands, and how often it was tried.

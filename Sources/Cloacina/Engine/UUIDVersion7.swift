@@ -10,8 +10,9 @@ extension UUID {
     ) -> UUID {
         let latest: Double = 0xFFFF_FFFF_FFFF
         let exact = min(max(0, time.timeIntervalSince1970 * 1_000), latest)
-        let milliseconds = UInt64(exact)
-        let high = milliseconds << 16 | 0x7000 | UInt64((exact - Double(milliseconds)) * 4_096)
+        let milliseconds = UInt64(exact)  // can't trap: clamped to 48 bits above
+        let part = UInt64((exact - Double(milliseconds)) * 4_096)  // can't trap: a fraction of 4,096
+        let high = milliseconds << 16 | 0x7000 | part
         let low = 0x8000_0000_0000_0000 | (generator.next() & 0x3FFF_FFFF_FFFF_FFFF)
         func byte(_ word: UInt64, _ index: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: word >> (56 - 8 * index)) }
         return UUID(

@@ -11,7 +11,7 @@ public struct PipelineError: Error, Sendable {
         enum Base: String {
             case workflowNotFound, duplicateWorkflow, cancelled, storageFailed, pipelineVanished, takenOver
             case noDatabase, pipelineNotFound, released, notPossible, versionMismatch, duplicateItem, notCompleted
-            case invalidOptions
+            case invalidOptions, tooDeep, stranded, nestedConnection
         }
         let base: Base
 
@@ -44,6 +44,13 @@ public struct PipelineError: Error, Sendable {
         public static let duplicateItem = Self(base: .duplicateItem)
         /// An option of an execution, or a setting of a runner, is beyond what it may be.
         public static let invalidOptions = Self(base: .invalidOptions)
+        /// Tasks run workflows deeper than ``RunnerConfiguration/maximumDepth``.
+        public static let tooDeep = Self(base: .tooDeep)
+        /// No runner that is known here can go on with a pipeline that a task waits for.
+        public static let stranded = Self(base: .stranded)
+        /// A task holds one of the pool's connections and asks for what may need another: with enough such tasks, none would get
+        /// one.
+        public static let nestedConnection = Self(base: .nestedConnection)
         /// A pipeline did not complete; see ``PipelineResult/completed()``.
         public static let notCompleted = Self(base: .notCompleted)
 
@@ -63,6 +70,8 @@ public struct PipelineError: Error, Sendable {
     public let line: Int
     /// Whether it ended the waiting for a child that goes on, for nothing that the task itself did.
     var isCutOff = false
+    /// Whether the same was tried again and again and is not worth another try, although its kind may pass.
+    var isLasting = false
 
     package init(
         _ code: Code, _ message: String, underlying: (any Error)? = nil, fileID: String = #fileID, line: Int = #line
@@ -86,7 +95,31 @@ extension PipelineError: CustomStringConvertible {
 extension PipelineError {
     /// Whether the same call may succeed when the database is back: what was underneath says so.
     var isTransient: Bool {
-        self.code == .storageFailed && (self.underlying as? any TransientError)?.isTransient == true
+        self.code == .storageFailed && !self.isLasting && (self.underlying as? any TransientError)?.isTransient == true
+    }
+
+    /// Whether the database refuses what is to be stored, whenever that is tried.
+    var isRefusal: Bool { self.code == .storageFailed && self.underlying != nil && !self.isTransient }
+
+    /// Whether the server itself ended a statement: it has a `statement_timeout`, or somebody cancelled it.
+    var isTimeoutOfServer: Bool {
+        guard let error = self.underlying as? PostgresError else { return false }
+        return error.sqlState == "57014" && error.code == .rejectedByServer
+    }
+
+    /// What the database's refusal can be told by in plain letters: its code.
+    var refusalCode: String {
+        switch self.underlying {
+        case let error as PostgresError: error.sqlState.map { "SQLSTATE \($0)" } ?? "\(error.code)"
+        case let error as SQLiteError: "\(error.code)"
+        default: "\(self.code)"
+        }
+    }
+
+    /// Whether a statement was ended because it took longer than it may.
+    var isOverdue: Bool {
+        guard let error = self.underlying as? PostgresError else { return false }
+        return error.code == .deadlineExceeded || error.sqlState == "57014"
     }
 
     /// Whether somebody else held a lock for too long, on one of several things that were to be written together.

@@ -49,7 +49,9 @@ final class EngineMetrics: Sendable {
         guard let counter = self.attempts[event.kind] else { return }
         counter.increment()
         if let startedAt = event.startedAt {
-            self.attemptTime.recordNanoseconds(Int64(max(0, event.at.timeIntervalSince(startedAt)) * 1_000_000_000))
+            let duration = Duration.clamped(seconds: max(0, event.at.timeIntervalSince(startedAt)))
+            self.attemptTime.recordNanoseconds(
+                duration.wholeMilliseconds.multipliedReportingOverflow(by: 1_000_000).partialValue)
         }
     }
 

@@ -45,7 +45,7 @@ struct Attempt: Sendable {
     /// The same attempt, whose completion is stored already, together with the task's own writes.
     func committed(_ delta: ContextDelta) -> Attempt {
         Attempt(
-            position: self.position, number: self.number, outcome: .committed(delta), output: nil,
+            position: self.position, number: self.number, outcome: .committed(delta), output: self.output,
             startedAt: self.startedAt, endedAt: self.endedAt)
     }
 }

@@ -16,7 +16,7 @@ extension DefaultRunner {
     /// A pipeline's history.
     ///
     /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound`` or ``PipelineError/Code/storageFailed``.
-    public func history(of id: UUID) async throws(PipelineError) -> [PipelineEvent] { try await self.load(id).events }
+    public func history(of id: UUID) async throws(PipelineError) -> [PipelineEvent] { try await self.load(id).history }
 
     /// The tenant's pipelines, the newest first, a page at a time.
     ///
@@ -29,8 +29,8 @@ extension DefaultRunner {
     /// the latest first.
     ///
     /// Pipelines are in the order of their ids, which begin with the time of creation, and not of their events' times: what
-    /// happens to an old pipeline comes after all that happened to younger ones. Completions that a task committed itself come
-    /// before the other events of their pipeline; ``history(of:)`` has them in their place.
+    /// happens to an old pipeline comes after all that happened to younger ones. Completions that a task committed itself are
+    /// among them once a transition has folded them in; ``history(of:)`` has them at once.
     ///
     /// A page that begins ``EventQuery/after`` the last event of the one before repeats nothing and leaves out nothing that was
     /// there when the first one was read, unless it was deleted meanwhile. What is written meanwhile is in the pages that follow
@@ -48,9 +48,13 @@ extension DefaultRunner {
 
     /// What came of a pipeline so far, without waiting.
     ///
-    /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound``, ``PipelineError/Code/workflowNotFound`` when
-    ///   this runner doesn't know the workflow, ``PipelineError/Code/versionMismatch`` when it has another version of it than
-    ///   the one the pipeline began with, or ``PipelineError/Code/storageFailed``. ``history(of:)`` needs neither.
+    /// A pipeline that has ended is read as it was stored, whichever build ran it. Of one that has not, only a runner that has its
+    /// workflow in its version can say what its tasks hand on.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/pipelineNotFound`` or ``PipelineError/Code/storageFailed``; of a pipeline
+    ///   that has not ended, ``PipelineError/Code/workflowNotFound`` when this runner doesn't know the workflow, and
+    ///   ``PipelineError/Code/versionMismatch`` when it has not the version that the pipeline is pinned to. ``history(of:)``
+    ///   needs neither.
     public func snapshot(of id: UUID) async throws(PipelineError) -> PipelineResult {
         try self.result(of: try await self.load(id))
     }
@@ -152,9 +156,13 @@ extension DefaultRunner {
         var transition = PipelineTransition(expectedRevision: stored.revision)
         transition.status = .queued
         transition.dueAt = stored.place(at: now)
+        transition.foldsEverything = true
+        transition.isUntouched = !stored.isTouched
         transition.events = [PipelineEvent(.pipelineResumed, worker: self.id, at: now)]
         guard try await self.apply(transition, to: stored, at: now) else { return false }
         await self.ring()
+        // This runner may serve the queue, and not know the version.
+        if (try? self.workflow(of: stored)) == nil { await self.callOthers() }
         return true
     }
 
@@ -179,19 +187,15 @@ extension DefaultRunner {
     }
 
     private func result(of stored: StoredPipeline) throws(PipelineError) -> PipelineResult {
-        try PipelineResult(self.machine(of: stored), of: stored, endedAt: stored.endedAt ?? self.clock.now())
+        if let result = try PipelineResult(stored: stored) { return result }
+        var machine = try self.machine(of: stored)
+        return try PipelineResult(&machine, of: stored, endedAt: stored.endedAt ?? self.clock.now())
     }
 
     private func machine(of stored: StoredPipeline) throws(PipelineError) -> PipelineStateMachine {
-        let registered = try self.registered(stored.workflow)
-        guard stored.startedAt == nil || registered.version == stored.version else {
-            throw PipelineError(
-                .versionMismatch,
-                "the pipeline began with version \(stored.version) of \"\(stored.workflow)\"; this runner has \(registered.version)"
-            )
-        }
+        let workflow = try self.workflow(of: stored)
         return PipelineStateMachine(
-            workflow: registered.workflow,
+            workflow: workflow,
             input: Context(stored.input, byteLimit: .max), worker: self.id, resuming: stored,
             maximumRecoveries: .max, at: self.clock.now())
     }
@@ -256,13 +260,29 @@ extension DefaultRunner {
             case .paused where request == .pause && stored.request == .resume:
                 // Nobody has heard that yet; one after the other.
                 _ = try await self.goOn(stored)
+            case .unknown:
+                throw PipelineError(.notPossible, "the pipeline's stored status is unknown to this version")
             case .paused where request != .cancel: return
             case .queued where request == .resume: return
             case .queued, .paused:
                 let now = self.clock.now()
                 let transition = self.transition(of: stored, by: request, at: now)
-                if try await self.apply(transition, to: stored, at: now) { return }
+                guard try await self.apply(transition, to: stored, at: now) else { continue }
+                if request == .cancel { await self.cancelChildren(of: id) }
+                return
             }
+        }
+    }
+
+    /// Cancels what tasks of a pipeline that has ended have begun as parts of it and nobody waits for any more.
+    func cancelChildren(of id: UUID) async {
+        do throws(PipelineError) {
+            for child in try await self.store.children(of: id) { try await self.change(child, request: .cancel) }
+        } catch {
+            // A child that is claimed looks at its parent, so it does not begin all the same.
+            self.logger.warning(
+                "the children of a pipeline that has ended can't be cancelled",
+                metadata: [LogKeys.pipeline: "\(id)", LogKeys.error: "\(error)"])
         }
     }
 
@@ -274,11 +294,17 @@ extension DefaultRunner {
         running.status = .running
         if request == .cancel, var machine = try? self.machine(of: running) {
             machine.receive(.cancel(at: now))
-            if let transition = machine.commit(at: now) { return transition }
+            if var transition = machine.commit(at: now) {
+                transition.foldsEverything = true
+                return transition
+            }
         }
         // Pausing says nothing of tasks; and of another version's tasks this runner knows nothing.
         var transition = PipelineTransition(expectedRevision: stored.revision)
         transition.status = request == .cancel ? .cancelled : .paused
+        transition.foldsEverything = true
+        transition.isUntouched = !stored.isTouched
+        if request == .cancel { transition.keepResult(of: stored) }
         transition.events = [
             PipelineEvent(request == .cancel ? .pipelineCancelled : .pipelinePaused, worker: self.id, at: now)
         ]
@@ -290,29 +316,5 @@ extension DefaultRunner {
     ) async throws(PipelineError) -> Bool {
         let change = PipelineChange(id: stored.id, epoch: stored.epoch, at: now, transition: transition)
         return try await self.store.apply([change]) != [.stale]
-    }
-}
-
-extension PipelineResult {
-    init(_ machine: PipelineStateMachine, of pipeline: StoredPipeline, endedAt: Date) throws(PipelineError) {
-        let tasks = machine.tasks.indices.map { position in
-            let record = machine.tasks[position]
-            let attempts = machine.attempts[position]
-            var error = record.state == .completed ? nil : attempts.last?.error
-            if case .skipped(let reason) = record.state { error = reason.text }
-            return TaskResult(
-                id: machine.workflow.tasks[position].id, status: record.state.status, attempt: record.attempt,
-                attempts: attempts, error: error)
-        }
-        let startedAt = pipeline.startedAt ?? pipeline.createdAt
-        let context: Context
-        do {
-            context = try machine.finalContext()
-        } catch {
-            throw PipelineError(.storageFailed, "the final context can't be merged", underlying: error)
-        }
-        self.init(
-            id: pipeline.id, workflow: pipeline.workflow, status: machine.status, finalContext: context, tasks: tasks,
-            startedAt: startedAt, duration: .seconds(max(0, endedAt.timeIntervalSince(startedAt))))
     }
 }

@@ -62,7 +62,8 @@ extension DefaultRunner {
             }
             guard let number else { return nil }
             return try await self.store.beat(
-                self.id, number: number, pipelines: Array(active.keys), at: self.clock.now())
+                self.id, number: number, pipelines: Array(active.keys),
+                isStopping: self.state.withLock { $0.isShutDown }, at: self.clock.now())
         }
         guard let answer else { return }
         for (id, run) in active {
@@ -148,43 +149,94 @@ extension DefaultRunner {
 
     private func giveBack(_ id: UUID, _ adrift: Adrift) async throws(PipelineError) -> Bool {
         while true {
-            guard let stored = try await self.store.load(id), stored.status == .running, stored.owner == self.id,
-                stored.epoch == adrift.epoch
-            else { return false }
+            let stored: StoredPipeline?
+            do throws(PipelineError) {
+                stored = try await self.store.load(id)
+            } catch {
+                guard !error.isTransient, let row = try await self.store.row(of: id) else { throw error }
+                return try await self.setAside(row, adrift, error)
+            }
+            guard let stored, stored.status == .running, stored.owner == self.id, stored.epoch == adrift.epoch else {
+                return false
+            }
             if let request = adrift.request { try await self.store.ask(request, of: id) }
             let now = self.clock.now()
             var transition = PipelineTransition(expectedRevision: stored.revision)
             transition.status = .queued
-            transition.dueAt = stored.place(at: now)
+            transition.dueAt = stored.place(at: now).addingTimeInterval(self.pause(beforeRequeuing: stored))
+            transition.foldsEverything = true
+            transition.isUntouched = !stored.isTouched
             transition.events = [
-                PipelineEvent(.pipelineRecovered, worker: self.id, at: now, detail: PipelineEvent.givenBack)
+                PipelineEvent(
+                    .pipelineRecovered, worker: self.id, at: now, reason: .givenBack, detail: PipelineEvent.givenBack)
             ]
             let change = PipelineChange(id: id, epoch: stored.epoch, at: now, transition: transition)
             if try await self.store.apply([change]) != [.stale] { return true }
         }
     }
 
+    /// How many seconds a pipeline waits that is given back again and again without a line about a task in between: twice as
+    /// long each time, up to five minutes.
+    private func pause(beforeRequeuing stored: StoredPipeline) -> Double {
+        var again = 0
+        for event in stored.events.reversed() {
+            if event.kind == .pipelineRecovered, event.reason == .givenBack { again += 1 }
+            if event.task != nil || again > 10 { break }
+        }
+        guard again > 0 else { return 0 }
+        let waited = max(0, self.clock.now().timeIntervalSince(stored.place(at: self.clock.now())))
+        return waited + min(300, self.configuration.heartbeatInterval.seconds * Double(1 << min(again - 1, 10)))
+    }
+
+    /// Pauses a pipeline of this runner's whose history can't be read; nobody could go on with it.
+    private func setAside(
+        _ row: StoredPipeline, _ adrift: Adrift, _ error: PipelineError
+    ) async throws(PipelineError) -> Bool {
+        guard row.status == .running, row.owner == self.id, row.epoch == adrift.epoch else { return false }
+        let claim = QueueClaim(runner: self.id, workflows: [:], limit: 0, at: self.clock.now())
+        let change = PipelineChange(
+            puttingAside: row.id, revision: row.revision, epoch: row.epoch, for: claim, error)
+        return try await self.store.apply([change]) != [.stale]
+    }
+
     /// Looks after the queue and after runners that died. What is slow is done now and then only.
     ///
-    /// - Returns: Until when to come again, if somebody is under suspicion.
+    /// - Returns: After what time to come again, if other runners are known; nil too when somebody comes again already.
     func sweep() async -> Duration? {
         let everyOwner = self.state.withLock { state in
             state.sweeps += 1
-            return state.sweeps % 16 == 1 || state.silent.values.contains { $0.beats == 0 }
+            return state.sweeps % 4 == 1 || state.detector.knowsSilentOwners
         }
-        var suspicion: Duration?
         do throws(PipelineError) {
-            let now = self.clock.now()
-            let survey = try await self.survey(everyOwner: everyOwner, at: now)
+            let survey = try await self.survey(everyOwner: everyOwner, at: self.clock.now())
             if let nextDue = survey.nextDue { self.wake(at: nextDue) }
             if survey.isDue || self.state.withLock({ $0.lostClaims != nil }) { self.wake(lookingAhead: survey.isDue) }
             for (id, request) in survey.unheard { await self.makeUpFor(request, id) }
-            if await self.recover(survey.beats) > 0 { self.wake(lookingAhead: true) }
-            suspicion = self.state.withLock { $0.silent.isEmpty } ? nil : self.configuration.leaseDuration
+            let beats = survey.beats.filter { $0.key != self.id }
+            let verdict = self.state.withLock { $0.detector.look(beats, at: .now) }
+            if await self.recover(verdict.dead) > 0 { self.wake(lookingAhead: true) }
+            return verdict.nextLook
         } catch {
+            self.state.withLock { $0.detector.lookFailed() }
             self.logger.warning("a sweep failed", metadata: [LogKeys.error: "\(error)"])
+            return nil
         }
-        return suspicion
+    }
+
+    /// Looks again and again as long as other runners are known, until cancelled: so a dead one is noticed before the next round.
+    func watch(after pause: Duration) async {
+        let isFirst = self.state.withLock { state in
+            defer { state.isWatching = true }
+            return !state.isWatching
+        }
+        guard isFirst else { return }
+        var next: Duration? = pause
+        while let pause = next, !Task.isCancelled {
+            try? await Task.sleep(for: pause)
+            guard !Task.isCancelled, !self.state.withLock({ $0.isShutDown }) else { break }
+            next = await self.sweep()
+        }
+        self.state.withLock { $0.isWatching = false }
     }
 
     private func makeUpFor(_ request: PipelineRequest, _ id: UUID) async {
@@ -224,32 +276,19 @@ extension DefaultRunner {
         }
     }
 
-    /// Puts back into the queue what runners had that have said nothing for the duration of a lease, by this process's own
-    /// monotonic clock.
-    ///
-    /// - Returns: How many pipelines that were.
-    private func recover(_ beats: [UUID: Int]) async -> Int {
-        let beats = beats.filter { $0.key != self.id }
-        let now = ContinuousClock.now
-        let due = self.state.withLock { state -> [(key: UUID, value: Int)] in
-            state.silent = beats.reduce(into: [:]) { silent, entry in
-                let known = state.silent[entry.key]
-                silent[entry.key] = known?.beats == entry.value ? known : (entry.value, now)
-            }
-            return state.silent.filter { $0.value.since.duration(to: now) >= self.configuration.leaseDuration }
-                .mapValues(\.beats).sorted { $0.key < $1.key }
-        }
+    /// Requeues the pipelines of runners that died; returns how many.
+    private func recover(_ dead: [(runner: UUID, heartbeat: Int)]) async -> Int {
         var recovered = 0
-        for (runner, beats) in due {
+        for (runner, heartbeat) in dead.prefix(Self.recoveriesPerSweep) {
             let count: Int
             do throws(PipelineError) {
-                count = try await self.store.recover(runner, beats: beats, by: self.id, at: self.clock.now())
+                count = try await self.store.recover(runner, beats: heartbeat, by: self.id, at: self.clock.now())
             } catch {
                 // The others must not wait for this one, which is left to the next sweep.
                 self.logger.warning("a dead runner's pipelines can't be had", metadata: [LogKeys.error: "\(error)"])
                 continue
             }
-            self.state.withLock { $0.silent[runner] = nil }
+            self.state.withLock { $0.detector.forget(runner) }
             recovered += count
             if count > 0 {
                 self.metrics.noteRecovered(count)
@@ -260,13 +299,19 @@ extension DefaultRunner {
         return recovered
     }
 
+    /// How many runners one sweep takes for dead: each is a statement, and the other tenants wait.
+    private static let recoveriesPerSweep = 64
+
     // MARK: Shutdown
 
     /// Ends the runner in good order: nothing new begins; what runs has `drain` to come to an end, is then cancelled, and
     /// after the time of grace given up. Pipelines that have not ended go back into the queue for other runners.
     ///
+    /// With the default and ``RunnerConfiguration/cancellationGrace`` that is 25 s: less than the 30 s after which most supervisors
+    /// kill a process. That it is stopping is said at once, so that a kill after that is no death that is held against a task.
+    ///
     /// Who waits for a pipeline here is told ``PipelineError/Code/released``. Calling again with a shorter `drain` shortens it.
-    public func shutDown(drain: Duration = .seconds(30)) async {
+    public func shutDown(drain: Duration = .seconds(15)) async {
         let alarm = self.state.withLock { state in
             state.isShutDown = true
             state.serves = false
@@ -274,6 +319,8 @@ extension DefaultRunner {
             return state.alarm.take()
         }
         alarm?.task.cancel()
+        let active = self.state.withLock { $0.active.filter { !$0.value.isOver } }
+        if !active.isEmpty { self.inBackground { try? await self.beat(for: active) } }
         let timer = Task(executorPreference: self.clock.executor) {
             do { try await self.clock.sleep(for: drain) } catch { return }
             self.state.withLock { state in
@@ -290,7 +337,7 @@ extension DefaultRunner {
             try? await self.findLostClaims(mustLook: true)
             await self.giveBackAdrift()
             if let due = self.state.withLock({ $0.released }) {
-                await self.callOthers(after: .seconds(due.timeIntervalSince(self.clock.now())))
+                await self.callOthers(after: .clamped(seconds: due.timeIntervalSince(self.clock.now())))
             }
             _ = try? await self.inTurn { () async throws(PipelineError) in
                 self.state.withLock { $0.hasLeft = true }
@@ -298,5 +345,6 @@ extension DefaultRunner {
             }
         }
         await leaving.value
+        self.bodies?.retire()
     }
 }

@@ -50,7 +50,7 @@ extension DefaultRunner {
         try options.check(fileID: #fileID, line: #line)
         let now = self.clock.now()
         return NewPipeline(
-            id: .version7(at: now), workflow: workflowName, version: registered.version, input: context,
+            id: .version7(at: now), workflow: registered.workflow.name, version: registered.version, input: context,
             options: options, owner: nil, at: now)
     }
 
@@ -58,9 +58,7 @@ extension DefaultRunner {
     ///
     /// - Parameter delay: When what is called for is due. They look then.
     public func ring(after delay: Duration = .zero) async {
-        let (serves, isFull) = self.state.withLock { state in
-            (state.serves, self.load(state) >= self.configuration.maximumQueuedPipelines)
-        }
+        let (serves, isFull) = (self.state.withLock { $0.serves }, self.isFull)
         if serves, delay > .zero {
             self.wake(at: self.clock.now().addingTimeInterval(delay.seconds))
         } else if serves {
@@ -72,15 +70,15 @@ extension DefaultRunner {
     /// Calls the runners of other processes. Best effort: sweeps find what nobody was called for.
     func callOthers(after delay: Duration = .zero) async {
         guard let database = self.database else { return }
-        _ = try? await database.pool.withConnection(database.label) { lease in
-            try await lease.query(QueueCall(schema: database.label.schema, delay: delay).statement)
+        _ = try? await database.pool.withReservedConnection(database.label) { lease in
+            try await lease.query(QueueCall.statement(after: delay))
         }
     }
 
     /// Has the queue looked at when something is due, with one timer for whatever comes first. What is further off than the
     /// next sweep is left to that.
     func wake(at due: Date) {
-        let delay = Duration.seconds(max(0, due.timeIntervalSince(self.clock.now())))
+        let delay = Duration.clamped(seconds: max(0, due.timeIntervalSince(self.clock.now())))
         guard delay <= self.configuration.sweepInterval + .seconds(30) else { return }
         self.state.withLock { state in
             guard state.serves, !state.isShutDown, state.alarm.map({ due < $0.due }) ?? true else { return }
@@ -102,6 +100,7 @@ extension DefaultRunner {
         let mustStart = self.state.withLock { state in
             guard state.serves, !state.isShutDown else { return false }
             state.mustPumpAgain = true
+            state.isCalled = true
             if lookingAhead { state.mustLookAhead = true }
             guard !state.isPumping else { return false }
             state.isPumping = true
@@ -111,29 +110,62 @@ extension DefaultRunner {
         if mustStart { self.inBackground { await self.pump() } }
     }
 
+    /// One look at the queue: how much to claim, and of what.
+    private struct Look {
+        var limit: Int
+        var byteLimit: Int
+        var abovePriority: Int?
+        var onlyChildren = false
+    }
+
     private func pump() async {
-        while true {
-            let free = self.state.withLock { state -> Int in
-                let free = self.configuration.maximumQueuedPipelines - self.load(state)
-                guard state.mustPumpAgain, free > 0, !state.isShutDown else {
-                    state.isPumping = false
-                    return 0
-                }
-                state.mustPumpAgain = false
-                return free
-            }
-            guard free > 0 else { return }
+        while let look = self.nextLook() {
             do throws(PipelineError) {
-                let claimed = try await self.claim(free)
-                if claimed == free {
+                let isFull = try await self.claim(look)
+                if isFull {
                     self.state.withLock { $0.mustPumpAgain = true }
-                } else if self.state.withLock({ $0.mustLookAhead }) {
+                } else if look.abovePriority == nil, self.state.withLock({ $0.mustLookAhead }) {
                     try await self.lookAhead()
                 }
             } catch {
                 self.logger.warning("the queue can't be read", metadata: [LogKeys.error: "\(error)"])
                 self.wakeLater()
             }
+        }
+    }
+
+    /// Decides how to look at the queue next; nil when there is no reason to, or no room.
+    private func nextLook() -> Look? {
+        let (free, waiting) = (self.slots.freeCount, self.slots.waitingCount)
+        let highest = self.slots.highestWaitingPriority
+        let now = ContinuousClock.now
+        return self.state.withLock { state -> Look? in
+            guard state.mustPumpAgain, !state.isShutDown else {
+                state.isPumping = false
+                return nil
+            }
+            let limit = state.admission.claimLimit(at: now, freeSlots: free, waitingForSlots: waiting)
+            if limit > 0 {
+                state.mustPumpAgain = false
+                state.isCalled = false
+                return Look(
+                    limit: limit, byteLimit: state.admission.claimByteLimit,
+                    onlyChildren: state.admission.mayClaimOnlyChildren)
+            }
+            // What is more urgent than all that waits here need not wait for it.
+            if state.isCalled {
+                switch state.admission.urgentLook(at: now, highestWaitingPriority: highest) {
+                case .claim(let limit, let above):
+                    state.isCalled = false
+                    return Look(limit: limit, byteLimit: state.admission.claimByteLimit, abovePriority: above)
+                case .later(let instant):
+                    state.isCalled = false
+                    self.wakeLater(now.duration(to: instant))
+                case .none: break
+                }
+            }
+            state.isPumping = false
+            return nil
         }
     }
 
@@ -144,22 +176,30 @@ extension DefaultRunner {
         if let due = survey.nextDue { self.wake(at: due) }
     }
 
-    /// Looks at the queue again in a while, when it could not be read.
-    private func wakeLater() {
+    /// Looks at the queue again in a while, when it could not be read or that was done just now.
+    private func wakeLater(_ delay: Duration? = nil) {
         self.inBackground {
-            try? await self.clock.sleep(for: self.configuration.heartbeatInterval)
-            self.wake(lookingAhead: true)
+            try? await self.clock.sleep(for: delay ?? self.configuration.heartbeatInterval)
+            self.wake(lookingAhead: delay == nil)
         }
     }
 
-    private func claim(_ limit: Int) async throws(PipelineError) -> Int {
+    /// Claims and launches.
+    ///
+    /// - Returns: Whether there may be more.
+    private func claim(_ look: Look) async throws(PipelineError) -> Bool {
         self.beginning.begin()
         defer { self.beginning.end() }
-        let (known, isShutDown) = self.state.withLock { ($0.workflows, $0.isShutDown) }
+        let (known, versions, isShutDown) = self.state.withLock { state in
+            (state.workflows, Set(state.earlier.values.joined().map(\.version)), state.isShutDown)
+        }
         // A shutdown waits for what is beginning only if it has begun before.
-        guard !isShutDown else { return 0 }
-        let claim = QueueClaim(
-            runner: self.id, workflows: known.mapValues(\.version), limit: limit, at: self.clock.now())
+        guard !isShutDown else { return false }
+        var claim = QueueClaim(
+            runner: self.id, workflows: known.mapValues(\.version), versions: versions, limit: look.limit,
+            byteLimit: look.byteLimit, at: self.clock.now())
+        claim.abovePriority = look.abovePriority
+        claim.onlyChildren = look.onlyChildren
         do throws(PipelineError) {
             try await self.findLostClaims()
         } catch {
@@ -174,11 +214,28 @@ extension DefaultRunner {
             self.state.withLock { $0.lostClaims = (.now, false) }
             throw error
         }
-        for pipeline in claimed {
-            guard let registered = known[pipeline.workflow] else { continue }
-            self.launch(pipeline, registered.workflow, fromQueue: true)
+        let bytes = claimed.reduce(0) { $0 &+ $1.storedBytes }
+        self.state.withLock { $0.admission.claimed(claimed.count, bytes: bytes, at: .now) }
+        for var pipeline in claimed {
+            if let parent = pipeline.parent, await self.hasEnded(parent) { pipeline.request = .cancel }
+            do throws(PipelineError) {
+                self.launch(pipeline, try self.workflow(of: pipeline), fromQueue: true)
+            } catch {
+                // It was claimed, so somebody must give it back.
+                self.setAdrift(pipeline.id, Adrift(epoch: pipeline.epoch))
+                self.note([.arrived, .began, .left], bytes: pipeline.storedBytes)
+            }
         }
-        return claimed.count
+        return claimed.count == look.limit || bytes >= look.byteLimit
+    }
+
+    /// Whether the pipeline that another one is a part of has ended meanwhile, without anybody there to cancel the part.
+    private func hasEnded(_ parent: UUID) async -> Bool {
+        do throws(PipelineError) {
+            return try await self.store.status(of: parent)?.isTerminal ?? true
+        } catch {
+            return false
+        }
     }
 
     /// After a claim whose answer was lost, finds what it took, and has it given back. Between two claims, so that everything

@@ -45,14 +45,19 @@ public final class DefaultRunner: PipelineExecutor {
     }
 
     struct State {
+        /// The version of each workflow that new pipelines begin with.
         var workflows: [String: Registered] = [:]
+        /// The other versions of each, for pipelines that began with them.
+        var earlier: [String: [Registered]] = [:]
         var active: [UUID: Active] = [:]
-        /// How many of the active ones came from the queue.
-        var fromQueue = 0
-        /// How many of those wait for nothing but the time of a retry.
-        var retrying = 0
-        /// How many of those have a task that waits for other pipelines.
-        var waiting = 0
+        /// How many of the active ones came from the queue, and how many more may.
+        var admission: AdmissionStateMachine
+        /// Which other runners are alive.
+        var detector: FailureDetector
+        /// How often calls may have the queue looked at.
+        var limiter = WakeupLimiter()
+        /// The word by which the tenant's runners call each other.
+        var token: String?
         var isShutDown = false
         /// Whether what runs is no longer waited for.
         var isInterrupted = false
@@ -63,13 +68,16 @@ public final class DefaultRunner: PipelineExecutor {
         var hasLeft = false
         var isPumping = false
         var mustPumpAgain = false
+        /// Whether a call has come since the queue was last looked at for what is urgent.
+        var isCalled = false
+        /// Whether somebody looks again and again, because other runners are known.
+        var isWatching = false
         /// Whether a group serves this runner's queue.
         var serves = false
         var adrift: [UUID: Adrift] = [:]
         var isGivingBack = false
         /// When a claim failed last of which nobody knows whether it was stored, and whether that was looked up since.
         var lostClaims: (since: ContinuousClock.Instant, isLookedUp: Bool)?
-        var silent: [UUID: (beats: Int, since: ContinuousClock.Instant)] = [:]
         var sweeps = 0
         /// When the queue is looked at next because something is due then, and what waits for that.
         var alarm: (due: Date, task: Task<Void, Never>)?
@@ -78,6 +86,12 @@ public final class DefaultRunner: PipelineExecutor {
 
         /// When the first of the pipelines is due that were put back into the queue.
         var released: Date?
+
+        /// A workflow in a version, if it is known.
+        func registered(_ name: String, version: String) -> Registered? {
+            if let current = self.workflows[name], current.version == version { return current }
+            return self.earlier[name]?.first { $0.version == version }
+        }
 
         /// How many pipelines this runner drives.
         var driven: Int { self.active.values.count { !$0.isOver } }
@@ -98,12 +112,14 @@ public final class DefaultRunner: PipelineExecutor {
     let metrics: EngineMetrics
     let spans: EngineSpans
     let slots: TaskSlots
+    /// Where tasks' code runs, so that what computes or blocks holds up nothing else; nil where a test's clock says where.
+    let bodies: TaskBodyExecutor?
     let quarantine = TaskSlots(1, mail: .quarantine)
     /// Keeps a heartbeat and the leaving apart.
     let life = SerialGate()
     /// Claims and creations whose pipelines are not active yet.
     let beginning = PendingWork()
-    let state = Mutex(State())
+    let state: Mutex<State>
 
     /// Makes a runner of the tenant whose schema and role a label names.
     ///
@@ -118,7 +134,7 @@ public final class DefaultRunner: PipelineExecutor {
     ) throws(PipelineError) {
         try configuration.check(fileID: fileID, line: line)
         try self.init(
-            store: PostgresWorkflowStore(pool: pool, label: label, beatPatience: configuration.heartbeatInterval),
+            store: PostgresWorkflowStore(pool: pool, label: label),
             database: TenantDatabase(pool: pool, label: label), workflows: workflows, configuration: configuration,
             logger: logger, fileID: fileID, line: line)
     }
@@ -149,12 +165,19 @@ public final class DefaultRunner: PipelineExecutor {
         self.logger = logger ?? .silent
         self.clock = clock
         self.slots = TaskSlots(max(1, configuration.maximumConcurrentTasks))
+        self.bodies =
+            clock.executor == nil ? TaskBodyExecutor(maximumThreads: configuration.maximumConcurrentTasks) : nil
+        self.state = Mutex(
+            State(
+                admission: AdmissionStateMachine(
+                    maximumClaimed: configuration.maximumQueuedPipelines, slots: configuration.maximumConcurrentTasks),
+                detector: FailureDetector(leaseDuration: configuration.leaseDuration)))
         for workflow in workflows { try self.register(workflow, fileID: fileID, line: line) }
     }
 
-    /// Makes a workflow known to this runner.
+    /// Makes a workflow known to this runner: new pipelines of its name begin with it.
     ///
-    /// - Throws: ``PipelineError`` with ``PipelineError/Code/duplicateWorkflow``.
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/duplicateWorkflow`` when the runner has one of that name.
     public func register(
         _ workflow: Workflow, fileID: String = #fileID, line: Int = #line
     ) throws(PipelineError) {
@@ -166,8 +189,21 @@ public final class DefaultRunner: PipelineExecutor {
         }
         guard isNew else {
             throw PipelineError(
-                .duplicateWorkflow, "the runner has a workflow \"\(workflow.name)\" already", fileID: fileID, line: line
-            )
+                .duplicateWorkflow,
+                "the runner has a workflow \"\(workflow.name)\" already; for an earlier version of it call registerEarlier(_:)",
+                fileID: fileID, line: line)
+        }
+    }
+
+    /// Makes an earlier version of a workflow known: pipelines that began with it go on with it, beside the version that new
+    /// ones begin with.
+    ///
+    /// Which version that is makes no difference when it is the current one or is known already.
+    public func registerEarlier(_ workflow: Workflow) {
+        let registered = Registered(workflow: workflow, version: workflow.contentVersion.hex)
+        self.state.withLock { state in
+            guard state.registered(workflow.name, version: registered.version) == nil else { return }
+            state.earlier[workflow.name, default: []].append(registered)
         }
     }
 
@@ -198,6 +234,7 @@ public final class DefaultRunner: PipelineExecutor {
         _ workflowName: String, context: Context, options: ExecutionOptions,
         observe: (@Sendable (PipelineEvent) -> Void)? = nil
     ) async throws(PipelineError) -> PipelineResult {
+        try self.checkHeldConnection()
         let execution = try await self.executeAsync(workflowName, context: context, options: options, observe: observe)
         guard execution.isOwn else { return try await execution.result() }
         let end = await withTaskCancellationHandler {
@@ -228,6 +265,14 @@ public final class DefaultRunner: PipelineExecutor {
         _ workflowName: String, context: Context = Context(), options: ExecutionOptions = ExecutionOptions(),
         observe: (@Sendable (PipelineEvent) -> Void)? = nil
     ) async throws(PipelineError) -> PipelineExecution {
+        try await self.begin(workflowName, context: context, options: options, below: nil, observe: observe)
+    }
+
+    /// Starts a workflow, for a caller or as a part of a task.
+    func begin(
+        _ workflowName: String, context: Context, options: ExecutionOptions, below place: TaskPlace?,
+        observe: (@Sendable (PipelineEvent) -> Void)? = nil
+    ) async throws(PipelineError) -> PipelineExecution {
         let registered = try self.registered(workflowName)
         try options.check(fileID: #fileID, line: #line)
         guard !Task.isCancelled else { throw PipelineError(.cancelled, "the caller was cancelled before") }
@@ -241,8 +286,16 @@ public final class DefaultRunner: PipelineExecutor {
             throw PipelineError(.released, "the runner was shut down")
         }
         let new = NewPipeline(
-            id: .version7(at: self.clock.now()), workflow: workflowName, version: registered.version, input: context,
-            options: options, owner: self.id, at: self.clock.now())
+            id: .version7(at: self.clock.now()), workflow: registered.workflow.name, version: registered.version,
+            input: context,
+            options: options, owner: self.id, at: self.clock.now(), parent: place?.pipeline,
+            depth: place.map { $0.depth + 1 } ?? 0)
+        guard new.depth <= self.configuration.maximumDepth else {
+            throw PipelineError(
+                .tooDeep,
+                "\"\(registered.workflow.name)\" would run \(new.depth) pipelines deep, \(self.configuration.maximumDepth) are "
+                    + "allowed: a workflow that runs itself needs an end, or a higher RunnerConfiguration.maximumDepth")
+        }
         self.beginBeating()
         let creation: Creation
         do throws(PipelineError) {
@@ -286,6 +339,21 @@ public final class DefaultRunner: PipelineExecutor {
         }
         return registered
     }
+
+    /// The workflow that a pipeline goes on with: of its own version once a task has a line, else the current one.
+    func workflow(of stored: StoredPipeline) throws(PipelineError) -> Workflow {
+        let pinned = self.state.withLock { $0.registered(stored.workflow, version: stored.version) }
+        if let pinned { return pinned.workflow }
+        let current = try self.registered(stored.workflow)
+        guard stored.startedAt == nil else {
+            throw PipelineError(
+                .versionMismatch,
+                "the pipeline \(stored.id) is pinned to version \(stored.version) of \"\(stored.workflow)\"; this runner has "
+                    + "\(current.version). Register that version with registerEarlier(_:), or call continueWithCurrentVersion(_:)"
+            )
+        }
+        return current.workflow
+    }
 }
 
 // MARK: Driving
@@ -299,7 +367,7 @@ extension DefaultRunner {
             configuration: self.configuration, logger: self.logger, metrics: self.metrics, tracer: tracer,
             makeResource: { place, slot in
                 TaskMeans(database: self.database, runner: self, place: place, slot: slot)
-            }, noteRetrying: { isRetrying in if fromQueue { self.noteRetrying(isRetrying) } },
+            }, bodies: self.bodies, noteRetrying: { isRetrying in if fromQueue { self.noteRetrying(isRetrying) } },
             lending: fromQueue ? Lending { self.noteWaiting($0) } : nil)
     }
 
@@ -311,12 +379,13 @@ extension DefaultRunner {
     ) {
         let mailbox = Mailbox()
         if mayBeLost { mailbox.post(.mayBeLost) }
-        let means = self.means(fromQueue: fromQueue, tracer: self.spans.tracer)
+        var means = self.means(fromQueue: fromQueue, tracer: self.spans.tracer)
+        if fromQueue { means.place = QueuePlace { self.note($0, bytes: pipeline.storedBytes) } }
         self.state.withLock { state in
             let earlier = state.active[pipeline.id]
             // A runner that claims what is active here had lost it.
             earlier?.mailbox.post(.mayBeLost)
-            let task = self.driving {
+            let task = self.driving { [means] in
                 var run = PipelineRun(
                     pipeline, workflow: workflow, worker: self.id, means: means, mailbox: mailbox, observe: observe)
                 let end = await EngineSpans.pipeline(pipeline, fromQueue: fromQueue, tracer: means.tracer) {
@@ -329,8 +398,12 @@ extension DefaultRunner {
                 if let due = run.releasedUntil {
                     self.state.withLock { $0.released = min($0.released ?? due, due) }
                 }
-                self.isOver(pipeline.id, mailbox, fromQueue: fromQueue)
+                self.isOver(pipeline.id, mailbox)
+                if case .ended = end { means.place?.end(hasEnded: true) } else { means.place?.end(hasEnded: false) }
                 if case .left = end, let request = run.unheard { await self.passOn(request, pipeline.id) }
+                if case .ended(let result) = end, pipeline.hasHistory || result.status == .cancelled {
+                    await self.cancelChildren(of: pipeline.id)
+                }
                 await run.finishCallbacks()
                 _ = await earlier?.task.value
                 self.state.withLock { state in
@@ -339,7 +412,6 @@ extension DefaultRunner {
                 return end
             }
             state.active[pipeline.id] = Active(epoch: pipeline.epoch, mailbox: mailbox, task: task)
-            if fromQueue { state.fromQueue += 1 }
             if state.isShutDown { mailbox.post(state.isInterrupted ? .interrupt : .release) }
         }
         self.beginBeating()
@@ -347,37 +419,64 @@ extension DefaultRunner {
 
     /// Starts a task that goes on with its caller's trace, and in nobody's slot.
     private func driving(_ body: @escaping @Sendable () async -> RunEnd) -> Task<RunEnd, Never> {
-        HeldSlot.$current.withValue(nil) { Task(executorPreference: self.clock.executor) { await body() } }
+        HeldConnection.$pools.withValue([]) {
+            HeldSlot.$current.withValue(nil) { Task(executorPreference: self.clock.executor) { await body() } }
+        }
     }
 
-    private func isOver(_ id: UUID, _ mailbox: Mailbox, fromQueue: Bool) {
-        let mustPump = self.state.withLock { state in
+    private func isOver(_ id: UUID, _ mailbox: Mailbox) {
+        self.state.withLock { state in
             if state.active[id]?.mailbox === mailbox { state.active[id]?.isOver = true }
-            guard fromQueue else { return false }
-            state.fromQueue -= 1
-            // Half a load at a time: fewer and fuller claims.
-            return self.load(state) <= self.configuration.maximumQueuedPipelines / 2 && state.mustPumpAgain
+        }
+    }
+
+    /// Counts a step of a pipeline from the queue, and has the queue looked at when there is room for a claim that is worth it.
+    func note(_ steps: [QueuePlace.Step], bytes: Int) {
+        let (free, waiting) = (self.slots.freeCount, self.slots.waitingCount)
+        let now = ContinuousClock.now
+        let mustPump = self.state.withLock { state in
+            for step in steps {
+                switch step {
+                case .arrived: state.admission.pipelineArrived()
+                case .began: state.admission.pipelineBegan(bytes: bytes)
+                case .ended: state.admission.pipelineEnded(at: now)
+                case .left: state.admission.pipelineLeft()
+                }
+            }
+            return state.mustPumpAgain && !state.isPumping
+                && state.admission.isClaimDue(at: now, freeSlots: free, waitingForSlots: waiting)
         }
         if mustPump { self.wake() }
     }
 
     private func noteRetrying(_ isRetrying: Bool) {
         let mustPump = self.state.withLock { state in
-            state.retrying += isRetrying ? 1 : -1
+            state.admission.noteRetrying(isRetrying)
             return isRetrying && state.mustPumpAgain
         }
         if mustPump { self.wake() }
     }
 
     private func noteWaiting(_ isWaiting: Bool) {
-        self.state.withLock { $0.waiting += isWaiting ? 1 : -1 }
+        self.state.withLock { $0.admission.noteWaiting(isWaiting) }
     }
 
-    /// How many pipelines from the queue take up a place. Those that wait for others don't, for these may be in the queue; those
-    /// that only wait for the time of a retry don't as far as the memory for them is bounded.
-    func load(_ state: borrowing State) -> Int {
-        let (most, isMore) = self.configuration.maximumQueuedPipelines.multipliedReportingOverflow(by: 15)
-        return state.fromQueue - state.waiting - (isMore ? state.retrying : min(state.retrying, most))
+    /// Whether nothing more may be claimed at the moment.
+    var isFull: Bool {
+        let (free, waiting) = (self.slots.freeCount, self.slots.waitingCount)
+        return self.state.withLock { $0.admission.claimLimit(at: .now, freeSlots: free, waitingForSlots: waiting) == 0 }
+    }
+
+    /// Refuses to wait for another pipeline while the task holds a connection that the pipeline's tasks may need.
+    func checkHeldConnection(fileID: String = #fileID, line: Int = #line) throws(PipelineError) {
+        guard let database = self.database, HeldConnection.pools.contains(ObjectIdentifier(database.pool)) else {
+            return
+        }
+        throw PipelineError(
+            .nestedConnection,
+            "the task holds a connection of the pool and waits for another pipeline, whose tasks may need one: enough such tasks "
+                + "wait for each other for ever. Run the other workflow before the connection is lent, or after it was given back",
+            fileID: fileID, line: line)
     }
 
     /// Runs a closure without the slot of the task that calls it, if one of this runner's tasks does: a task that waits for

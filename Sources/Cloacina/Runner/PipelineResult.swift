@@ -18,11 +18,13 @@ public enum PipelineStatus: String, Sendable, Hashable, CaseIterable, Codable {
     case failed
     /// It was cancelled before every task had completed.
     case cancelled
+    /// What is stored is no status that this version knows.
+    case unknown
 
     /// Whether nothing more will happen.
     public var isTerminal: Bool {
         switch self {
-        case .queued, .running, .paused: false
+        case .queued, .running, .paused, .unknown: false
         case .completed, .failed, .cancelled: true
         }
     }
@@ -145,6 +147,6 @@ public struct TaskAttempt: Sendable, Hashable {
 
     /// How long it took, as the clock showed; zero when the clock was put back meanwhile.
     public var duration: Duration? {
-        self.startedAt.map { .seconds(max(0, self.endedAt.timeIntervalSince($0))) }
+        self.startedAt.map { .clamped(seconds: max(0, self.endedAt.timeIntervalSince($0))) }
     }
 }

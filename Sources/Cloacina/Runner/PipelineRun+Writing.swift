@@ -17,8 +17,16 @@ extension PipelineRun {
         case .applied(let asked): self.answered = asked
         case .stale: try await self.checkWritten(transition)
         }
+        self.writtenRevision = transition.expectedRevision + 1
         if transition.status == .queued { self.releasedUntil = transition.dueAt }
-        self.note(transition.events)
+        if transition.status.isTerminal { self.endedAt = now }
+        // Own commits were told of when they were made.
+        self.note(
+            transition.folds.isEmpty
+                ? transition.events
+                : transition.events.filter { event in
+                    event.kind != .taskCompleted || !transition.folds.contains { $0 == event.task }
+                })
     }
 
     /// A transition that comes too late was written before, when only the answer was lost, or the claim is lost. Nobody else
@@ -34,6 +42,39 @@ extension PipelineRun {
     func checkClaim() async throws(PipelineError) {
         let stored = try await self.stored()
         guard stored.epoch == self.pipeline.epoch, stored.status == .running else { throw Self.takenOver }
+    }
+
+    /// Pauses a pipeline of which the database refuses what is to be stored: going on would do the same work again and again. The
+    /// reason is in plain letters, which every database takes.
+    ///
+    /// - Returns: Whether that is stored.
+    mutating func pauseRefused(_ error: PipelineError) async -> Bool {
+        let now = self.means.clock.now()
+        var transition = PipelineTransition(expectedRevision: self.writtenRevision)
+        transition.status = .paused
+        transition.foldsEverything = true
+        transition.events = [
+            PipelineEvent(
+                .pipelinePaused, worker: self.machine.worker, at: now, reason: .refused,
+                detail:
+                    "the database refuses what is to be stored (\(error.refusalCode)); resume the pipeline when that is mended"
+            )
+        ]
+        let change = PipelineChange(
+            id: self.pipeline.id, epoch: self.pipeline.epoch, at: now, transition: transition)
+        do throws(PipelineError) {
+            let outcome = try await self.means.patiently { () throws(PipelineError) in
+                try await self.means.store.apply([change])[0]
+            }
+            guard case .applied = outcome else { return false }
+        } catch {
+            return false
+        }
+        self.means.logger.warning(
+            "pipeline paused: the database refuses what is to be stored",
+            metadata: [LogKeys.pipeline: "\(self.pipeline.id)", LogKeys.error: "\(error)"])
+        self.note(transition.events)
+        return true
     }
 
     private static var takenOver: PipelineError {
@@ -60,8 +101,7 @@ extension PipelineRun {
             switch event.kind {
             case .taskRetrying:
                 guard let due = event.dueAt else { continue }
-                let delay = Duration.seconds(due.timeIntervalSince(event.at))
-                self.timers.append(self.timer(delay, .retryDue(position: position, attempt: event.attempt)))
+                self.armRetry(position, event.attempt, after: due.timeIntervalSince(event.at))
             case .taskCompleted, .taskFailed: self.callBack(position, event)
             default: break
             }
@@ -88,7 +128,7 @@ extension PipelineRun {
         let task = self.machine.workflow.tasks[position]
         let scope = TaskScope(
             executionID: self.pipeline.id, workflow: self.pipeline.workflow, task: task.id, attempt: event.attempt)
-        let executor = self.means.clock.executor
+        let executor = self.means.bodies ?? self.means.clock.executor
         if event.kind == .taskCompleted, let handler = task.onSuccess {
             let context = self.machine.contextAfter(position)
             self.callbacks.append(Task(executorPreference: executor) { await handler(scope, context) })
@@ -100,7 +140,7 @@ extension PipelineRun {
         }
     }
 
-    func result() throws(PipelineError) -> PipelineResult {
-        try PipelineResult(self.machine, of: self.pipeline, endedAt: self.means.clock.now())
+    mutating func result() throws(PipelineError) -> PipelineResult {
+        try PipelineResult(&self.machine, of: self.pipeline, endedAt: self.endedAt ?? self.means.clock.now())
     }
 }

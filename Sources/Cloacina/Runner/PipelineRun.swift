@@ -31,7 +31,9 @@ struct PipelineRun {
     private var running: [Int: Running] = [:]
     /// What each task failed with last.
     var failures: [Int: TaskFailure] = [:]
-    var timers: [Task<Void, Never>] = []
+    private var timers: [Task<Void, Never>] = []
+    /// What waits for the time of each task's next attempt.
+    private var retryTimers: [Int: Task<Void, Never>] = [:]
     var callbacks: [Task<Void, Never>] = []
     /// What to do once a task that is storing its own completion has done so.
     private var deferred: [Mailbox.Mail] = []
@@ -52,20 +54,29 @@ struct PipelineRun {
     private(set) var unheard: PipelineRequest?
     /// When the pipeline is due again, after it was put back into the queue.
     var releasedUntil: Date?
+    /// When the pipeline ended, as it is stored.
+    var endedAt: Date?
+    /// The revision that is stored, as far as this run knows.
+    var writtenRevision: Int
 
     init(
-        _ pipeline: StoredPipeline, workflow: Workflow, worker: UUID, means: RunMeans, mailbox: Mailbox,
+        _ stored: StoredPipeline, workflow: Workflow, worker: UUID, means: RunMeans, mailbox: Mailbox,
         observe: (@Sendable (PipelineEvent) -> Void)? = nil
     ) {
-        self.pipeline = pipeline
+        var pipeline = stored
         self.means = means
         self.mailbox = mailbox
         self.observe = observe
         let limit = min(pipeline.input.byteLimit, means.configuration.maximumContextBytes)
         let input = Context(pipeline.input, byteLimit: limit)
         self.machine = PipelineStateMachine(
-            workflow: workflow, input: input, worker: worker, resuming: pipeline,
+            workflow: workflow, input: input, worker: worker, resuming: stored,
             maximumRecoveries: means.configuration.maximumRecoveries, at: means.clock.now())
+        // What the history says is in the machine; it may be long.
+        self.writtenRevision = stored.revision
+        pipeline.events = Array(stored.events.prefix(1))
+        pipeline.commits = []
+        self.pipeline = pipeline
     }
 
     /// Runs the pipeline. Its task must not be cancelled; ``Mailbox/Mail/cancel`` is the way to stop it.
@@ -86,9 +97,13 @@ struct PipelineRun {
             if let lost = self.lost { throw lost }
             end = self.machine.status.isTerminal ? .ended(try self.result()) : .left(self.machine.status)
         } catch {
-            self.means.logger.debug(
-                "pipeline given up", metadata: [LogKeys.pipeline: "\(self.pipeline.id)", LogKeys.error: "\(error)"])
-            end = .broken(error)
+            if error.isRefusal, await self.pauseRefused(error) {
+                end = .left(.paused)
+            } else {
+                self.means.logger.debug(
+                    "pipeline given up", metadata: [LogKeys.pipeline: "\(self.pipeline.id)", LogKeys.error: "\(error)"])
+                end = .broken(error)
+            }
         }
         self.leave(end)
         return end
@@ -107,8 +122,11 @@ struct PipelineRun {
         self.heldSlots = starts.count
         if startable > starts.count, !self.isWaitingForSlot {
             self.isWaitingForSlot = true
-            self.means.slots.wait(self.mailbox)
+            self.means.slots.wait(
+                self.mailbox, priority: self.pipeline.priority, since: self.pipeline.createdAt)
         }
+        self.means.place?.arrive()
+        if !starts.isEmpty { self.means.place?.begin() }
         if let transition = self.machine.commit(at: now) { try await self.write(transition, at: now) }
         for start in starts { self.start(start) }
         // Others' turn, while nothing of this one runs.
@@ -180,6 +198,7 @@ struct PipelineRun {
             self.machine.receive(.giveUp(at: self.means.clock.now()))
             self.abandonRunning()
         case .retryDue(let position, let attempt):
+            self.retryTimers[position] = nil
             self.machine.receive(.retryDue(position: position, attempt: attempt))
         case .timedOut(let position, let attempt): self.timeOut(position, attempt, at: self.means.clock.now())
         case .pipelineTimedOut:
@@ -200,14 +219,16 @@ extension PipelineRun {
             self.means.slots, quarantine: self.isInQuarantine ? self.means.quarantine : nil,
             lending: self.means.lending)
         self.heldSlots -= 1
-        let place = TaskPlace(pipeline: self.pipeline.id, epoch: self.pipeline.epoch, position: start.position)
+        let place = TaskPlace(
+            pipeline: self.pipeline.id, epoch: self.pipeline.epoch, task: task.id, depth: self.pipeline.depth)
         let resource = self.means.makeResource(place, slot)
         let scope = TaskScope(
             executionID: self.pipeline.id, workflow: self.pipeline.workflow, task: task.id, attempt: start.attempt,
-            resource: resource)
+            resource: resource, failures: self.failures(above: start.position))
         // Not a child: code that ignores its cancellation must not hold up the pipeline's end.
         let clock = self.means.clock
-        let running = Task(executorPreference: clock.executor) { [mailbox = self.mailbox, tracer = self.means.tracer] in
+        let running = Task(executorPreference: self.means.bodies ?? clock.executor) {
+            [mailbox = self.mailbox, tracer = self.means.tracer] in
             var attempt = await HeldSlot.$current.withValue(slot) {
                 await EngineSpans.attempt(scope, tracer: tracer) {
                     await Attempt.run(task, start: start, given: given, scope: scope, clock: clock)
@@ -224,6 +245,19 @@ extension PipelineRun {
             attempt: start.attempt, startedAt: self.means.clock.now(), resource: resource, task: running, timer: timer)
     }
 
+    /// Why those of a task's ancestors failed that did.
+    private func failures(above position: Int) -> [String: TaskFailure] {
+        var failures: [String: TaskFailure] = [:]
+        for ancestor in self.machine.failures(above: position) {
+            failures[self.machine.workflow.tasks[ancestor].id] =
+                self.failures[ancestor]
+                ?? TaskFailure(
+                    text: self.machine.attempts[ancestor].last?.error ?? "", typeName: "StoredFailure",
+                    isTransient: false)
+        }
+        return failures
+    }
+
     private mutating func finish(_ attempt: Attempt) {
         guard let running = self.running[attempt.position], running.attempt == attempt.number else { return }
         guard !running.resource.isUndecided else {
@@ -238,11 +272,13 @@ extension PipelineRun {
         if isInterrupted, case .failed = outcome { outcome = .interrupted }
         // Asking the system for chance takes a while, and only a retry needs it.
         let random = if case .failed = outcome { self.means.clock.random() } else { 0 as UInt64 }
+        if let output = attempt.output {
+            self.machine.remember(output, of: attempt.position, attempt: attempt.number)
+        }
         let isAccepted = self.machine.receive(
             .ended(
                 position: attempt.position, attempt: attempt.number, outcome: outcome, startedAt: attempt.startedAt,
                 at: attempt.endedAt, random: random))
-        if isAccepted, let output = attempt.output { self.machine.remember(output, of: attempt.position) }
         if isAccepted, case .committed = outcome { self.noteOwnCommit(attempt) }
     }
 
@@ -296,18 +332,26 @@ extension PipelineRun {
         guard !self.machine.retries.isEmpty || self.pipeline.timeout != nil else { return }
         let now = self.means.clock.now()
         for retry in self.machine.retries {
-            let delay = Duration.seconds(retry.due.timeIntervalSince(now))
-            self.timers.append(self.timer(delay, .retryDue(position: retry.position, attempt: retry.attempt)))
+            self.armRetry(retry.position, retry.attempt, after: retry.due.timeIntervalSince(now))
         }
         if let timeout = self.pipeline.timeout {
-            let elapsed = Duration.seconds(now.timeIntervalSince(self.pipeline.startedAt ?? now))
-            self.timers.append(self.timer(max(.zero, timeout - elapsed), .pipelineTimedOut))
+            let elapsed = Duration.clamped(seconds: now.timeIntervalSince(self.pipeline.startedAt ?? now))
+            self.timers.append(
+                self.timer(max(.zero, min(timeout, .clamped(seconds: .infinity)) - elapsed), .pipelineTimedOut))
         }
+    }
+
+    /// Waits for the time of a task's next attempt.
+    mutating func armRetry(_ position: Int, _ attempt: Int, after seconds: Double) {
+        self.retryTimers[position]?.cancel()
+        self.retryTimers[position] = self.timer(
+            .clamped(seconds: seconds), .retryDue(position: position, attempt: attempt))
     }
 
     /// Gives back whatever the run holds; nothing of it goes on but handlers, and code that ignores its cancellation.
     private mutating func leave(_ end: RunEnd) {
         for timer in self.timers { timer.cancel() }
+        for (_, timer) in self.retryTimers { timer.cancel() }
         self.abandonRunning()
         if self.isWaitingForSlot { self.means.slots.withdraw(self.mailbox) }
         if self.isWaitingForQuarantine { self.means.quarantine.withdraw(self.mailbox) }

@@ -18,6 +18,10 @@ struct RunMeans: Sendable {
     /// Who traces the pipeline, if somebody does.
     let tracer: (any Tracer)?
     let makeResource: @Sendable (TaskPlace, HeldSlot) -> TaskMeans
+    /// Where tasks' code runs; where the clock says when nil.
+    let bodies: (any TaskExecutor)?
+    /// The pipeline's place in the count of what was claimed; nil when it is not from the queue.
+    var place: QueuePlace?
     /// Told when a pipeline begins, or ends, to wait for nothing but the time of a retry.
     var noteRetrying: @Sendable (Bool) -> Void = { _ in }
     /// Counts the pipeline's tasks that wait for others, where that matters.
@@ -32,10 +36,18 @@ extension RunMeans {
     ) async throws(PipelineError) -> Value {
         let deadline = ContinuousClock.now.advanced(by: self.configuration.databasePatience)
         var delay = Duration.milliseconds(20)
+        var timeouts = 0
         while true {
             do throws(PipelineError) {
                 return try await operation()
             } catch {
+                // A server that ends statements after a time of its own will do so again.
+                if error.isTimeoutOfServer { timeouts += 1 }
+                guard timeouts < 3 else {
+                    var error = error
+                    error.isLasting = true
+                    throw error
+                }
                 guard error.isTransient, !Task.isCancelled, ContinuousClock.now.advanced(by: delay) < deadline else {
                     throw error
                 }

@@ -27,6 +27,10 @@ public struct RunnerConfiguration: Sendable {
     /// that it fails as abandoned. A runner that lives and gives a pipeline back counts for nothing.
     public var maximumRecoveries = 3
 
+    /// How many pipelines deep tasks may run other workflows: 64. A workflow that runs itself without an end is stopped there, with
+    /// ``PipelineError/Code/tooDeep``.
+    public var maximumDepth = 64
+
     /// How long a task that was cancelled may take to stop before nobody waits for it any more: 10 s. Also how long handlers
     /// (`onSuccess`, `onFailure`) may go on after their pipeline has ended, before they are cancelled.
     public var cancellationGrace: Duration = .seconds(10)
@@ -35,7 +39,7 @@ public struct RunnerConfiguration: Sendable {
     /// whose call was lost, and runners that died.
     public var sweepInterval: Duration = .seconds(60)
 
-    /// How many bytes of JSON a context may have: 1 MiB.
+    /// How many bytes of JSON a context may have: 1 MiB. At most 16 MiB.
     public var maximumContextBytes = Context.defaultByteLimit
 
     /// How long pipelines are kept after their end; for ever when nil, the default. Sweeps delete older ones, with their
@@ -53,7 +57,11 @@ public struct RunnerConfiguration: Sendable {
         try check(self.maximumConcurrentTasks >= 1, "maximumConcurrentTasks must be at least 1")
         try check(self.maximumQueuedPipelines >= 1, "maximumQueuedPipelines must be at least 1")
         try check(self.maximumRecoveries >= 0, "maximumRecoveries must not be negative")
+        try check(self.maximumDepth >= 0, "maximumDepth must not be negative")
         try check(self.maximumContextBytes >= 2, "maximumContextBytes must be at least 2")
+        try check(
+            self.maximumContextBytes <= StoredLimits.valueBytes,
+            "maximumContextBytes must be at most \(StoredLimits.valueBytes), which is what the databases take")
         try check(self.heartbeatInterval >= .milliseconds(1), "heartbeatInterval must be at least 1 ms")
         try check(
             self.leaseDuration >= self.heartbeatInterval * 2,

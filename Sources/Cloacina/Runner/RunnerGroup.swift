@@ -19,10 +19,9 @@ import Synchronization
 /// ``RunnerConfiguration/sweepInterval``.
 public final class RunnerGroup: Service {
     private struct Members {
-        var runners: [DefaultRunner] = [] {
-            didSet { self.bySchema = Dictionary(grouping: self.runners, by: \.schema) }
-        }
-        private(set) var bySchema: [String: [DefaultRunner]] = [:]
+        var runners: [DefaultRunner] = []
+        /// The runners by the word that calls them, as far as it is known.
+        var byToken: [String: [DefaultRunner]] = [:]
         var isServing = false
         var hasEnded = false
     }
@@ -37,10 +36,11 @@ public final class RunnerGroup: Service {
     ///   - runners: One or more for each tenant.
     ///   - listener: Where to listen for calls of other processes: any login of the database. Without one, a
     ///     runner begins at once what it puts into its own queue, and others' with the next sweep.
-    ///   - drain: How long what runs may take to end when the group is shut down, before it is cancelled: 30 s.
+    ///   - drain: How long what runs may take to end when the group is shut down, before it is cancelled: 15 s. When the task that
+    ///     runs the group is cancelled meanwhile, as a service group does that has waited long enough, that is at once.
     public init(
         _ runners: [DefaultRunner], listeningOn listener: PostgresConfiguration? = nil,
-        drain: Duration = .seconds(30), logger: Logger? = nil
+        drain: Duration = .seconds(15), logger: Logger? = nil
     ) {
         self.listener = listener
         self.drain = drain
@@ -63,14 +63,19 @@ public final class RunnerGroup: Service {
         guard !hasEnded else {
             throw PipelineError(.released, "the group has ended and serves nobody any more", fileID: fileID, line: line)
         }
-        if isServing { runner.beginServing() }
+        guard isServing else { return }
+        runner.beginServing()
+        if self.listener != nil { runner.inBackground { await self.learnToken(of: runner) } }
     }
 
     /// Lets a runner go, for a tenant that goes away: ends it in good order, and returns when that is done.
     ///
     /// - Parameter drain: How long what runs may take to end before it is cancelled; the group's own when nil.
     public func remove(_ runner: DefaultRunner, drain: Duration? = nil) async {
-        self.members.withLock { $0.runners.removeAll { $0 === runner } }
+        self.members.withLock { members in
+            members.runners.removeAll { $0 === runner }
+            members.byToken = members.byToken.mapValues { $0.filter { $0 !== runner } }.filter { !$0.value.isEmpty }
+        }
         // Not a child: the end must be written although the caller is cancelled.
         await Task { await runner.shutDown(drain: drain ?? self.drain) }.value
     }
@@ -99,7 +104,41 @@ public final class RunnerGroup: Service {
             return members.runners
         }
         let ends = last.map { runner in Task { await runner.shutDown(drain: drain) } }
-        for end in ends { await end.value }
+        // One that was cancelled to begin with ends in good order all the same.
+        guard !Task.isCancelled else {
+            for end in ends { await end.value }
+            return
+        }
+        await withTaskCancellationHandler {
+            for end in ends { await end.value }
+        } onCancel: {
+            for runner in last { runner.inBackground { await runner.shutDown(drain: .zero) } }
+        }
+    }
+
+    /// Learns by which word a runner is called.
+    private func learnToken(of runner: DefaultRunner) async {
+        guard let token = await runner.wakeupToken() else { return }
+        self.members.withLock { members in
+            guard members.runners.contains(where: { $0 === runner }),
+                members.byToken[token]?.contains(where: { $0 === runner }) != true
+            else { return }
+            members.byToken[token, default: []].append(runner)
+        }
+    }
+
+    /// Learns the words of all runners, a few at a time.
+    private func learnTokens() async {
+        await withDiscardingTaskGroup { group in
+            let runners = self.runners
+            for lane in 0..<8 {
+                group.addTask {
+                    for index in stride(from: lane, to: runners.count, by: 8) {
+                        await self.learnToken(of: runners[index])
+                    }
+                }
+            }
+        }
     }
 
     private func listen(_ configuration: PostgresConfiguration) async {
@@ -109,15 +148,19 @@ public final class RunnerGroup: Service {
                 try await PostgresConnection.withConnection(configuration) { connection in
                     try await connection.listen(on: QueueCall.channel)
                     pause = .milliseconds(100)
+                    await self.learnTokens()
                     // What was called while nobody listened.
-                    for runner in self.runners { runner.wake() }
+                    for runner in self.runners { runner.wake(lookingAhead: true) }
                     for try await call in connection.notifications {
                         guard let call = QueueCall(call.payload) else { continue }
-                        for runner in self.members.withLock({ $0.bySchema[call.schema] ?? [] }) { runner.hear(call) }
+                        for runner in self.members.withLock({ $0.byToken[call.token] ?? [] }) { runner.hear(call) }
                     }
                 }
             } catch {
-                self.logger.warning("not listening", metadata: [LogKeys.error: "\(error)"])
+                // An orderly stop is nothing to warn of.
+                if !Task.isCancelled {
+                    self.logger.warning("not listening", metadata: [LogKeys.error: "\(error)"])
+                }
             }
             try? await Task.sleep(for: pause)
             pause = min(pause * 2, .seconds(5))
@@ -132,12 +175,7 @@ public final class RunnerGroup: Service {
             while !Task.isCancelled {
                 let runners = self.runners
                 for runner in runners {
-                    if let again = await runner.sweep() {
-                        group.addTask {
-                            try? await Task.sleep(for: again)
-                            if !Task.isCancelled { _ = await runner.sweep() }
-                        }
-                    }
+                    if let again = await runner.sweep() { group.addTask { await runner.watch(after: again) } }
                     // What one look takes longer, the next ones catch up with, as far as that is possible.
                     let interval = runner.configuration.sweepInterval
                     next = max(next, .now - interval).advanced(by: interval / runners.count)
@@ -169,9 +207,6 @@ public final class RunnerGroup: Service {
 }
 
 extension DefaultRunner {
-    /// Whose calls are its own; empty without a server.
-    fileprivate var schema: String { self.database?.label.schema ?? "" }
-
     /// Begins to serve the queue, with what waits there already, or is due soon.
     fileprivate func beginServing() {
         self.state.withLock { $0.serves = true }

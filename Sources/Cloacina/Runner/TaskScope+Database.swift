@@ -9,11 +9,12 @@ struct TenantDatabase: Sendable {
     let label: PostgresLabel
 }
 
-/// Where a task stands: which pipeline, under which claim, at which position.
+/// Where a task stands: which pipeline, under which claim, and how deep below other pipelines.
 struct TaskPlace: Sendable {
     let pipeline: UUID
     let epoch: Int
-    let position: Int
+    let task: String
+    var depth = 0
 }
 
 /// What the engine lends to one attempt at a task.
@@ -70,6 +71,11 @@ final class TaskMeans: TaskResource {
     }
 }
 
+/// The pools of which the task that runs holds a connection.
+enum HeldConnection {
+    @TaskLocal static var pools: [ObjectIdentifier] = []
+}
+
 /// How far a task is with storing its completion together with its own writes.
 private enum OwnCommit {
     case none, underWay, forbidden
@@ -83,9 +89,13 @@ extension TaskScope {
     /// committed before.
     /// ``WorkflowTask/transactional(_:after:retry:triggerRule:timeout:codeVersion:onSuccess:onFailure:run:)`` makes it one.
     ///
-    /// - Parameter deadline: Until when to wait for a connection; the pool's `checkoutTimeout` from now when `nil`.
+    /// A task that waits for a connection has not failed: it waits as long as its own timeout lets it, also when the pool is
+    /// smaller than ``RunnerConfiguration/maximumConcurrentTasks``. The engine's own statements don't wait behind it.
+    ///
+    /// - Parameter deadline: Until when to wait for a connection; as long as it takes when `nil`.
     /// - Throws: What the closure throws; `PostgresError`; ``PipelineError`` with ``PipelineError/Code/noDatabase`` when the
-    ///   task was not started by a runner with a database.
+    ///   task was not started by a runner with a database, and with ``PipelineError/Code/nestedConnection``, at once, when it
+    ///   holds a connection already.
     public func withConnection<R>(
         deadline: ContinuousClock.Instant? = nil, fileID: String = #fileID, line: Int = #line,
         _ body: (borrowing PostgresLease) async throws -> R
@@ -94,7 +104,16 @@ extension TaskScope {
             throw PipelineError(
                 .noDatabase, "\"\(self.task)\" runs without a tenant's database", fileID: fileID, line: line)
         }
-        return try await database.pool.withConnection(
-            database.label, deadline: deadline, fileID: fileID, line: line, body)
+        guard !HeldConnection.pools.contains(ObjectIdentifier(database.pool)) else {
+            throw PipelineError(
+                .nestedConnection,
+                "\"\(self.task)\" holds a connection of the pool and asks for another: enough such tasks wait for each other for "
+                    + "ever. Use the one that was lent", fileID: fileID, line: line)
+        }
+        let patience = deadline ?? .now.advanced(by: .clamped(seconds: .infinity))
+        return try await HeldConnection.$pools.withValue(HeldConnection.pools + [ObjectIdentifier(database.pool)]) {
+            try await database.pool.withConnection(
+                database.label, deadline: patience, fileID: fileID, line: line, body)
+        }
     }
 }

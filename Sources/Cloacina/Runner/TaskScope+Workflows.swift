@@ -29,13 +29,15 @@ extension TaskScope {
         guard let means = self.resource as? TaskMeans else {
             throw PipelineError(.noDatabase, "\"\(self.task)\" was not started by a runner")
         }
+        try means.runner.checkHeldConnection()
         let name = name ?? workflowName
         let known = means.children.withLock { $0[name] }
         var number = known ?? 1
         while true {
             let key = ChildKey.make(parent: self.executionID, number: number, task: self.task, name: name)
             let options = ExecutionOptions(idempotencyKey: key, timeout: timeout)
-            let (result, isNew) = try await means.runner.executeChild(workflowName, context: context, options: options)
+            let (result, isNew) = try await means.runner.executeChild(
+                workflowName, context: context, options: options, below: means.place)
             // One that did not complete in an earlier attempt at this task is followed by another.
             if known != nil || isNew || result.status == .completed || number >= self.attempt {
                 means.children.withLock { $0[name] = number }
@@ -98,11 +100,11 @@ extension TaskScope {
 extension DefaultRunner {
     /// Runs a task's child, or waits for the one that was begun before; cancels it when the task is cancelled.
     fileprivate func executeChild(
-        _ workflowName: String, context: Context, options: ExecutionOptions
+        _ workflowName: String, context: Context, options: ExecutionOptions, below place: TaskPlace
     ) async throws(PipelineError) -> (result: PipelineResult, isNew: Bool) {
         let execution: PipelineExecution
         do throws(PipelineError) {
-            execution = try await self.executeAsync(workflowName, context: context, options: options)
+            execution = try await self.begin(workflowName, context: context, options: options, below: place)
         } catch {
             throw error.cuttingOff
         }

@@ -23,7 +23,7 @@ extension WorkflowTask {
     /// completed when the commit succeeds.
     public static func transactional(
         _ id: String, after dependencies: String..., retry: RetryPolicy = .none, triggerRule: TriggerRule? = nil,
-        timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
+        handles: [String] = [], timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
         onFailure: FailureHandler? = nil,
         run body:
             @escaping @Sendable (
@@ -31,7 +31,7 @@ extension WorkflowTask {
             ) async throws -> Void
     ) -> WorkflowTask {
         self.transactional(
-            id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, timeout: timeout,
+            id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, handles: handles, timeout: timeout,
             codeVersion: codeVersion, onSuccess: onSuccess, onFailure: onFailure, run: body)
     }
 
@@ -39,7 +39,7 @@ extension WorkflowTask {
     /// `borrowing PostgresTransaction` behind its context and its scope.
     public static func transactional(
         _ id: String, dependencies: [String], retry: RetryPolicy = .none, triggerRule: TriggerRule? = nil,
-        timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
+        handles: [String] = [], timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
         onFailure: FailureHandler? = nil,
         run body:
             @escaping @Sendable (
@@ -47,7 +47,7 @@ extension WorkflowTask {
             ) async throws -> Void
     ) -> WorkflowTask {
         WorkflowTask(
-            id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, timeout: timeout,
+            id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, handles: handles, timeout: timeout,
             // Such a task is another one than a plain one of the same code.
             codeVersion: "transactional " + codeVersion, onSuccess: onSuccess, onFailure: onFailure
         ) { context, scope in
@@ -59,7 +59,8 @@ extension WorkflowTask {
             var changed: Context?
             do {
                 try await scope.withConnection { lease in
-                    try await lease.withTransaction { transaction in
+                    // Whatever the database's default: a stricter one would fail whenever the runner writes meanwhile.
+                    try await lease.withTransaction(isolation: .readCommitted) { transaction in
                         var context = given
                         try await body(&context, scope, transaction)
                         let delta = ContextDelta(from: given, to: context)
@@ -104,12 +105,12 @@ extension TaskScope {
         let asking = Task { [attempt = self.attempt] () throws(PipelineError) -> Bool in
             try await means.runner.means.patiently { () throws(PipelineError) in
                 do {
-                    return try await database.pool.withConnection(database.label) { lease in
-                        try await lease.withTransaction { transaction in
+                    return try await database.pool.withReservedConnection(database.label) { lease in
+                        try await lease.withTransaction(isolation: .readCommitted) { transaction in
                             _ = try await transaction.query(
                                 "SELECT pg_catalog.set_config('lock_timeout', '5s', true)")
                             // The commit's transaction holds a lock on this row until it ends.
-                            try await transaction.query(PostgresWorkflowQueries.lock(means.place))
+                            try await transaction.query(PostgresWorkflowQueries.lock(means.place.pipeline))
                             let found = try await transaction.query(
                                 PostgresWorkflowQueries.ownCommit(at: means.place, attempt: attempt))
                             return !found.isEmpty

@@ -12,7 +12,8 @@ public struct EventQuery: Sendable, Hashable {
     public var task: String?
     /// Of this pipeline only.
     public var pipeline: UUID?
-    /// How many at most: 100.
+    /// How many at most: 100. A page has no more than 10,000, and ends early with the line that reaches 8 MiB: the last page is the
+    /// one that is empty.
     public var limit = 100
     /// Begin after this one: ``RecordedEvent/cursor`` of the last of the page before.
     public var after: EventCursor?

@@ -23,6 +23,14 @@ extension ForwardingWorkflowStore {
         try await self.underlying.load(id)
     }
 
+    package func row(of id: UUID) async throws(PipelineError) -> StoredPipeline? {
+        try await self.underlying.row(of: id)
+    }
+
+    package func children(of id: UUID) async throws(PipelineError) -> [UUID] {
+        try await self.underlying.children(of: id)
+    }
+
     package func status(of id: UUID) async throws(PipelineError) -> PipelineStatus? {
         try await self.underlying.status(of: id)
     }
@@ -32,9 +40,9 @@ extension ForwardingWorkflowStore {
     }
 
     package func beat(
-        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+        _ runner: UUID, number: Int, pipelines: [UUID], isStopping: Bool, at: Date
     ) async throws(PipelineError) -> BeatAnswer {
-        try await self.underlying.beat(runner, number: number, pipelines: pipelines, at: at)
+        try await self.underlying.beat(runner, number: number, pipelines: pipelines, isStopping: isStopping, at: at)
     }
 
     package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {

@@ -7,6 +7,7 @@ package final class InMemoryWorkflowStore: WorkflowStore {
         var pipelines: [UUID: StoredPipeline] = [:]
         var keys: [String: UUID] = [:]
         var beats: [UUID: Int] = [:]
+        var stopping: Set<UUID> = []
     }
     private let state = Mutex(State())
 
@@ -37,6 +38,14 @@ package final class InMemoryWorkflowStore: WorkflowStore {
         self.state.withLock { $0.pipelines[id] }
     }
 
+    package func row(of id: UUID) async throws(PipelineError) -> StoredPipeline? { try await self.load(id) }
+
+    package func children(of id: UUID) async throws(PipelineError) -> [UUID] {
+        self.state.withLock { state in
+            state.pipelines.values.filter { $0.parent == id && $0.endedAt == nil }.map(\.id).sorted { $0 < $1 }
+        }
+    }
+
     package func status(of id: UUID) async throws(PipelineError) -> PipelineStatus? {
         self.state.withLock { $0.pipelines[id]?.status }
     }
@@ -49,10 +58,11 @@ package final class InMemoryWorkflowStore: WorkflowStore {
     }
 
     package func beat(
-        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+        _ runner: UUID, number: Int, pipelines: [UUID], isStopping: Bool, at: Date
     ) async throws(PipelineError) -> BeatAnswer {
         self.state.withLock { state in
             state.beats[runner] = number
+            if isStopping { state.stopping.insert(runner) }
             var answer = BeatAnswer()
             for pipeline in pipelines.compactMap({ state.pipelines[$0] }) where pipeline.owner == runner {
                 answer.held.insert(pipeline.id)
@@ -80,9 +90,11 @@ package final class InMemoryWorkflowStore: WorkflowStore {
         self.state.withLock { state in
             guard state.beats[runner, default: 0] == beats else { return 0 }
             state.beats[runner] = nil
+            let wasStopping = state.stopping.remove(runner) != nil
             let lost = state.pipelines.values.filter { $0.owner == runner && $0.status == .running }
             for pipeline in lost {
-                state.pipelines[pipeline.id] = pipeline.recovered(from: runner, by: rescuer, at: at)
+                let reason = wasStopping ? PipelineEvent.Reason.runnerStopped : .runnerDied
+                state.pipelines[pipeline.id] = pipeline.recovered(from: runner, by: rescuer, for: reason, at: at)
             }
             return lost.count
         }
@@ -128,6 +140,19 @@ package final class InMemoryWorkflowStore: WorkflowStore {
         }
     }
 
+    /// Commits a task's completion apart from the runner's transitions, as a transactional task does: for tests.
+    ///
+    /// - Returns: False when the claim does not hold any more, or the task was committed before.
+    package func commit(_ event: PipelineEvent, of id: UUID, epoch: Int) -> Bool {
+        self.state.withLock { state in
+            guard let pipeline = state.pipelines[id], pipeline.epoch == epoch, pipeline.status == .running,
+                !pipeline.commits.contains(where: { $0.task == event.task })
+            else { return false }
+            state.pipelines[id]?.commits.append(event)
+            return true
+        }
+    }
+
     /// Takes a pipeline away, as an operator's DELETE would.
     package func delete(_ id: UUID) {
         self.state.withLock { $0.delete(id) }
@@ -156,8 +181,7 @@ extension InMemoryWorkflowStore.State {
 
     /// Whether a pipeline is the child of one that has not ended, and would be run once more if it were gone.
     fileprivate func isNeeded(_ pipeline: StoredPipeline) -> Bool {
-        let parent = pipeline.idempotencyKey.flatMap { ChildKey.parent(of: $0) }
-        return parent.flatMap { self.pipelines[$0] }.map { $0.endedAt == nil } ?? false
+        pipeline.parent.flatMap { self.pipelines[$0] }.map { $0.endedAt == nil } ?? false
     }
 
     fileprivate mutating func delete(_ id: UUID) {
@@ -167,13 +191,15 @@ extension InMemoryWorkflowStore.State {
 
 extension StoredPipeline {
     fileprivate func canBeClaimed(by claim: QueueClaim) -> Bool {
-        guard self.status == .queued, let dueAt, dueAt <= claim.at, let version = claim.workflows[self.workflow] else {
-            return false
-        }
-        return self.startedAt == nil || self.version == version
+        guard self.status == .queued, let dueAt, dueAt <= claim.at, claim.workflows[self.workflow] != nil,
+            claim.abovePriority.map({ self.priority > $0 }) ?? true, !claim.onlyChildren || self.parent != nil
+        else { return false }
+        return self.startedAt == nil || claim.versions.contains(self.version)
     }
 
-    fileprivate func recovered(from runner: UUID, by rescuer: UUID, at: Date) -> StoredPipeline {
+    fileprivate func recovered(
+        from runner: UUID, by rescuer: UUID, for reason: PipelineEvent.Reason, at: Date
+    ) -> StoredPipeline {
         var recovered = self
         recovered.status = .queued
         recovered.revision += 1
@@ -182,12 +208,18 @@ extension StoredPipeline {
         recovered.dueAt = self.place(at: at)
         recovered.recoveries += 1
         if recovered.request == .resume { recovered.request = nil }
+        recovered.events += self.commits
+        recovered.commits = []
+        if !recovered.events.contains(where: { $0.task != nil }) { recovered.startedAt = nil }
         recovered.events.append(
-            PipelineEvent(.pipelineRecovered, worker: rescuer, at: at, detail: PipelineEvent.recovery(of: runner)))
+            PipelineEvent(
+                .pipelineRecovered, worker: rescuer, at: at, reason: reason,
+                detail: PipelineEvent.recovery(of: runner)))
         return recovered
     }
 
-    fileprivate func applying(_ change: PipelineChange) -> StoredPipeline {
+    /// The pipeline as a change leaves it.
+    package func applying(_ change: PipelineChange) -> StoredPipeline {
         var changed = self
         changed.status = change.transition.status
         changed.revision += 1
@@ -195,6 +227,18 @@ extension StoredPipeline {
         if change.transition.status != .running { changed.owner = nil }
         changed.request = change.transition.keeps(self.request)
         if change.transition.status.isTerminal { changed.endedAt = change.at }
+        if change.transition.foldsEverything {
+            changed.events += self.commits
+            changed.commits = []
+        } else if !change.transition.folds.isEmpty {
+            changed.commits.removeAll { commit in change.transition.folds.contains { $0 == commit.task } }
+        }
+        if change.transition.isUntouched, [.queued, .paused].contains(change.transition.status) {
+            changed.startedAt = nil
+        }
+        if let version = change.transition.version { changed.version = version }
+        changed.output = change.transition.output
+        changed.outcomes = change.transition.outcomes
         changed.events += change.transition.events
         return changed
     }

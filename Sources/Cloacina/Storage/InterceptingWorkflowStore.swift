@@ -33,10 +33,11 @@ extension InterceptingWorkflowStore {
     }
 
     package func beat(
-        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+        _ runner: UUID, number: Int, pipelines: [UUID], isStopping: Bool, at: Date
     ) async throws(PipelineError) -> BeatAnswer {
         try await self.writing(.beat) { () throws(PipelineError) in
-            try await self.underlying.beat(runner, number: number, pipelines: pipelines, at: at)
+            try await self.underlying.beat(
+                runner, number: number, pipelines: pipelines, isStopping: isStopping, at: at)
         }
     }
 

@@ -49,8 +49,10 @@ public struct PipelineQuery: Sendable, Hashable {
     public var statuses: Set<PipelineStatus> = []
     /// Begin after this one: the last of the page before.
     public var after: UUID?
-    /// How many at most: 50.
+    /// How many at most: 50. A page has no more than 10,000.
     public var limit = 50
+
+    static func pageSize(_ limit: Int) -> Int { min(max(0, limit), 10_000) }
 
     /// Makes a query for the newest pipelines.
     public init(

@@ -36,22 +36,19 @@ package struct PipelineReport: Sendable {
     package let pipeline: StoredPipeline
     /// The tasks that have an event, in the order of their first ones.
     package let tasks: [TaskEntry]
-    /// The history in the order of its times.
+    /// The history in the order in which it happened.
     package let history: [PipelineEvent]
 
     /// Reads a pipeline's history.
     package init(_ pipeline: StoredPipeline) {
-        // Completions that were committed with a task's own writes are stored behind all others. What they say counts
-        // in the stored order, as for a runner; people want the order in which things happened.
-        let history = pipeline.events.enumerated()
-            .sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }.map(\.element)
+        let history = pipeline.history
         var positions: [String: Int] = [:]
         var tasks: [TaskEntry] = []
         for case let (id?, kind) in history.map({ ($0.task, $0.kind) }) where positions[id] == nil {
             positions[id] = tasks.count
             tasks.append(TaskEntry(id: id, status: kind == .taskStarted ? .running : .ready))
         }
-        for event in pipeline.events {
+        for event in pipeline.history {
             if let id = event.task {
                 if let position = positions[id] { tasks[position].take(event) }
             } else if event.kind == .pipelineRecovered {
@@ -66,21 +63,14 @@ package struct PipelineReport: Sendable {
     /// How long the pipeline took; nil when it has not begun or not ended.
     package var duration: Duration? {
         guard let startedAt = self.pipeline.startedAt, let endedAt = self.pipeline.endedAt else { return nil }
-        return .seconds(max(0, endedAt.timeIntervalSince(startedAt)))
+        return .clamped(seconds: max(0, endedAt.timeIntervalSince(startedAt)))
     }
 }
 
 extension PipelineReport.TaskEntry {
     fileprivate mutating func take(_ event: PipelineEvent) {
         self.attempt = max(self.attempt, event.attempt)
-        switch event.kind {
-        case .taskCompleted, .taskFailed, .taskRetrying, .taskInterrupted:
-            self.attempts.append(
-                TaskAttempt(
-                    number: event.attempt, startedAt: event.startedAt, endedAt: event.at, error: event.detail,
-                    worker: event.worker, succeeded: event.kind == .taskCompleted))
-        default: break
-        }
+        if let attempt = TaskAttempt(event) { self.attempts.keep(attempt) }
         guard !self.status.isTerminal else { return }
         self.runningSince = event.kind == .taskStarted ? event.at : nil
         self.dueAt = event.kind == .taskRetrying ? event.dueAt : nil
@@ -136,7 +126,7 @@ extension PipelineReport {
 
     private func stateWithoutEvent(isWaiting: Bool) -> String {
         switch self.pipeline.status {
-        case .completed, .failed, .cancelled: "not in this run"
+        case .completed, .failed, .cancelled, .unknown: "not in this run"
         case .queued, .paused: isWaiting ? TaskStatus.waiting.rawValue : TaskStatus.ready.rawValue
         case .running: isWaiting ? TaskStatus.waiting.rawValue : "ready or running"
         }

@@ -12,15 +12,16 @@ enum PostgresWorkflowQueries {
         PostgresStatement(
             trusted: """
                 WITH pipeline AS (
-                    INSERT INTO cloacina_pipelines (id, workflow, version, state, revision, epoch, recoveries, priority, owner,
-                        due_at, created_at, started_at, timeout_ms, idempotency_key, input)
-                    SELECT n.id, n.workflow, n.version, CASE WHEN n.owner IS NULL THEN 'queued' ELSE 'running' END, 1,
+                    INSERT INTO cloacina_pipelines (id, workflow, version, format, state, revision, epoch, recoveries, priority,
+                        owner, due_at, created_at, started_at, timeout_ms, idempotency_key, parent_id, depth, input)
+                    SELECT n.id, n.workflow, n.version, \(StoredLimits.format), CASE WHEN n.owner IS NULL THEN 'queued' ELSE 'running' END, 1,
                         CASE WHEN n.owner IS NULL THEN 0 ELSE 1 END, 0, n.priority, n.owner, n.due_at, n.created_at,
                         CASE WHEN n.owner IS NOT NULL THEN n.created_at END, nullif(n.timeout_ms, -1),
-                        n.idempotency_key, n.input
+                        n.idempotency_key, n.parent_id, n.depth, n.input
                     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int4[], $5::uuid[], $6::timestamptz[],
-                            $7::timestamptz[], $8::int8[], $9::text[], $10::text[])
-                        AS n (id, workflow, version, priority, owner, due_at, created_at, timeout_ms, idempotency_key, input)
+                            $7::timestamptz[], $8::int8[], $9::text[], $10::text[], $11::uuid[], $12::int4[])
+                        AS n (id, workflow, version, priority, owner, due_at, created_at, timeout_ms, idempotency_key, input,
+                            parent_id, depth)
                     ON CONFLICT DO NOTHING
                     RETURNING id, owner, created_at, due_at
                 ), happened AS (
@@ -39,7 +40,8 @@ enum PostgresWorkflowQueries {
                 .timestampArray(pipelines.map(\.at)),
                 .int64Array(pipelines.map { $0.options.timeout?.wholeMilliseconds ?? -1 }),
                 .optionalTextArray(pipelines.map(\.options.idempotencyKey)),
-                .textArray(pipelines.map(\.input.jsonText)),
+                .textArray(pipelines.map(\.input.jsonText)), .optionalUUIDArray(pipelines.map(\.parent)),
+                .int32Array(pipelines.map { Int32(clamping: $0.depth) }),
             ])
     }
 
@@ -60,80 +62,145 @@ enum PostgresWorkflowQueries {
     // MARK: Transitions
 
     private static let eventColumns = """
-        pipeline_id, revision, position, kind, task, attempt, worker, started_at, at, due_at, detail, delta
+        pipeline_id, revision, position, kind, task, attempt, worker, started_at, at, due_at, reason, detail, delta
         """
 
+    /// The columns of an event in the arrays that ``binds(of:)`` makes, which begin at a parameter.
+    private static func eventArrays(from first: Int) -> String {
+        let types = [
+            "text", "text", "int4", "uuid", "timestamptz", "timestamptz", "timestamptz", "text", "text", "text",
+        ]
+        return types.enumerated().map { "$\(first + $0.offset)::\($0.element)[]" }.joined(separator: ", ")
+    }
+
+    private static let arrayColumns = "kind, task, attempt, worker, started_at, at, due_at, reason, detail, delta"
+    private static let eventValues = """
+        e.kind, e.task, e.attempt, e.worker, e.started_at, e.at, e.due_at, e.reason, e.detail, e.delta
+        """
+
+    /// What stays stored of a request when a pipeline comes to a status; ``PipelineTransition/keeps(_:)`` in SQL.
+    private static func pending(_ request: String, at status: String) -> String {
+        """
+        CASE WHEN \(status) = 'running' OR \(status) = 'queued' AND \(request) <> 'resume' OR \(status) = 'paused' AND \(request) <> 'pause' \
+        THEN \(request) END
+        """
+    }
+
     /// One transition: the statement of a healthy pipeline. It answers a row unless the revision or the epoch has changed,
-    /// and then nothing is stored.
+    /// and then nothing is stored. Own commits that it folds in are taken away where they stand apart.
     static func apply(_ change: PipelineChange) -> PostgresStatement {
         let transition = change.transition
-        let events = transition.events
+        var binds: [PostgresValue] = [
+            .uuid(change.id), .int32(Int32(clamping: transition.expectedRevision)),
+            .int32(Int32(clamping: change.epoch)),
+            .text(transition.status.rawValue), transition.dueAt.map { .timestamp($0) } ?? .null,
+            transition.status.isTerminal ? .timestamp(change.at) : .null,
+        ]
+        binds += self.binds(of: transition.events)
+        binds += [
+            transition.output.map { .text($0) } ?? .null, transition.outcomes.map { .text($0) } ?? .null,
+            .bool(transition.isUnbegun), transition.version.map { .text($0) } ?? .null,
+        ]
+        var (folding, offset) = ("", "")
+        if transition.foldsEverything {
+            // They come before the lines of the transition.
+            folding = self.foldEverything(of: "SELECT id, revision FROM guard")
+            offset = " + (SELECT count(*) FROM commits)::int4"
+        } else if !transition.folds.isEmpty {
+            folding = """
+                , commits AS (
+                    DELETE FROM cloacina_task_commits AS c USING guard WHERE c.pipeline_id = $1 AND c.task = ANY ($21)
+                )
+                """
+            binds.append(.textArray(transition.folds))
+        }
         return PostgresStatement(
             trusted: """
                 WITH guard AS (
                     UPDATE cloacina_pipelines SET revision = $2 + 1, state = $4, due_at = $5, ended_at = $6,
-                        owner = CASE $4 WHEN 'running' THEN owner END,
-                        request = CASE WHEN $4 = 'running' OR $4 = 'queued' AND request <> 'resume'
-                            OR $4 = 'paused' AND request <> 'pause' THEN request END
+                        owner = CASE $4 WHEN 'running' THEN owner END, output = $17, outcomes = $18,
+                        started_at = CASE WHEN $19 THEN NULL ELSE started_at END, version = coalesce($20, version),
+                        request = \(self.pending("request", at: "$4"))
                     WHERE id = $1 AND revision = $2 AND epoch = $3
-                    RETURNING request
-                ), happened AS (
-                    INSERT INTO cloacina_events (\(eventColumns))
-                    SELECT $1, $2 + 1, e.position, e.kind, e.task, e.attempt, e.worker, e.started_at, e.at, e.due_at,
-                        e.detail, e.delta
-                    FROM guard, unnest($7::text[], $8::text[], $9::int4[], $10::uuid[], $11::timestamptz[],
-                            $12::timestamptz[], $13::timestamptz[], $14::text[], $15::text[]) WITH ORDINALITY
-                        AS e (kind, task, attempt, worker, started_at, at, due_at, detail, delta, position)
+                    RETURNING id, revision, request
+                )\(folding), happened AS (
+                    INSERT INTO cloacina_events (\(self.eventColumns))
+                    SELECT $1, $2 + 1, e.position\(offset), \(self.eventValues)
+                    FROM guard, unnest(\(self.eventArrays(from: 7))) WITH ORDINALITY AS e (\(self.arrayColumns), position)
                 )
                 SELECT request FROM guard
-                """,
-            [
-                .uuid(change.id), .int32(Int32(transition.expectedRevision)), .int32(Int32(change.epoch)),
-                .text(transition.status.rawValue), transition.dueAt.map { .timestamp($0) } ?? .null,
-                transition.status.isTerminal ? .timestamp(change.at) : .null,
-            ] + self.binds(of: events))
+                """, binds)
     }
 
-    /// Transitions of several pipelines at once; answers the ids of those that are stored.
+    /// Makes lines of all own commits of pipelines that stand apart; their numbers come from 0 in each pipeline.
+    private static func foldEverything(of pipelines: String) -> String {
+        """
+        , commits AS (
+            DELETE FROM cloacina_task_commits AS c USING (\(pipelines)) AS g WHERE c.pipeline_id = g.id
+            RETURNING c.pipeline_id, g.revision, c.task, c.attempt, c.worker, c.started_at, c.at, c.delta
+        ), folded AS (
+            INSERT INTO cloacina_events (pipeline_id, revision, position, kind, task, attempt, worker, started_at, at, delta)
+            SELECT pipeline_id, revision, row_number() OVER (PARTITION BY pipeline_id ORDER BY at, task) - 1,
+                'task completed', task, attempt, worker, started_at, at, delta
+            FROM commits
+        )
+        """
+    }
+
+    /// Transitions of several pipelines at once; answers the ids of those that are stored. None of them folds everything.
     static func apply(_ changes: [PipelineChange]) -> PostgresStatement {
         let events = changes.flatMap(\.transition.events)
+        var binds: [PostgresValue] = [
+            .uuidArray(changes.map(\.id)), .int32Array(changes.map { Int32(clamping: $0.transition.expectedRevision) }),
+            .int32Array(changes.map { Int32(clamping: $0.epoch) }),
+            .textArray(changes.map(\.transition.status.rawValue)),
+            .optionalTimestampArray(changes.map(\.transition.dueAt)),
+            .optionalTimestampArray(changes.map { $0.transition.status.isTerminal ? $0.at : nil }),
+        ]
+        binds += self.binds(of: events)
+        binds += [
+            .uuidArray(changes.flatMap { change in change.transition.events.map { _ in change.id } }),
+            .int32Array(changes.flatMap { $0.transition.events.indices.map { Int32(clamping: $0 + 1) } }),
+            .optionalTextArray(changes.map(\.transition.output)),
+            .optionalTextArray(changes.map(\.transition.outcomes)),
+            .boolArray(changes.map(\.transition.isUnbegun)), .optionalTextArray(changes.map(\.transition.version)),
+        ]
+        var folding = ""
+        if changes.contains(where: { !$0.transition.folds.isEmpty }) {
+            folding = """
+                , commits AS (
+                    DELETE FROM cloacina_task_commits AS c
+                    USING unnest($23::uuid[], $24::text[]) AS f (pipeline_id, task) JOIN guard ON guard.id = f.pipeline_id
+                    WHERE c.pipeline_id = f.pipeline_id AND c.task = f.task
+                )
+                """
+            binds += [
+                .uuidArray(changes.flatMap { change in change.transition.folds.map { _ in change.id } }),
+                .textArray(changes.flatMap(\.transition.folds)),
+            ]
+        }
         return PostgresStatement(
             trusted: """
                 WITH guard AS (
                     UPDATE cloacina_pipelines AS p SET revision = c.revision + 1, state = c.state, due_at = c.due_at,
-                        ended_at = c.ended_at, owner = CASE c.state WHEN 'running' THEN p.owner END,
-                        request = CASE WHEN c.state = 'running' OR c.state = 'queued' AND p.request <> 'resume'
-                            OR c.state = 'paused' AND p.request <> 'pause'
-                            THEN p.request END
-                    FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::text[], $5::timestamptz[], $6::timestamptz[])
-                        AS c (id, revision, epoch, state, due_at, ended_at)
+                        ended_at = c.ended_at, owner = CASE c.state WHEN 'running' THEN p.owner END, output = c.output,
+                        outcomes = c.outcomes, started_at = CASE WHEN c.is_unbegun THEN NULL ELSE p.started_at END,
+                        version = coalesce(c.version, p.version), request = \(self.pending("p.request", at: "c.state"))
+                    FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::text[], $5::timestamptz[], $6::timestamptz[],
+                            $19::text[], $20::text[], $21::bool[], $22::text[])
+                        AS c (id, revision, epoch, state, due_at, ended_at, output, outcomes, is_unbegun, version)
                     WHERE p.id = c.id AND p.revision = c.revision AND p.epoch = c.epoch
                     RETURNING p.id, p.revision, p.request
-                ), happened AS (
-                    INSERT INTO cloacina_events (\(eventColumns))
-                    SELECT g.id, g.revision, e.position, e.kind, e.task, e.attempt, e.worker, e.started_at, e.at, e.due_at,
-                        e.detail, e.delta
-                    FROM unnest($7::text[], $8::text[], $9::int4[], $10::uuid[], $11::timestamptz[], $12::timestamptz[],
-                            $13::timestamptz[], $14::text[], $15::text[], $16::uuid[], $17::int4[])
-                        AS e (kind, task, attempt, worker, started_at, at, due_at, detail, delta, pipeline_id, position)
+                )\(folding), happened AS (
+                    INSERT INTO cloacina_events (\(self.eventColumns))
+                    SELECT g.id, g.revision, e.position, \(self.eventValues)
+                    FROM unnest(\(self.eventArrays(from: 7)), $17::uuid[], $18::int4[])
+                        AS e (\(self.arrayColumns), pipeline_id, position)
                         JOIN guard AS g ON g.id = e.pipeline_id
                 )
                 SELECT id, request FROM guard
-                """,
-            [
-                .uuidArray(changes.map(\.id)), .int32Array(changes.map { Int32($0.transition.expectedRevision) }),
-                .int32Array(changes.map { Int32($0.epoch) }),
-                .textArray(changes.map(\.transition.status.rawValue)),
-                .optionalTimestampArray(changes.map(\.transition.dueAt)),
-                .optionalTimestampArray(changes.map { $0.transition.status.isTerminal ? $0.at : nil }),
-            ] + self.binds(of: events) + [
-                .uuidArray(changes.flatMap { change in change.transition.events.map { _ in change.id } }),
-                .int32Array(changes.flatMap { $0.transition.events.indices.map { Int32($0 + 1) } }),
-            ], prepared: false)
+                """, binds, prepared: false)
     }
-
-    /// The revision under which completions stand that were committed with a task's own writes; each task has one place.
-    static let ownCommits = 1_000_000_000
 
     /// A completion inside a task's own transaction, if the claim still holds; a row says that it is written. The lock keeps
     /// anyone from taking the pipeline over before the commit.
@@ -143,68 +210,81 @@ enum PostgresWorkflowQueries {
                 WITH claim AS (
                     SELECT id FROM cloacina_pipelines WHERE id = $1 AND epoch = $2 AND state = 'running' FOR SHARE
                 )
-                INSERT INTO cloacina_events (pipeline_id, revision, position, kind, task, attempt, worker, started_at, at, delta)
-                SELECT id, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM claim
+                INSERT INTO cloacina_task_commits (pipeline_id, task, epoch, attempt, worker, started_at, at, delta)
+                SELECT id, $3, $2, $4, $5, $6, $7, $8 FROM claim
                 ON CONFLICT DO NOTHING
-                RETURNING position
+                RETURNING task
                 """,
             [
-                .uuid(place.pipeline), .int32(Int32(place.epoch)), .int32(Int32(self.ownCommits)),
-                .int32(Int32(place.position)), .text(event.kind.rawValue), event.task.map { .text($0) } ?? .null,
-                .int32(Int32(event.attempt)), event.worker.map { .uuid($0) } ?? .null,
+                .uuid(place.pipeline), .int32(Int32(clamping: place.epoch)), .text(place.task),
+                .int32(Int32(clamping: event.attempt)), event.worker.map { .uuid($0) } ?? .null,
                 event.startedAt.map { .timestamp($0) } ?? .null, .timestamp(event.at),
                 event.delta.flatMap { $0.isEmpty ? nil : .text($0.jsonText) } ?? .null,
             ])
     }
 
     /// Waits until nobody is committing a completion of the pipeline's.
-    static func lock(_ place: TaskPlace) -> PostgresStatement {
-        PostgresStatement(
-            trusted: "SELECT id FROM cloacina_pipelines WHERE id = $1 FOR UPDATE", [.uuid(place.pipeline)])
+    static func lock(_ id: UUID) -> PostgresStatement {
+        PostgresStatement(trusted: "SELECT id FROM cloacina_pipelines WHERE id = $1 FOR UPDATE", [.uuid(id)])
     }
 
-    /// Finds the completion that an attempt committed itself.
+    /// Finds the completion that an attempt committed itself, whether it stands apart or was folded in.
     static func ownCommit(at place: TaskPlace, attempt: Int) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                SELECT position FROM cloacina_events
-                WHERE pipeline_id = $1 AND revision = $2 AND position = $3 AND attempt = $4
-                """,
-            [
-                .uuid(place.pipeline), .int32(Int32(self.ownCommits)), .int32(Int32(place.position)),
-                .int32(Int32(attempt)),
-            ])
+                SELECT task FROM cloacina_task_commits WHERE pipeline_id = $1 AND task = $2 AND attempt = $3
+                UNION ALL
+                SELECT task FROM cloacina_events
+                WHERE pipeline_id = $1 AND task = $2 AND attempt = $3 AND kind = 'task completed'
+                """, [.uuid(place.pipeline), .text(place.task), .int32(Int32(clamping: attempt))])
     }
 
     private static func binds(of events: [PipelineEvent]) -> [PostgresValue] {
         [
             .textArray(events.map(\.kind.rawValue)), .optionalTextArray(events.map(\.task)),
-            .int32Array(events.map { Int32($0.attempt) }), .optionalUUIDArray(events.map(\.worker)),
+            .int32Array(events.map { Int32(clamping: $0.attempt) }), .optionalUUIDArray(events.map(\.worker)),
             .optionalTimestampArray(events.map(\.startedAt)), .timestampArray(events.map(\.at)),
-            .optionalTimestampArray(events.map(\.dueAt)), .optionalTextArray(events.map(\.detail)),
+            .optionalTimestampArray(events.map(\.dueAt)), .optionalTextArray(events.map { $0.reason?.rawValue }),
+            .optionalTextArray(events.map(\.detail)),
             .optionalTextArray(events.map { $0.delta.flatMap { $0.isEmpty ? nil : $0.jsonText } }),
         ]
     }
 
     // MARK: Reading
 
-    static let pipelineColumns = """
+    private static let pipelineColumns = """
         id, workflow, version, state, revision, epoch, recoveries, priority, owner, due_at, created_at, started_at, ended_at,
-        timeout_ms, request, idempotency_key, input
+        timeout_ms, request, idempotency_key, parent_id, depth, input
         """
 
     static func load(_ id: UUID) -> PostgresStatement {
-        PostgresStatement(trusted: "SELECT \(self.pipelineColumns) FROM cloacina_pipelines WHERE id = $1", [.uuid(id)])
+        PostgresStatement(
+            trusted: "SELECT \(self.pipelineColumns), output, outcomes FROM cloacina_pipelines WHERE id = $1",
+            [.uuid(id)])
     }
 
     static func status(of id: UUID) -> PostgresStatement {
         PostgresStatement(trusted: "SELECT state FROM cloacina_pipelines WHERE id = $1", [.uuid(id)])
     }
 
+    /// The bytes that the lines of a history take up, in a subquery; counted without reading the values.
+    private static func historyBytes(of pipeline: String) -> String {
+        """
+        (SELECT coalesce(sum(200 + coalesce(octet_length(h.detail), 0) + coalesce(octet_length(h.delta), 0)), 0)::int8 FROM (
+            SELECT detail, delta FROM cloacina_events WHERE pipeline_id = \(pipeline) LIMIT \(StoredLimits.historyLines + 1)
+        ) AS h)
+        """
+    }
+
+    /// A history, unless it is beyond what is read: then one row without a kind.
     static func history(_ id: UUID) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                SELECT \(self.eventColumns) FROM cloacina_events WHERE pipeline_id = $1 ORDER BY revision, position
+                WITH size AS (SELECT \(self.historyBytes(of: "$1")) <= \(StoredLimits.historyBytes) AS fits)
+                SELECT \(self.eventColumns) FROM cloacina_events WHERE pipeline_id = $1 AND (SELECT fits FROM size)
+                UNION ALL
+                SELECT $1, 0, 0, NULL, NULL, 0, NULL, NULL, 'epoch', NULL, NULL, NULL, NULL FROM size WHERE NOT fits
+                ORDER BY revision, position
                 """, [.uuid(id)])
     }
 
@@ -214,6 +294,17 @@ enum PostgresWorkflowQueries {
                 SELECT \(self.eventColumns) FROM cloacina_events WHERE pipeline_id = ANY ($1)
                 ORDER BY pipeline_id, revision, position
                 """, [.uuidArray(ids)], prepared: false)
+    }
+
+    /// The own commits that stand apart. To be asked before the pipelines and their histories: what is folded in meanwhile is then
+    /// found twice, never not at all.
+    static func commits(_ ids: [UUID]) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                SELECT pipeline_id, 'task completed' AS kind, task, attempt, worker, started_at, at, NULL::timestamptz AS due_at,
+                    NULL AS reason, NULL AS detail, delta
+                FROM cloacina_task_commits WHERE pipeline_id = ANY ($1) ORDER BY pipeline_id, at, task
+                """, [.uuidArray(ids)])
     }
 
     static func list(_ query: PipelineQuery) -> PostgresStatement {
@@ -227,19 +318,27 @@ enum PostgresWorkflowQueries {
             [
                 query.workflow.map { .text($0) } ?? .null,
                 query.statuses.isEmpty ? .null : .textArray(query.statuses.map(\.rawValue).sorted()),
-                query.after.map { .uuid($0) } ?? .null, .int64(Int64(max(0, query.limit))),
+                query.after.map { .uuid($0) } ?? .null, .int64(Int64(clamping: PipelineQuery.pageSize(query.limit))),
             ], prepared: false)
     }
 
-    /// Walks the primary key backwards.
+    /// Walks the primary key backwards. A page ends with the line that reaches the bytes that one reads.
     static func events(_ query: EventQuery) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                SELECT \(self.eventColumns) FROM cloacina_events
-                WHERE ($1::text[] IS NULL OR kind = ANY ($1)) AND ($2::text IS NULL OR task = $2)
-                    AND ($3::uuid IS NULL OR pipeline_id = $3)
-                    AND ($4::uuid IS NULL OR (pipeline_id, revision, position) < ($4, $5::int4, $6::int4))
-                ORDER BY pipeline_id DESC, revision DESC, position DESC LIMIT $7
+                SELECT \(self.eventColumns) FROM (
+                    SELECT *, sum(200 + coalesce(octet_length(detail), 0) + coalesce(octet_length(delta), 0)) OVER (
+                        ORDER BY pipeline_id DESC, revision DESC, position DESC
+                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes
+                    FROM (
+                        SELECT \(self.eventColumns) FROM cloacina_events
+                        WHERE ($1::text[] IS NULL OR kind = ANY ($1)) AND ($2::text IS NULL OR task = $2)
+                            AND ($3::uuid IS NULL OR pipeline_id = $3)
+                            AND ($4::uuid IS NULL OR (pipeline_id, revision, position) < ($4, $5::int4, $6::int4))
+                        ORDER BY pipeline_id DESC, revision DESC, position DESC LIMIT $7
+                    ) AS page
+                ) AS sized WHERE bytes IS NULL OR bytes < \(QueueClaim.defaultByteLimit)
+                ORDER BY pipeline_id DESC, revision DESC, position DESC
                 """,
             [
                 query.kinds.isEmpty ? .null : .textArray(query.kinds.map(\.rawValue).sorted()),
@@ -247,8 +346,17 @@ enum PostgresWorkflowQueries {
                 query.after.map { .uuid($0.pipeline) } ?? .null,
                 query.after.map { .int32(Int32(clamping: $0.revision)) } ?? .null,
                 query.after.map { .int32(Int32(clamping: $0.position)) } ?? .null,
-                .int64(Int64(max(0, query.limit))),
+                .int64(Int64(clamping: PipelineQuery.pageSize(query.limit))),
             ], prepared: false)
+    }
+
+    /// The children of pipelines that have not ended.
+    static func children(of id: UUID) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                SELECT id FROM cloacina_pipelines WHERE parent_id = $1 AND ended_at IS NULL
+                ORDER BY id LIMIT \(StoredLimits.surveyRows)
+                """, [.uuid(id)], prepared: false)
     }
 
     // MARK: The queue
@@ -282,45 +390,67 @@ enum PostgresWorkflowQueries {
     /// with the same priority.
     ///
     /// A level's rows come in the index's order up to the time; what is due later is not read. Rows are locked as they come, so
-    /// no more than are claimed.
+    /// few more than are claimed. What they would read is added up without reading it, and the rest is left when it is enough.
     static func claim(_ claim: QueueClaim, after position: QueueCursor.Position? = nil) -> PostgresStatement {
         let workflows = claim.workflows.sorted { $0.key < $1.key }
+        var binds: [PostgresValue] = [
+            .timestamp(claim.at), .int64(Int64(clamping: max(0, claim.limit))), .textArray(workflows.map(\.key)),
+            .textArray(workflows.map(\.value)), .uuid(claim.runner), .textArray(claim.versions.sorted()),
+            .int64(Int64(clamping: max(1, claim.byteLimit))),
+        ]
+        func bind(_ value: PostgresValue) -> String {
+            binds.append(value)
+            return "$\(binds.count)"
+        }
+        var (ofPosition, ofPriority) = ("levels.priority", "")
+        if let position {
+            let (priority, dueAt) = (bind(.int32(Int32(clamping: position.priority))), bind(.timestamp(position.dueAt)))
+            ofPosition = "\(priority) AND (due_at, id) > (\(dueAt), \(bind(.uuid(position.id))))"
+        }
+        if let above = claim.abovePriority, position == nil {
+            ofPriority = "WHERE levels.priority > \(bind(.int32(Int32(clamping: above))))"
+        }
         let ofLevel = """
-            SELECT id, due_at FROM cloacina_pipelines
-            WHERE priority = \(position == nil ? "levels.priority" : "$6 AND (due_at, id) > ($7, $8)")
-                AND due_at <= $1 AND workflow = ANY ($3)
-                AND (started_at IS NULL OR version = ($4::text[])[array_position($3::text[], workflow)])
+            SELECT id, priority, due_at, octet_length(input)
+                + CASE WHEN started_at IS NULL THEN 0 ELSE \(self.historyBytes(of: "q.id")) END AS bytes
+            FROM cloacina_pipelines AS q
+            WHERE priority = \(ofPosition) AND due_at <= $1 AND workflow = ANY ($3)
+                AND (started_at IS NULL OR version = ANY ($6)) AND format <= \(StoredLimits.format)
+                AND revision < \(StoredLimits.count) AND epoch < \(StoredLimits.count)
+                \(claim.onlyChildren ? "AND parent_id IS NOT NULL" : "")
             ORDER BY due_at, id LIMIT $2
             FOR UPDATE SKIP LOCKED
             """
         let ofEveryLevel = """
-            SELECT first.id, first.due_at FROM levels CROSS JOIN LATERAL (\(ofLevel)) AS first LIMIT $2
+            SELECT first.id, first.priority, first.due_at, first.bytes
+            FROM levels CROSS JOIN LATERAL (\(ofLevel)) AS first \(ofPriority) LIMIT $2
             """
         return PostgresStatement(
             trusted: """
                 WITH RECURSIVE \(self.levels), due AS (
                     \(position == nil ? ofEveryLevel : ofLevel)
+                ), sized AS (
+                    SELECT id, due_at, bytes, coalesce(sum(bytes) OVER (
+                        ORDER BY priority DESC, due_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+                    FROM due
                 ), claimed AS (
                     UPDATE cloacina_pipelines AS p SET state = 'running', revision = p.revision + 1, epoch = p.epoch + 1,
                         owner = $5, due_at = NULL,
                         version = CASE WHEN p.started_at IS NULL
                             THEN ($4::text[])[array_position($3::text[], p.workflow)] ELSE p.version END,
                         started_at = CASE WHEN p.started_at IS NULL THEN $1 ELSE p.started_at END
-                    FROM due WHERE p.id = due.id
+                    FROM sized WHERE p.id = sized.id AND sized.before < $7
                     RETURNING p.id, p.workflow, p.version, p.state, p.revision, p.epoch, p.recoveries, p.priority, p.owner,
                         p.due_at, p.created_at, p.started_at, p.ended_at, p.timeout_ms, p.request, p.idempotency_key,
-                        p.input, due.due_at AS queued_at
+                        p.parent_id, p.depth,
+                        CASE WHEN octet_length(p.input) <= \(StoredLimits.valueBytes) THEN p.input END AS input,
+                        sized.due_at AS queued_at, sized.bytes
                 ), happened AS (
                     INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at)
                     SELECT id, revision, 0, 'pipeline started', 0, $5, $1 FROM claimed
                 )
-                SELECT \(self.pipelineColumns), queued_at FROM claimed ORDER BY priority DESC, queued_at, id
-                """,
-            [
-                .timestamp(claim.at), .int64(Int64(max(0, claim.limit))), .textArray(workflows.map(\.key)),
-                .textArray(workflows.map(\.value)), .uuid(claim.runner),
-            ] + (position.map { [.int32(Int32(clamping: $0.priority)), .timestamp($0.dueAt), .uuid($0.id)] } ?? []),
-            prepared: false)
+                SELECT \(self.pipelineColumns), queued_at, bytes FROM claimed ORDER BY priority DESC, queued_at, id
+                """, binds, prepared: false)
     }
 
     // MARK: Runners
@@ -334,12 +464,12 @@ enum PostgresWorkflowQueries {
             [.uuid(id), .text(request.rawValue)])
     }
 
-    static func beat(_ runner: UUID, number: Int, at: Date) -> PostgresStatement {
+    static func beat(_ runner: UUID, number: Int, isStopping: Bool, at: Date) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                INSERT INTO cloacina_runners (id, beats, seen_at) VALUES ($1, $2, $3)
-                ON CONFLICT (id) DO UPDATE SET beats = $2, seen_at = $3
-                """, [.uuid(runner), .int32(Int32(truncatingIfNeeded: number)), .timestamp(at)])
+                INSERT INTO cloacina_runners (id, beats, seen_at, is_stopping) VALUES ($1, $2, $3, $4)
+                ON CONFLICT (id) DO UPDATE SET beats = $2, seen_at = $3, is_stopping = $4
+                """, [.uuid(runner), .int32(Int32(truncatingIfNeeded: number)), .timestamp(at), .bool(isStopping)])
     }
 
     static func requests(of runner: UUID, _ pipelines: [UUID]) -> PostgresStatement {
@@ -351,13 +481,14 @@ enum PostgresWorkflowQueries {
 
     /// The runners with their beats, and a row without an id whose number is the highest priority of what waits: NULL when
     /// nothing does. It is all that is asked of a tenant that has nothing to do, and kept short for that. With `everyOwner`,
-    /// also the owners of running pipelines that never said anything, and the pipelines that stand still with what was asked of
-    /// them; that reads all pipelines.
+    /// also the owners of running pipelines that never said anything, and the paused pipelines with what was asked of them: each
+    /// by an index that holds no others.
     ///
     /// The order is the queue's index's, so that no statistics make the server read what doesn't wait.
     static func runners(everyOwner: Bool) -> PostgresStatement {
+        let limit = "LIMIT \(StoredLimits.surveyRows)"
         let known = """
-            SELECT id, beats AS number, NULL AS request FROM cloacina_runners
+            (SELECT id, beats AS number, NULL AS request FROM cloacina_runners \(limit))
             UNION ALL
             SELECT NULL, (SELECT priority FROM cloacina_pipelines WHERE due_at IS NOT NULL ORDER BY priority DESC LIMIT 1),
                 NULL
@@ -367,10 +498,11 @@ enum PostgresWorkflowQueries {
             trusted: """
                 \(known)
                 UNION ALL
-                SELECT DISTINCT owner, 0, NULL FROM cloacina_pipelines AS p
-                WHERE state = 'running' AND NOT EXISTS (SELECT FROM cloacina_runners AS r WHERE r.id = p.owner)
+                (SELECT DISTINCT owner, 0, NULL FROM cloacina_pipelines AS p
+                WHERE state = 'running' AND owner IS NOT NULL
+                    AND NOT EXISTS (SELECT FROM cloacina_runners AS r WHERE r.id = p.owner) \(limit))
                 UNION ALL
-                SELECT id, 0, request FROM cloacina_pipelines WHERE state = 'paused' AND request IS NOT NULL
+                (SELECT id, 0, request FROM cloacina_pipelines WHERE state = 'paused' AND request IS NOT NULL \(limit))
                 """, prepared: false)
     }
 
@@ -390,70 +522,94 @@ enum PostgresWorkflowQueries {
                 """, [.timestamp(at)], prepared: false)
     }
 
-    /// What somebody is storing something in at the moment is left to a later look: its owner is unknown from now on.
+    /// Requeues a dead runner's pipelines and folds in what their tasks committed themselves. Rows locked by a write under way are
+    /// skipped, and so is what is more than one statement should do; a later sweep finds them, since their owner is unknown then.
     static func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) -> PostgresStatement {
         PostgresStatement(
             trusted: """
                 WITH dead AS (
-                    DELETE FROM cloacina_runners WHERE id = $1 AND beats = $2 RETURNING id
+                    DELETE FROM cloacina_runners WHERE id = $1 AND beats = $2 RETURNING id, is_stopping
                 ), silent AS (
-                    SELECT id FROM dead
+                    SELECT id, is_stopping FROM dead
                     UNION ALL
-                    SELECT $1::uuid WHERE $2 = 0 AND NOT EXISTS (SELECT FROM cloacina_runners WHERE id = $1)
+                    SELECT $1::uuid, false WHERE $2 = 0 AND NOT EXISTS (SELECT FROM cloacina_runners WHERE id = $1)
                 ), lost AS (
-                    SELECT p.id FROM silent JOIN cloacina_pipelines AS p ON p.owner = silent.id
-                    WHERE p.state = 'running' FOR UPDATE OF p SKIP LOCKED
+                    SELECT p.id, silent.is_stopping, EXISTS (
+                            SELECT FROM cloacina_events AS e WHERE e.pipeline_id = p.id AND e.task IS NOT NULL
+                        ) OR EXISTS (SELECT FROM cloacina_task_commits AS c WHERE c.pipeline_id = p.id) AS is_touched
+                    FROM silent JOIN cloacina_pipelines AS p ON p.owner = silent.id
+                    WHERE p.state = 'running' AND p.revision < \(StoredLimits.count) AND p.epoch < \(StoredLimits.count)
+                    LIMIT 10000 FOR UPDATE OF p SKIP LOCKED
                 ), recovered AS (
                     UPDATE cloacina_pipelines AS p SET state = 'queued', revision = p.revision + 1, epoch = p.epoch + 1,
                         owner = NULL, due_at = least($3, coalesce(p.started_at, p.created_at)),
-                        recoveries = p.recoveries + 1, request = nullif(p.request, 'resume')
+                        started_at = CASE WHEN lost.is_touched THEN p.started_at END,
+                        recoveries = least(p.recoveries + 1, \(StoredLimits.count)), request = nullif(p.request, 'resume')
                     FROM lost WHERE p.id = lost.id
-                    RETURNING p.id, p.revision
-                ), happened AS (
-                    INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at, detail)
-                    SELECT id, revision, 0, 'pipeline recovered', 0, $4, $3, $5 FROM recovered
+                    RETURNING p.id, p.revision, lost.is_stopping
+                )\(self.foldEverything(of: "SELECT id, revision FROM recovered")), happened AS (
+                    INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at, reason, detail)
+                    SELECT id, revision, (SELECT count(*) FROM commits AS c WHERE c.pipeline_id = recovered.id)::int4,
+                        'pipeline recovered', 0, $4, $3, CASE WHEN is_stopping THEN $6 ELSE $7 END, $5
+                    FROM recovered
                 )
                 SELECT count(*)::int4 AS recovered FROM recovered
                 """,
             [
-                .uuid(runner), .int32(Int32(beats)), .timestamp(at), .uuid(rescuer),
-                .text(PipelineEvent.recovery(of: runner)),
+                .uuid(runner), .int32(Int32(truncatingIfNeeded: beats)), .timestamp(at), .uuid(rescuer),
+                .text(PipelineEvent.recovery(of: runner)), .text(PipelineEvent.Reason.runnerStopped.rawValue),
+                .text(PipelineEvent.Reason.runnerDied.rawValue),
             ], prepared: false)
     }
 
-    /// Reads all pipelines; asked only after a claim whose answer was lost.
+    /// The pipelines that a runner has; asked only after a claim whose answer was lost.
     static func claims(of runner: UUID) -> PostgresStatement {
         PostgresStatement(
-            trusted: "SELECT id, epoch FROM cloacina_pipelines WHERE owner = $1 AND state = 'running' AND revision > 1",
-            [.uuid(runner)], prepared: false)
+            trusted: """
+                SELECT id, epoch FROM cloacina_pipelines WHERE owner = $1 AND state = 'running' AND revision > 1 LIMIT 100000
+                """, [.uuid(runner)], prepared: false)
     }
 
     static func leave(_ runner: UUID) -> PostgresStatement {
         PostgresStatement(trusted: "DELETE FROM cloacina_runners WHERE id = $1", [.uuid(runner)])
     }
 
-    /// The oldest first. Ids begin with the time of creation, so what is younger than the bound is not read.
-    static func prune(endedBefore: Date, below bound: UUID, limit: Int) -> PostgresStatement {
+    /// Deletes old pipelines, the oldest first, or only a part of their lines when these are more than one statement should
+    /// delete; answers how many pipelines and how many lines. Ids begin with the time of creation, so what is younger than the
+    /// bound is not read.
+    static func prune(endedBefore: Date, below bound: UUID, limit: Int, lines: Int) -> PostgresStatement {
         PostgresStatement(
             trusted: """
                 WITH old AS (
                     SELECT id FROM cloacina_pipelines AS p
                     WHERE id < $3 AND ended_at < $1 AND (
-                        SELECT parent.ended_at IS NULL FROM cloacina_pipelines AS parent
-                        WHERE parent.id = CASE WHEN p.idempotency_key ~ $4 THEN left(p.idempotency_key, 36)::uuid END
+                        SELECT parent.ended_at IS NULL FROM cloacina_pipelines AS parent WHERE parent.id = p.parent_id
                     ) IS NOT TRUE
                     ORDER BY id LIMIT $2 FOR UPDATE OF p SKIP LOCKED
-                ), events AS (
-                    DELETE FROM cloacina_events USING old WHERE pipeline_id = old.id
+                ), doomed AS (
+                    SELECT e.pipeline_id, e.revision, e.position FROM old JOIN cloacina_events AS e ON e.pipeline_id = old.id
+                    LIMIT $4
+                ), lines AS (
+                    DELETE FROM cloacina_events AS e USING doomed AS d
+                    WHERE e.pipeline_id = d.pipeline_id AND e.revision = d.revision AND e.position = d.position
+                ), commits AS (
+                    DELETE FROM cloacina_task_commits AS c USING old WHERE c.pipeline_id = old.id
                 ), gone AS (
-                    DELETE FROM cloacina_pipelines AS p USING old WHERE p.id = old.id RETURNING p.id
+                    DELETE FROM cloacina_pipelines AS p USING old
+                    WHERE p.id = old.id AND (SELECT count(*) FROM doomed) < $4 RETURNING p.id
                 )
-                SELECT count(*)::int4 AS pruned FROM gone
+                SELECT (SELECT count(*) FROM gone)::int4 AS pruned, (SELECT count(*) FROM doomed)::int4 AS lines
                 """,
             [
-                .timestamp(endedBefore), .int64(Int64(max(0, limit))), .uuid(bound), .text(ChildKey.pattern),
+                .timestamp(endedBefore), .int64(Int64(clamping: max(0, limit))), .uuid(bound),
+                .int64(Int64(clamping: max(1, lines))),
             ], prepared: false)
     }
+
+    // MARK: Calls
+
+    /// The word by which the schema's runners call each other.
+    static let token = PostgresStatement(trusted: "SELECT token FROM cloacina_wakeups WHERE id = 1", prepared: false)
 }
 
 extension Duration {

@@ -5,17 +5,13 @@ package import FoundationEssentials
 package struct PostgresWorkflowStore: WorkflowStore {
     private let pool: PostgresPool
     private let label: PostgresLabel
-    /// How long a heartbeat waits for one of the pool's connections before it takes one beside them.
-    private let beatPatience: Duration
     private let cursor: QueueCursor
 
     package init(
-        pool: PostgresPool, label: PostgresLabel, beatPatience: Duration = .seconds(5),
-        slowClaim: Duration = .milliseconds(5)
+        pool: PostgresPool, label: PostgresLabel, slowClaim: Duration = .milliseconds(5)
     ) {
         self.pool = pool
         self.label = label
-        self.beatPatience = beatPatience
         self.cursor = QueueCursor(slowClaim: slowClaim)
     }
 
@@ -35,14 +31,19 @@ package struct PostgresWorkflowStore: WorkflowStore {
     /// What stood in the way of new pipelines.
     private func existing(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [UUID: Creation] {
         let keys = pipelines.compactMap(\.options.idempotencyKey)
-        var (holders, ids) = ([String: UUID](), Set<UUID>())
+        // By their bytes, as the database compares them: Swift takes different spellings for the same.
+        var (holders, ids) = ([[UInt8]: UUID](), Set<UUID>())
         if !keys.isEmpty {
             let question = PostgresWorkflowQueries.find(keys: keys, ids: pipelines.map(\.id))
             (holders, ids) = try await self.run([question]) { results in
-                var (holders, ids) = ([String: UUID](), Set<UUID>())
+                var (holders, ids) = ([[UInt8]: UUID](), Set<UUID>())
                 for row in results[0] {
                     let id: UUID = try row.value("id")
-                    if let key: String = try row.value("idempotency_key") { holders[key] = id } else { ids.insert(id) }
+                    if let key: String = try row.value("idempotency_key") {
+                        holders[Array(key.utf8)] = id
+                    } else {
+                        ids.insert(id)
+                    }
                 }
                 return (holders, ids)
             }
@@ -51,7 +52,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
         var free: [NewPipeline] = []
         for pipeline in pipelines {
             let key = pipeline.options.idempotencyKey
-            let holder = key.flatMap { holders[$0] }
+            let holder = key.flatMap { holders[Array($0.utf8)] }
             if key == nil || holder != nil || ids.contains(pipeline.id) {
                 creations[pipeline.id] = .exists(holder ?? pipeline.id)
             } else {
@@ -65,9 +66,19 @@ package struct PostgresWorkflowStore: WorkflowStore {
     }
 
     package func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
+        if changes.count > 1, changes.contains(where: \.transition.foldsEverything) {
+            var outcomes: [StoreOutcome] = []
+            for change in changes { outcomes += try await self.apply([change]) }
+            return outcomes
+        }
         if changes.count == 1 {
-            return try await self.run([PostgresWorkflowQueries.apply(changes[0])]) { results in
-                guard let row = results[0].first else { return [.stale] }
+            var queries = [PostgresWorkflowQueries.apply(changes[0])]
+            if changes[0].transition.foldsEverything {
+                // What is being committed must be visible to the statement that folds it in.
+                queries.insert(PostgresWorkflowQueries.lock(changes[0].id), at: 0)
+            }
+            return try await self.run(queries) { results in
+                guard let row = results[results.count - 1].first else { return [.stale] }
                 return [.applied(try Self.request(of: row))]
             }
         }
@@ -105,7 +116,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
         }
     }
 
-    /// What a claim took: those that can be read, how many there were, and the last one's place in the queue.
+    /// The pipelines that a claim took and that can be read, how many there were, and the last one's place in the queue.
     private struct Claimed {
         var pipelines: [StoredPipeline]
         var count = 0
@@ -123,11 +134,14 @@ package struct PostgresWorkflowStore: WorkflowStore {
         var unreadable: [PipelineChange] = []
         var claimed = try await self.run(queries) { results in
             count = results[1].count
-            return try results[1].compactMap { row in
+            return try results[1].compactMap { row -> StoredPipeline? in
                 last = QueueCursor.Position(
                     priority: try row.value("priority"), dueAt: try row.value("queued_at"), id: try row.value("id"))
                 do {
-                    return try StoredPipeline(row)
+                    var pipeline = try StoredPipeline(row)
+                    pipeline.storedBytes = Int(clamping: try row.value("bytes", as: Int64.self))
+                    try Self.checkSize(pipeline.storedBytes)
+                    return pipeline
                 } catch {
                     unreadable.append(
                         PipelineChange(
@@ -145,7 +159,9 @@ package struct PostgresWorkflowStore: WorkflowStore {
                 guard let history = histories[pipeline.id] else { return pipeline }
                 var pipeline = pipeline
                 do {
-                    pipeline.events = try history.get().events
+                    let history = try history.get()
+                    if let line = history.events.unknownLine { throw PipelineError(.storageFailed, line) }
+                    (pipeline.events, pipeline.commits) = (history.events, history.commits)
                     return pipeline
                 } catch {
                     unreadable.append(
@@ -160,37 +176,76 @@ package struct PostgresWorkflowStore: WorkflowStore {
         return Claimed(pipelines: claimed, count: count, last: last)
     }
 
+    private static func checkSize(_ bytes: Int) throws(PipelineError) {
+        guard bytes <= StoredLimits.historyBytes else { throw Self.tooLong }
+    }
+
+    private static var tooLong: PipelineError {
+        PipelineError(
+            .storageFailed,
+            "its history is beyond the \(StoredLimits.historyBytes) bytes that are read of one pipeline")
+    }
+
     private func histories(
         of ids: [UUID]
     ) async throws(PipelineError) -> [UUID: Result<PipelineHistory, any Error>] {
-        try await self.run([PostgresWorkflowQueries.histories(ids)]) { results in
+        let queries = [PostgresWorkflowQueries.commits(ids), PostgresWorkflowQueries.histories(ids)]
+        return try await self.run(queries) { results in
             var histories: [UUID: PipelineHistory] = [:]
             var unreadable: [UUID: any Error] = [:]
             for row in results[0] {
                 let id: UUID = try row.value("pipeline_id")
-                do { try histories[id, default: PipelineHistory()].append(row) } catch { unreadable[id] = error }
+                do { histories[id, default: PipelineHistory()].appendCommit(try PipelineEvent(row)) } catch {
+                    unreadable[id] = error
+                }
+            }
+            for row in results[1] {
+                let id: UUID = try row.value("pipeline_id")
+                do { histories[id, default: PipelineHistory()].append(try PipelineEvent(row)) } catch {
+                    unreadable[id] = error
+                }
             }
             return histories.mapValues { .success($0) }.merging(unreadable.mapValues { .failure($0) }) { $1 }
         }
     }
 
     package func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline? {
-        let queries = [PostgresWorkflowQueries.load(id), PostgresWorkflowQueries.history(id)]
+        // What is folded into the history meanwhile is found twice, never not at all.
+        let queries = [
+            PostgresWorkflowQueries.commits([id]), PostgresWorkflowQueries.load(id),
+            PostgresWorkflowQueries.history(id),
+        ]
         return try await self.run(queries) { results in
-            guard let row = results[0].first else { return nil }
+            guard let row = results[1].first else { return nil }
             var pipeline = try StoredPipeline(row)
+            pipeline.output = try row.value("output")
+            pipeline.outcomes = try row.value("outcomes")
             // The history is read after the pipeline: what has come since is not part of it.
             var history = PipelineHistory()
-            for row in results[1] { try history.append(row, upTo: pipeline.revision) }
-            pipeline.events = history.events
+            for row in results[0] { history.appendCommit(try PipelineEvent(row)) }
+            for row in results[2] where try row.value("revision", as: Int.self) <= pipeline.revision {
+                guard try row.value("kind", as: String?.self) != nil else { throw Self.tooLong }
+                history.append(try PipelineEvent(row))
+            }
+            (pipeline.events, pipeline.commits) = (history.events, history.commits)
             return pipeline
         }
+    }
+
+    package func row(of id: UUID) async throws(PipelineError) -> StoredPipeline? {
+        try await self.run([PostgresWorkflowQueries.load(id)]) { results in
+            try results[0].first.map { try StoredPipeline($0) }
+        }
+    }
+
+    package func children(of id: UUID) async throws(PipelineError) -> [UUID] {
+        try await self.run([PostgresWorkflowQueries.children(of: id)]) { try $0[0].column("id", as: UUID.self) }
     }
 
     package func status(of id: UUID) async throws(PipelineError) -> PipelineStatus? {
         try await self.run([PostgresWorkflowQueries.status(of: id)]) { results in
             try results[0].first.map { row in
-                try StoredPipeline.known(PipelineStatus.init(rawValue:), try row.value("state"))
+                PipelineStatus(rawValue: try row.value("state")) ?? .unknown
             }
         }
     }
@@ -200,11 +255,11 @@ package struct PostgresWorkflowStore: WorkflowStore {
     }
 
     package func beat(
-        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+        _ runner: UUID, number: Int, pipelines: [UUID], isStopping: Bool, at: Date
     ) async throws(PipelineError) -> BeatAnswer {
-        var queries = [PostgresWorkflowQueries.beat(runner, number: number, at: at)]
+        var queries = [PostgresWorkflowQueries.beat(runner, number: number, isStopping: isStopping, at: at)]
         if !pipelines.isEmpty { queries.append(PostgresWorkflowQueries.requests(of: runner, pipelines)) }
-        return try await self.run(queries, isBeat: true) { results in
+        return try await self.run(queries, within: Self.patience) { results in
             var answer = BeatAnswer()
             for row in results.dropFirst().joined() {
                 let id: UUID = try row.value("id")
@@ -267,7 +322,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
             try results[0].map { row in
                 PipelineSummary(
                     id: try row.value("id"), workflow: try row.value("workflow"), version: try row.value("version"),
-                    status: try StoredPipeline.known(PipelineStatus.init(rawValue:), try row.value("state")),
+                    status: PipelineStatus(rawValue: try row.value("state")) ?? .unknown,
                     createdAt: try row.value("created_at"), startedAt: try row.value("started_at"),
                     endedAt: try row.value("ended_at"), recoveries: try row.value("recoveries"))
             }
@@ -280,55 +335,67 @@ package struct PostgresWorkflowStore: WorkflowStore {
                 let cursor = EventCursor(
                     pipeline: try row.value("pipeline_id"), revision: try row.value("revision"),
                     position: try row.value("position"))
-                return RecordedEvent(try PipelineEvent(row), at: cursor)
+                let event: PipelineEvent
+                do { event = try PipelineEvent(row) } catch {
+                    // One bad row is one bad line.
+                    event = PipelineEvent(unreadable: error, at: (try? row.value("at")) ?? .distantPast)
+                }
+                return RecordedEvent(event, at: cursor)
             }
         }
     }
 
     package func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
-        let queries = [PostgresWorkflowQueries.prune(endedBefore: endedBefore, below: bound, limit: limit)]
-        return try await self.run(queries, within: Self.patience) { results in
-            try results[0].single("pruned", as: Int.self)
+        var lines = Self.linesPerDeletion
+        while true {
+            let query = PostgresWorkflowQueries.prune(
+                endedBefore: endedBefore, below: bound, limit: limit, lines: lines)
+            do throws(PipelineError) {
+                let (pruned, deleted) = try await self.run([query], within: Self.patience) { results in
+                    guard let row = results[0].first else { return (0, 0) }
+                    return (try row.value("pruned", as: Int.self), try row.value("lines", as: Int.self))
+                }
+                // As long as only lines are deleted, the pipelines that they belong to come next.
+                guard pruned == 0, deleted >= lines else { return pruned }
+            } catch {
+                // What takes too long at once is done in smaller parts.
+                guard error.isOverdue, lines > 1_000 else { throw error }
+                lines /= 4
+            }
         }
     }
+
+    /// How many lines of histories one statement deletes.
+    private static let linesPerDeletion = 200_000
 
     /// How long a statement may take that others wait for: the other tenants, or who counts heartbeats. Somebody's lock on a
     /// table must not stop more than what needs the table.
     private static var patience: Duration { .seconds(10) }
 
     private func send(
-        _ statements: [PostgresStatement], checkout: ContinuousClock.Instant? = nil, within patience: Duration?
+        _ statements: [PostgresStatement], within patience: Duration?
     ) async throws -> [PostgresRows] {
-        try await self.pool.withConnection(self.label, deadline: checkout) { lease in
+        // Tasks may have leased every connection of the budget.
+        try await self.pool.withReservedConnection(self.label) { lease in
             try await lease.pipeline(
-                statements, deadline: patience.map { .now.advanced(by: $0) }, fileID: #fileID, line: #line)
+                statements, deadline: patience.map { .now.advanced(by: $0) }, lockTimeout: Self.lockTimeout,
+                fileID: #fileID, line: #line)
         }
     }
 
-    /// A heartbeat must come through although tasks have leased every connection, or others would take what lives for dead.
-    private func beat(_ statements: [PostgresStatement]) async throws -> [PostgresRows] {
-        do {
-            return try await self.send(
-                statements, checkout: .now.advanced(by: self.beatPatience), within: Self.patience)
-        } catch let error as PostgresError where [.checkoutTimedOut, .tooManyWaiters].contains(error.code) {
-            return try await self.pool.withSpareConnection(self.label) { connection in
-                try await connection.pipeline(
-                    statements, deadline: .now.advanced(by: Self.patience), fileID: #fileID, line: #line)
-            }
-        }
-    }
+    /// How long a statement waits for somebody's lock: a tenant that locks its tables must not pin a connection that all share.
+    private static let lockTimeout: Duration = .seconds(5)
 
     private static func request(of row: PostgresRow) throws -> PipelineRequest? {
         try row.value("request", as: String?.self).flatMap { PipelineRequest(rawValue: $0) }
     }
 
     private func run<Value>(
-        _ statements: [PostgresStatement], isBeat: Bool = false, within patience: Duration? = nil,
+        _ statements: [PostgresStatement], within patience: Duration? = nil,
         _ read: ([PostgresRows]) throws -> Value
     ) async throws(PipelineError) -> Value {
         do {
-            let results =
-                isBeat ? try await self.beat(statements) : try await self.send(statements, within: patience)
+            let results = try await self.send(statements, within: patience)
             return try read(results)
         } catch {
             throw PipelineError(.storageFailed, "the pipeline can't be read or written", underlying: error)
@@ -345,12 +412,14 @@ extension StoredPipeline {
             status: try Self.known(PipelineStatus.init(rawValue:), try row.value("state")),
             revision: try row.value("revision"), epoch: try row.value("epoch"), owner: try row.value("owner"),
             recoveries: try row.value("recoveries"), priority: try row.value("priority"),
-            timeout: try row.value("timeout_ms", as: Int64?.self).map { .milliseconds($0) },
+            timeout: try row.value("timeout_ms", as: Int64?.self).map { .milliseconds($0) },  // can't trap: an integer
             input: try Context(parsing: row.value("input"), byteLimit: .max), createdAt: createdAt,
             startedAt: try row.value("started_at"), endedAt: try row.value("ended_at"),
             dueAt: try row.value("due_at"),
             request: try row.value("request", as: String?.self).flatMap { PipelineRequest(rawValue: $0) },
             idempotencyKey: try row.value("idempotency_key"), events: [])
+        self.parent = try row.value("parent_id")
+        self.depth = try row.value("depth")
     }
 
     static func known<State>(_ state: (String) -> State?, _ text: String) throws -> State {
@@ -361,25 +430,21 @@ extension StoredPipeline {
     }
 }
 
-extension PipelineHistory {
-    fileprivate mutating func append(_ row: PostgresRow, upTo revision: Int = .max) throws {
-        let found: Int = try row.value("revision")
-        if found == PostgresWorkflowQueries.ownCommits {
-            self.appendOwnCommit(try PipelineEvent(row))
-        } else if found <= revision {
-            self.append(try PipelineEvent(row))
-        }
-    }
-}
-
 extension PipelineEvent {
     fileprivate init(_ row: PostgresRow) throws {
-        let kind = try StoredPipeline.known(Kind.init(rawValue:), try row.value("kind"))
+        let kind = Kind(rawValue: try row.value("kind"))
         let delta = try row.value("delta", as: String?.self)
         self.init(
             kind, task: try row.value("task"), attempt: try row.value("attempt"), worker: try row.value("worker"),
-            startedAt: try row.value("started_at"), at: try row.value("at"), detail: try row.value("detail"),
+            startedAt: try row.value("started_at"), at: try row.value("at"),
+            reason: try row.value("reason", as: String?.self).map { Reason(rawValue: $0) },
+            detail: try row.value("detail"),
             delta: try delta.map { try ContextDelta(parsing: $0) } ?? (kind == .taskCompleted ? ContextDelta() : nil),
             dueAt: try row.value("due_at"))
+    }
+
+    /// The line that stands for a row that can't be read.
+    init(unreadable error: any Error, at: Date) {
+        self.init(.unreadable, at: at, reason: .unreadable, detail: PipelineEvent.storable("\(error)"))
     }
 }

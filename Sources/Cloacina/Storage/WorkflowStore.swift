@@ -17,6 +17,12 @@ package protocol WorkflowStore: Sendable {
     /// Reads a pipeline and its history; nil when there is none.
     func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline?
 
+    /// Reads a pipeline without its history; nil when there is none.
+    func row(of id: UUID) async throws(PipelineError) -> StoredPipeline?
+
+    /// The children of a pipeline that have not ended.
+    func children(of id: UUID) async throws(PipelineError) -> [UUID]
+
     /// Where a pipeline stands, and nothing else of it; nil when there is none.
     func status(of id: UUID) async throws(PipelineError) -> PipelineStatus?
 
@@ -25,9 +31,9 @@ package protocol WorkflowStore: Sendable {
     func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError)
 
     /// Says that a runner lives, and reads what became of its pipelines. The number is the runner's own, and another one each
-    /// time: that is what tells others that it lives.
+    /// time: that is what tells others that it lives. One that says that it is stopping, and then dies, was ended from outside.
     func beat(
-        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+        _ runner: UUID, number: Int, pipelines: [UUID], isStopping: Bool, at: Date
     ) async throws(PipelineError) -> BeatAnswer
 
     /// What a runner that goes round wants to know. With `everyOwner` also the owners that never said anything, and what nobody
@@ -48,8 +54,8 @@ package protocol WorkflowStore: Sendable {
     /// Pipelines, the newest first.
     func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary]
 
-    /// The events of all pipelines: those of the newest pipelines first, and of each pipeline the latest first. Completions that
-    /// a task committed itself come before the other events of their pipeline.
+    /// The events of all pipelines: those of the newest pipelines first, and of each pipeline the latest first. Completions that a
+    /// task committed itself are among them once a transition has folded them in.
     func events(_ query: EventQuery) async throws(PipelineError) -> [RecordedEvent]
 
     /// Deletes pipelines that ended before a time, with their history; the number deleted, at most `limit`. Only those with
@@ -93,6 +99,13 @@ package struct BeatAnswer: Sendable, Hashable {
 }
 
 extension WorkflowStore {
+    /// Says that a runner lives that isn't stopping.
+    package func beat(
+        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+    ) async throws(PipelineError) -> BeatAnswer {
+        try await self.beat(runner, number: number, pipelines: pipelines, isStopping: false, at: at)
+    }
+
     /// The number that each known runner said last.
     package func beats(everyOwner: Bool) async throws(PipelineError) -> [UUID: Int] {
         try await self.survey(everyOwner: everyOwner, at: .distantPast).beats
@@ -130,7 +143,7 @@ extension PipelineTransition {
         case .running: request
         case .queued: request == .resume ? nil : request
         case .paused: request == .pause ? nil : request
-        case .completed, .failed, .cancelled: nil
+        case .completed, .failed, .cancelled, .unknown: nil
         }
     }
 }
@@ -146,11 +159,17 @@ package struct NewPipeline: Sendable {
     /// The runner that begins it at once; nil when it waits in the queue.
     package var owner: UUID?
     package var at: Date
+    /// The pipeline whose task began it as a part of its own.
+    package var parent: UUID?
+    /// How many parents it has, one above the other.
+    package var depth: Int
 
     package init(
         id: UUID, workflow: String, version: String, input: Context, options: ExecutionOptions = ExecutionOptions(),
-        owner: UUID?, at: Date
+        owner: UUID?, at: Date, parent: UUID? = nil, depth: Int = 0
     ) {
+        self.parent = parent
+        self.depth = depth
         self.id = id
         self.workflow = workflow
         self.version = version
@@ -161,7 +180,9 @@ package struct NewPipeline: Sendable {
     }
 
     /// When it may be claimed; nil when it is claimed already.
-    package var dueAt: Date? { self.owner == nil ? self.at.addingTimeInterval(self.options.delay.seconds) : nil }
+    package var dueAt: Date? {
+        self.owner == nil ? self.at.addingTimeInterval(max(0, self.options.delay.seconds)) : nil
+    }
 
     /// The first line of its history.
     package var event: PipelineEvent {
@@ -199,24 +220,57 @@ extension PipelineChange {
 extension PipelineEvent {
     static func putAside(by claim: QueueClaim, _ error: any Error) -> PipelineEvent {
         PipelineEvent(
-            .pipelinePaused, worker: claim.runner, at: claim.at, detail: "what is stored of it can't be read: \(error)")
+            .pipelinePaused, worker: claim.runner, at: claim.at, reason: .unreadable,
+            detail: PipelineEvent.storable("what is stored of it can't be read: \(error)"))
     }
 }
 
 /// Which pipelines a runner takes from the queue.
 package struct QueueClaim: Sendable {
     package var runner: UUID
-    /// The workflows it knows, with their versions. One that has begun is claimed by a runner of its version only.
+    /// The workflows it knows, with the versions that new pipelines begin with.
     package var workflows: [String: String]
+    /// All versions that it knows: one that has begun is claimed by a runner of its version only.
+    package var versions: Set<String>
     package var limit: Int
+    /// How many bytes of stored text a claim reads: it ends with the pipeline that reaches it. One is always taken.
+    package var byteLimit: Int
+    /// Only what has a higher priority, if anything.
+    package var abovePriority: Int?
+    /// Only parts of other pipelines.
+    package var onlyChildren = false
     package var at: Date
 
-    package init(runner: UUID, workflows: [String: String], limit: Int, at: Date) {
+    package init(
+        runner: UUID, workflows: [String: String], versions: Set<String> = [], limit: Int,
+        byteLimit: Int = Self.defaultByteLimit, at: Date
+    ) {
         self.runner = runner
         self.workflows = workflows
+        self.versions = versions.union(workflows.values)
         self.limit = limit
+        self.byteLimit = byteLimit
         self.at = at
     }
+
+    /// How many bytes of inputs and histories one claim reads: 8 MiB.
+    package static let defaultByteLimit = 8 << 20
+}
+
+/// What is read of one pipeline at most. A row beyond is set aside, before it is read.
+package enum StoredLimits {
+    /// The format of pipelines that this version writes. One of a higher format is left to newer runners.
+    package static let format = 1
+    /// How many bytes an input, or a task's change, may have.
+    package static let valueBytes = 16 << 20
+    /// How many lines a history may have.
+    package static let historyLines = 1_000_000
+    /// How many bytes of deltas and texts a history may have.
+    package static let historyBytes = 256 << 20
+    /// The highest revision, epoch, or count: what a pipeline reaches in no life.
+    package static let count = 1_000_000_000
+    /// How many runners, or words to pipelines, one look reads.
+    package static let surveyRows = 1_000
 }
 
 /// A pipeline as it is stored, with its history.
@@ -238,9 +292,25 @@ package struct StoredPipeline: Sendable {
     package var dueAt: Date?
     package var request: PipelineRequest?
     package var idempotencyKey: String?
+    package var parent: UUID?
+    package var depth = 0
+    /// How many bytes its input and its history take up where they are stored, as far as that is counted.
+    package var storedBytes = 0
+    /// What it handed back, as JSON; nil before its end, and when that is beyond what is stored.
+    package var output: String?
+    /// How each task ended, as JSON pairs in declared order; nil before its end.
+    package var outcomes: String?
+    /// Its lines, as far as they have a revision.
     package var events: [PipelineEvent]
+    /// The completions that were committed with tasks' own writes and that no transition has folded in, in the order of their times.
+    package var commits: [PipelineEvent] = []
+
+    /// All lines in the order in which they happened: nothing that is numbered followed from what stands apart.
+    package var history: [PipelineEvent] { self.commits.isEmpty ? self.events : self.events + self.commits }
 
     package init(_ new: NewPipeline) {
+        self.parent = new.parent
+        self.depth = new.depth
         self.id = new.id
         self.workflow = new.workflow
         self.version = new.version
@@ -304,9 +374,13 @@ package struct StoredPipeline: Sendable {
             claimed.startedAt = claim.at
             claimed.version = claim.workflows[self.workflow] ?? self.version
         }
+        claimed.output = nil
         return (claimed, PipelineEvent(.pipelineStarted, worker: claim.runner, at: claim.at))
     }
 
+    /// Whether a task has a line, so that the pipeline is pinned to its version.
+    package var isTouched: Bool { !self.commits.isEmpty || self.events.contains { $0.task != nil } }
+
     /// Whether its history holds more than its beginning.
-    package var hasHistory: Bool { self.events.count > 2 || self.recoveries > 0 }
+    package var hasHistory: Bool { self.events.count + self.commits.count > 2 || self.recoveries > 0 }
 }

@@ -36,7 +36,9 @@ struct DeclarationCheck {
                     ? self.selfDependency(name) : self.unknown(name, known: ids, of: task, complete: allAreKnown)
             }
             return dependencies
-                + task.ruleNames.compactMap { self.unknown($0, known: ids, of: task, complete: allAreKnown) }
+                + (task.ruleNames + task.handledNames).compactMap {
+                    self.unknown($0, known: ids, of: task, complete: allAreKnown)
+                }
         }
     }
 

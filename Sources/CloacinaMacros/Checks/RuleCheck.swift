@@ -2,7 +2,8 @@ import SwiftDiagnostics
 import SwiftSyntax
 import SwiftSyntaxBuilder
 
-/// Checks that trigger rules ask only about tasks that have ended by then: those their task waits for, directly or not.
+/// Checks that trigger rules ask only about tasks that have ended by then, and that only failures of such tasks are handled:
+/// of those their task waits for, directly or not.
 struct RuleCheck {
     private let tasks: [TaskDeclaration]
     /// What each id comes after. Tasks of the same id under different conditions count as one.
@@ -19,21 +20,41 @@ struct RuleCheck {
         self.needed = needed
     }
 
-    /// The names in rules that are tasks, but none that is waited for.
+    /// The names in rules and among what is handled that are tasks, but none that is waited for; and the failures handled that
+    /// keep their task from running.
     func diagnostics() -> [Diagnostic] {
-        self.tasks.filter { !$0.ruleNames.isEmpty }.flatMap { task in
-            let awaited = self.awaited(by: task.id?.text ?? "")
-            return task.ruleNames
-                .filter { self.needed[$0.text] != nil && !awaited.contains($0.text) }
-                .map { self.stranger($0, in: task, id: task.id?.text ?? "") }
+        self.tasks.filter { !$0.ruleNames.isEmpty || !$0.handledNames.isEmpty }.flatMap { task in
+            let id = task.id?.text ?? ""
+            let awaited = self.awaited(by: id)
+            let isStranger = { (name: NameLiteral) in
+                self.needed[name.text] != nil && !awaited.contains(name.text)
+            }
+            return task.ruleNames.filter(isStranger).map { name in
+                self.stranger(name, .ruleAsksStranger(name.text, task: id), in: task, id: id)
+            }
+                + task.handledNames.filter(isStranger).map { name in
+                    self.stranger(name, .handlesStranger(name.text, task: id), in: task, id: id)
+                } + self.unreachable(task, id: id)
         }
     }
 
-    private func stranger(_ name: NameLiteral, in task: TaskDeclaration, id: String) -> Diagnostic {
+    /// A task without a rule is skipped when what it depends on fails.
+    private func unreachable(_ task: TaskDeclaration, id: String) -> [Diagnostic] {
+        let rule = task.attribute.argument("triggerRules")
+        guard rule == nil || rule?.is(NilLiteralExprSyntax.self) == true else { return [] }
+        let dependencies = Set((task.dependencies ?? []).map(\.text))
+        return task.handledNames.filter { dependencies.contains($0.text) }.map { name in
+            Diagnostic(node: name.node, message: WorkflowProblem.handlesWithoutRule(name.text, task: id))
+        }
+    }
+
+    private func stranger(
+        _ name: NameLiteral, _ problem: WorkflowProblem, in task: TaskDeclaration, id: String
+    ) -> Diagnostic {
         // Where the other one waits for this one, a dependency would close a circle.
         let closesCircle = name.text == id || self.awaited(by: name.text).contains(id)
         return Diagnostic(
-            node: name.node, message: WorkflowProblem.ruleAsksStranger(name.text, task: id),
+            node: name.node, message: problem,
             fixIts: closesCircle ? [] : [self.addition(of: name.text, to: task)].compactMap(\.self))
     }
 

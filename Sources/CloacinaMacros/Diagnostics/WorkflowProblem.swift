@@ -14,6 +14,8 @@ enum WorkflowProblem {
     case selfDependency(String)
     case circle([String])
     case ruleAsksStranger(String, task: String)
+    case handlesStranger(String, task: String)
+    case handlesWithoutRule(String, task: String)
 }
 
 extension WorkflowProblem: DiagnosticMessage {
@@ -42,6 +44,10 @@ extension WorkflowProblem: DiagnosticMessage {
         case .circle(let path): "tasks wait for each other: \(path.joined(separator: " → "))"
         case .ruleAsksStranger(let name, let task):
             "the rule asks about \"\(name)\", which \"\(task)\" doesn't wait for"
+        case .handlesStranger(let name, let task):
+            "\"\(task)\" handles the failure of \"\(name)\", which it doesn't wait for"
+        case .handlesWithoutRule(let name, let task):
+            "without a trigger rule, \"\(task)\" is skipped when \"\(name)\" fails; add triggerRules: .taskFailed(\"\(name)\")"
         }
     }
 }

@@ -10,6 +10,8 @@ struct TaskDeclaration {
     let dependencies: [NameLiteral]?
     /// The tasks that its trigger rules ask about.
     let ruleNames: [NameLiteral]
+    /// The tasks whose failure it handles, as far as they are literals.
+    let handledNames: [NameLiteral]
     /// How to call it; nil when it can't be a task.
     let signature: TaskSignature?
     /// The `#if` clauses around it, outermost first.

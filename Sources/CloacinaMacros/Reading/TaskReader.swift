@@ -15,6 +15,7 @@ struct TaskReader {
         let task = TaskDeclaration(
             function: function, attribute: attribute, id: reader.id(), dependencies: reader.dependencies(),
             ruleNames: attribute.argument("triggerRules").map(RuleNames.collected) ?? [],
+            handledNames: reader.handledNames(),
             signature: reader.signature())
         return (task, reader.diagnostics)
     }
@@ -53,6 +54,12 @@ struct TaskReader {
             }
         }
         return names
+    }
+
+    /// Those that aren't literals are left to the check when the program runs.
+    private func handledNames() -> [NameLiteral] {
+        let array = self.attribute.argument("handles")?.as(ArrayExprSyntax.self)
+        return array?.elements.compactMap { NameLiteral($0.expression) } ?? []
     }
 
     private mutating func signature() -> TaskSignature? {

@@ -35,7 +35,9 @@ struct CodeVersion {
         self.add(byte: 0x1f)
     }
 
-    private mutating func add(byte: UInt8) { self.hash = (self.hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    private mutating func add(byte: UInt8) {
+        self.hash = (self.hash ^ UInt64(byte)) &* 0x100_0000_01b3  // can't trap: a byte fits
+    }
 
     /// Semicolons, and commas before a closing bracket: a formatter may add or take them.
     private static func isOptional(_ token: TokenSyntax) -> Bool {

@@ -54,8 +54,10 @@ struct WorkflowWriter {
             task.attribute.argument(written).map { "\(label): \($0.trimmedDescription)" }
         }
         return ["\(id.source), dependencies: [\(names)]"]
-            + [passedOn("retry", "retry"), passedOn("triggerRule", "triggerRules"), passedOn("timeout", "timeout")]
-            .compactMap(\.self)
+            + [
+                passedOn("retry", "retry"), passedOn("triggerRule", "triggerRules"), passedOn("handles", "handles"),
+                passedOn("timeout", "timeout"),
+            ].compactMap(\.self)
             + ["codeVersion: \"\(CodeVersion.text(of: task))\""]
             + [passedOn("onSuccess", "onSuccess"), passedOn("onFailure", "onFailure")].compactMap(\.self)
     }

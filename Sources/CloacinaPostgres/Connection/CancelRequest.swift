@@ -40,7 +40,7 @@ import Synchronization
 
     /// Waits until the server has taken the request, so that it can't hit a later statement.
     func waitUntilFinished(milliseconds: Int32) -> Bool {
-        var descriptor = pollfd(fd: self.wakeUp.descriptor, events: Int16(POLLIN), revents: 0)
+        var descriptor = pollfd(fd: self.wakeUp.descriptor, events: SocketWait.input, revents: 0)
         while !self.isFinished.load(ordering: .acquiring) {
             let ready = unsafe poll(&descriptor, 1, milliseconds)
             if ready == 0 { return false }

@@ -52,7 +52,7 @@ import Glibc
     func poll() -> PostgresPollingStatusType { unsafe PQconnectPoll(self.pointer) }
     func setNonblocking() -> Bool { unsafe PQsetnonblocking(self.pointer, 1) == 0 }
     var backendPID: Int32 { unsafe PQbackendPID(self.pointer) }
-    var serverVersion: Int { unsafe Int(PQserverVersion(self.pointer)) }
+    var serverVersion: Int { unsafe Int(clamping: PQserverVersion(self.pointer)) }
     var errorMessage: String { unsafe String(cString: PQerrorMessage(self.pointer)) }
     var isEncrypted: Bool { unsafe PQsslInUse(self.pointer) == 1 }
     var transactionStatus: PGTransactionStatusType { unsafe PQtransactionStatus(self.pointer) }
@@ -79,15 +79,18 @@ import Glibc
 
     func sendPrepare(name: String, sql: String, types: [UInt32]) -> Bool {
         unsafe types.withUnsafeBufferPointer { types in
-            unsafe PQsendPrepare(self.pointer, name, sql, Int32(types.count), types.baseAddress) == 1
+            unsafe PQsendPrepare(self.pointer, name, sql, Int32(clamping: types.count), types.baseAddress) == 1
         }
     }
+
+    func sendDescribe(name: String) -> Bool { unsafe PQsendDescribePrepared(self.pointer, name) == 1 }
 
     func sendPrepared(name: String, _ encoder: borrowing BindEncoder, _ scratch: inout BindScratch) -> Bool {
         unsafe encoder.bytes.withUnsafeBytes { bytes in
             unsafe scratch.fill(encoder.binds, bytes)
             return unsafe PQsendQueryPrepared(
-                self.pointer, name, Int32(encoder.binds.count), scratch.values, scratch.lengths, scratch.formats, 1)
+                self.pointer, name, Int32(clamping: encoder.binds.count), scratch.values, scratch.lengths,
+                scratch.formats, 1)
                 == 1
         }
     }
@@ -97,16 +100,16 @@ import Glibc
         return unsafe encoder.bytes.withUnsafeBytes { bytes in
             unsafe scratch.fill(encoder.binds, bytes)
             return unsafe PQsendQueryParams(
-                self.pointer, sql, Int32(encoder.binds.count), types, scratch.values, scratch.lengths,
+                self.pointer, sql, Int32(clamping: encoder.binds.count), types, scratch.values, scratch.lengths,
                 scratch.formats, 1) == 1
         }
     }
 
-    /// 1: taken; 0: the buffer is full; -1: an error.
-    func putCopyData(_ bytes: [UInt8]) -> Int32 {
+    /// 1: taken; 0: the buffer is full; -1: an error. At most 2 GB at a time.
+    func putCopyData(_ bytes: ArraySlice<UInt8>) -> Int32 {
         unsafe bytes.withUnsafeBytes { buffer in
             unsafe PQputCopyData(
-                self.pointer, buffer.baseAddress?.assumingMemoryBound(to: CChar.self), Int32(buffer.count))
+                self.pointer, buffer.baseAddress?.assumingMemoryBound(to: CChar.self), Int32(clamping: buffer.count))
         }
     }
 
@@ -147,7 +150,8 @@ import Glibc
         while let keyword = unsafe option.pointee.keyword {
             let name = unsafe String(cString: keyword)
             // libpq marks secrets, those of later versions too, as fields to be masked.
-            let isSecret = unsafe option.pointee.dispchar.map { unsafe $0.pointee == CChar(UInt8(ascii: "*")) } ?? false
+            let mask = CChar(truncatingIfNeeded: UInt8(ascii: "*"))
+            let isSecret = unsafe option.pointee.dispchar.map { unsafe $0.pointee == mask } ?? false
             if let value = unsafe option.pointee.val, !isSecret, !known.contains(name) {
                 unsafe options[name] = String(cString: value)
             }

@@ -8,6 +8,14 @@ final class ConnectionReport: Sendable {
     /// How often the connection has written its output to the socket and waited for the answer.
     let roundTrips = Atomic<Int>(0)
 
+    private let mode = Atomic<UInt8>(PoolerMode.direct.rawValue)
+
+    /// What the connection leads through.
+    var pooler: PoolerMode {
+        get { PoolerMode(rawValue: self.mode.load(ordering: .acquiring)) ?? .shared }
+        set { self.mode.store(newValue.rawValue, ordering: .releasing) }
+    }
+
     struct Flags: OptionSet {
         let rawValue: UInt8
         /// The connection is closed or of no more use.
@@ -16,6 +24,8 @@ final class ConnectionReport: Sendable {
         static let inTransaction = Flags(rawValue: 2)
         /// The session's path or role was not what its label says, or its settings were changed.
         static let tainted = Flags(rawValue: 4)
+        /// The server refused a write because it can only be read, as a demoted primary does.
+        static let readOnly = Flags(rawValue: 8)
     }
 
     var current: Flags { Flags(rawValue: self.flags.load(ordering: .acquiring)) }

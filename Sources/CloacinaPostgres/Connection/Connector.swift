@@ -13,7 +13,7 @@ actor Connector {
         self.interrupt = interrupt
     }
 
-    func open(_ configuration: PostgresConfiguration) throws(PostgresError) -> sending ConnectionHandle {
+    func open(_ configuration: PostgresConfiguration) throws(PostgresError) -> sending OpenedConnection {
         try Self.check(configuration.connectionString)
         let hasService = unsafe getenv("PGSERVICE") != nil || Self.namesService(configuration.connectionString)
         let parameters = Self.parameters(configuration, hasService: hasService)
@@ -24,10 +24,39 @@ actor Connector {
         let handle = ConnectionHandle(starting: parameters, expandsFirst: !configuration.connectionString.isEmpty)
         guard handle.isOpen else { throw PostgresError(.connectionFailed, advice: "out of memory") }
         guard !handle.isBad else { throw Self.failure(handle) }
-        let deadline = ContinuousClock.now.advanced(by: configuration.connectTimeout)
+        let deadline = ContinuousClock.Instant.fromNow(configuration.connectTimeout)
         try Self.finishConnecting(handle, deadline, self.thread.wakeUp, self.interrupt)
-        guard handle.setNonblocking(), handle.enterPipelineMode() else { throw Self.failure(handle) }
-        return handle
+        guard handle.setNonblocking() else { throw Self.failure(handle) }
+        let facts = try Self.askSession(handle, deadline, self.thread.wakeUp, self.interrupt)
+        guard handle.enterPipelineMode() else { throw Self.failure(handle) }
+        return OpenedConnection(handle: handle, facts: facts)
+    }
+
+    /// Asks a new session for its facts.
+    private static func askSession(
+        _ handle: ConnectionHandle, _ deadline: ContinuousClock.Instant, _ wakeUp: WakeUp,
+        _ interrupt: ConnectionInterrupt
+    ) throws(PostgresError) -> SessionFacts {
+        guard handle.sendQuery(SessionFacts.query) else { throw Self.failure(handle) }
+        var facts: SessionFacts?
+        var unsent = handle.flush()
+        while true {
+            guard unsent >= 0 else { throw Self.failure(handle) }
+            if unsent == 0, !handle.isBusy {
+                guard let result = handle.nextResult() else { break }
+                guard result.status == PGRES_TUPLES_OK else { throw Self.failure(handle) }
+                facts = SessionFacts(result)
+                continue
+            }
+            let events = unsent > 0 ? SocketWait.input | SocketWait.output : SocketWait.input
+            try Self.wait(handle, events, deadline, wakeUp, interrupt)
+            guard handle.consumeInput() else { throw Self.failure(handle) }
+            if unsent > 0 { unsent = handle.flush() }
+        }
+        guard let facts else {
+            throw PostgresError(.connectionFailed, advice: "what answered does not speak as PostgreSQL does")
+        }
+        return facts
     }
 
     private static func finishConnecting(
@@ -38,8 +67,8 @@ actor Connector {
         while true {
             switch polling {
             case PGRES_POLLING_OK: return
-            case PGRES_POLLING_READING: try Self.wait(handle, Int16(POLLIN), deadline, wakeUp, interrupt)
-            case PGRES_POLLING_WRITING: try Self.wait(handle, Int16(POLLOUT), deadline, wakeUp, interrupt)
+            case PGRES_POLLING_READING: try Self.wait(handle, SocketWait.input, deadline, wakeUp, interrupt)
+            case PGRES_POLLING_WRITING: try Self.wait(handle, SocketWait.output, deadline, wakeUp, interrupt)
             default: throw Self.failure(handle)
             }
             polling = handle.poll()
@@ -56,7 +85,9 @@ actor Connector {
             if !interrupt.pending.isEmpty { throw PostgresError(.cancelled, advice: "cancelled while connecting") }
         case .timedOut:
             throw PostgresError(
-                .connectionFailed, advice: "no answer within the connect timeout; check host, port and firewall")
+                .connectionFailed,
+                advice: "no answer within the connect timeout; check host, port and firewall, and whether a pooler in "
+                    + "between has a server connection free")
         }
     }
 
@@ -136,24 +167,31 @@ actor Connector {
 enum SocketWait {
     case ready, interrupted, timedOut
 
+    /// That there is something to read.
+    static let input = Int16(truncatingIfNeeded: POLLIN)
+    /// That there is room to write.
+    static let output = Int16(truncatingIfNeeded: POLLOUT)
+
     static func wait(
         _ socket: Int32, _ events: Int16, wakeUp: WakeUp, deadline: ContinuousClock.Instant?
     ) -> SocketWait {
         while true {
             let timeout: Int32
             if let deadline {
-                let left = ContinuousClock.now.duration(to: deadline)
-                if left <= .zero { return .timedOut }
+                let now = ContinuousClock.now
+                if deadline <= now { return .timedOut }
                 // Rounded up, or the last millisecond would be spent spinning.
-                let milliseconds = left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000
-                timeout = Int32(clamping: milliseconds + 1)
+                timeout = Int32(clamping: now.duration(to: deadline).boundedMilliseconds + 1)
             } else {
                 timeout = -1
             }
             var first = pollfd(fd: socket, events: events, revents: 0)
-            var second = pollfd(fd: wakeUp.descriptor, events: Int16(POLLIN), revents: 0)
+            var second = pollfd(fd: wakeUp.descriptor, events: Self.input, revents: 0)
             let ready = Self.poll(&first, &second, timeout)
-            if ready == 0 { return .timedOut }
+            if ready == 0 {
+                if let deadline, deadline > .now { continue }  // further off than poll can wait at a time
+                return .timedOut
+            }
             guard ready > 0 else { continue }  // EINTR
             if second.revents != 0 {
                 wakeUp.clear()

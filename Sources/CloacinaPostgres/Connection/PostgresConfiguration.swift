@@ -22,6 +22,9 @@ public struct PostgresConfiguration: Sendable {
     /// How many statements a connection keeps prepared; 256 by default. The one unused longest gives way.
     public var statementCacheCapacity = 256
 
+    /// What stands between this process and the server; found out at connect by default.
+    public var pooling = PostgresPooling.detect
+
     /// Makes a configuration from a connection string; empty for libpq's environment.
     public init(_ connectionString: String = "") {
         self.connectionString = connectionString

@@ -23,20 +23,44 @@ extension PostgresConnection {
         table: String, columns: [String], rows: some Sequence<[PostgresValue]> & Sendable, scope: LeaseScope?,
         fileID: String, line: Int
     ) async throws(PostgresError) -> Int {
+        guard let scope else {
+            return try await self.copyBound(
+                table: table, columns: columns, rows: rows, scope: nil, fileID: fileID, line: line)
+        }
+        // COPY can't travel in a pipeline, so the label is bound beforehand: behind a pooler in a transaction around
+        // it.
+        guard self.pooler == .direct || self.report.current.contains(.inTransaction) else {
+            try await self.begin(scope: scope, isolation: nil, fileID, line)
+            let loaded: Int
+            do {
+                loaded = try await self.copyBound(
+                    table: table, columns: columns, rows: rows, scope: scope, fileID: fileID, line: line)
+            } catch {
+                self.rollBack()
+                throw error
+            }
+            try self.commit(fileID, line)
+            return loaded
+        }
+        let probe = PostgresStatement(trusted: "SELECT 1")
+        _ = try await self.pipeline([probe], scope: scope, deadline: nil, fileID: fileID, line: line)
+        return try await self.copyBound(
+            table: table, columns: columns, rows: rows, scope: scope, fileID: fileID, line: line)
+    }
+
+    private func copyBound(
+        table: String, columns: [String], rows: some Sequence<[PostgresValue]> & Sendable, scope: LeaseScope?,
+        fileID: String, line: Int
+    ) async throws(PostgresError) -> Int {
         let names = columns.map(PostgresIdentifier.quote).joined(separator: ", ")
         let sql = "COPY \(PostgresIdentifier.quote(table)) (\(names)) FROM STDIN"
-        if let scope {
-            // COPY can't travel in a pipeline, so the label is bound beforehand.
-            let probe = PostgresStatement(trusted: "SELECT 1")
-            _ = try await self.pipeline([probe], scope: scope, deadline: nil, fileID: fileID, line: line)
-        }
         return try await self.interruptible(fileID, line) { connection throws(PostgresError) in
             guard connection.handle.isOpen else { throw PostgresError(.connectionClosed) }
             guard !sql.utf8.contains(0) else {
                 throw PostgresError(.invalidValue, advice: "a name holds a NUL character")
             }
             // The table's triggers are the caller's own SQL.
-            if let scope { connection.binding.didRunForeignSQL(in: scope.number) }
+            if let scope { connection.noteForeignSQL(in: scope.number) }
             return try connection.withoutPipelineMode { connection throws(PostgresError) in
                 try connection.copy(sql, width: columns.count, rows)
             }
@@ -77,6 +101,9 @@ extension PostgresConnection {
             }
             for (column, value) in row.enumerated() {
                 if column > 0 { buffer.append(UInt8(ascii: "\t")) }
+                guard !value.isTooLong else {
+                    throw PostgresError(.invalidValue, advice: "row \(number), column \(column): longer than 1 GB")
+                }
                 guard CopyText.append(value, to: &buffer) else {
                     throw PostgresError(
                         .invalidValue, advice: "row \(number), column \(column): no text form, or a NUL character")
@@ -89,17 +116,22 @@ extension PostgresConnection {
     }
 
     private func put(_ buffer: inout [UInt8], _ wait: inout StatementWait) throws(PostgresError) {
-        guard !buffer.isEmpty else { return }
-        while true {
-            switch self.handle.putCopyData(buffer) {
+        var start = 0
+        while start < buffer.count {
+            // In pieces: libpq counts in 32 bits, and a row may be longer.
+            let end = min(buffer.count, start + Self.bytesPerPiece)
+            switch self.handle.putCopyData(buffer[start..<end]) {
             case 1:
-                buffer.removeAll(keepingCapacity: true)
-                return try self.drain(&wait)
+                start = end
+                try self.drain(&wait)
             case 0: try self.waitForSocket(writing: true, &wait)
             default: throw self.broken()
             }
         }
+        buffer.removeAll(keepingCapacity: true)
     }
+
+    private static var bytesPerPiece: Int { 1 << 20 }
 
     /// Waits until the socket has taken everything, so that rows don't pile up in memory.
     private func drain(_ wait: inout StatementWait) throws(PostgresError) {
@@ -163,8 +195,8 @@ enum CopyText {
             buffer.append(contentsOf: "\\\\x".utf8)
             let digits = Array("0123456789abcdef".utf8)
             for byte in bytes {
-                buffer.append(digits[Int(byte >> 4)])
-                buffer.append(digits[Int(byte & 15)])
+                buffer.append(digits[Int(byte >> 4)])  // can't trap: half a byte
+                buffer.append(digits[Int(byte & 15)])  // can't trap: half a byte
             }
         default: return false
         }
@@ -193,38 +225,6 @@ enum CopyText {
 
     /// A timestamp as PostgreSQL reads it back exactly, in UTC.
     static func text(_ microsecondsSince2000: Int64) -> String {
-        if microsecondsSince2000 == .max { return "infinity" }
-        if microsecondsSince2000 == .min { return "-infinity" }
-        let micros = microsecondsSince2000 + 946_684_800_000_000
-        var seconds = micros / 1_000_000
-        var fraction = micros % 1_000_000
-        if fraction < 0 {
-            fraction += 1_000_000
-            seconds -= 1
-        }
-        let (days, rest) = (
-            seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400, (seconds % 86_400 + 86_400) % 86_400
-        )
-        func pad(_ number: Int64, _ width: Int = 2) -> String {
-            let digits = String(number)
-            return String(repeating: "0", count: max(0, width - digits.count)) + digits
-        }
-        let (year, month, day) = Self.civil(days: days)
-        let date = "\(pad(year > 0 ? year : 1 - year, 4))-\(pad(month))-\(pad(day))"
-        let time = "\(pad(rest / 3600)):\(pad(rest / 60 % 60)):\(pad(rest % 60)).\(pad(fraction, 6))+00"
-        return "\(date) \(time)\(year <= 0 ? " BC" : "")"
-    }
-
-    /// The Gregorian date of a day counted from 1970-01-01, by H. Hinnant's "chrono-compatible low-level date algorithms".
-    private static func civil(days: Int64) -> (year: Int64, month: Int64, day: Int64) {
-        let shifted = days + 719_468
-        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
-        let dayOfEra = shifted - era * 146_097
-        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        let shiftedMonth = (5 * dayOfYear + 2) / 153
-        let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
-        let day = dayOfYear - (153 * shiftedMonth + 2) / 5 + 1
-        return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, day)
+        CalendarText.timestamp(microsecondsSince2000, zone: "+00", trimmed: false)
     }
 }

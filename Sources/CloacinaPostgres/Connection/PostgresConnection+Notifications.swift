@@ -26,6 +26,8 @@ public struct PostgresNotifications: AsyncSequence, Sendable {
 
 extension PostgresConnection {
     /// Starts listening on a channel; ``notifications`` then delivers what is sent there.
+    ///
+    /// - Throws: ``PostgresError``; ``PostgresError/Code/poolerUnsupported`` behind a pooler that hands sessions on.
     public func listen(on channel: String, fileID: String = #fileID, line: Int = #line) async throws(PostgresError) {
         let statement = PostgresStatement("LISTEN \(PostgresIdentifier.quote(channel))", prepared: false)
         _ = try await self.pipeline([statement], deadline: nil, fileID: fileID, line: line)
@@ -59,7 +61,7 @@ extension PostgresConnection {
             guard self.handle.consumeInput() else { throw self.broken() }
             if let notification = self.handle.nextNotification() { return notification }
             guard self.thread.beginYielding() else { return nil }
-            let ended = SocketWait.wait(self.handle.socket, Int16(POLLIN), wakeUp: self.thread.wakeUp, deadline: nil)
+            let ended = SocketWait.wait(self.handle.socket, SocketWait.input, wakeUp: self.thread.wakeUp, deadline: nil)
             self.thread.endYielding()
             guard case .interrupted = ended else { continue }
             let pending = self.interrupt.pending

@@ -32,7 +32,7 @@ extension PostgresConnection {
             try connection.finishCancelling(wait)
             if let failure { throw wait.translate(failure) }
         }
-        self.binding.didRunForeignSQL(in: 0)
+        self.noteForeignSQL(in: 0)
         self.report.insert(.tainted)  // a script may hold anything
     }
 

@@ -16,7 +16,7 @@ import Synchronization
 /// connection usable. Two tasks may share a connection; their statements take turns, so a transaction of one takes in what
 /// the other runs meanwhile. A pool's lease belongs to one task.
 public actor PostgresConnection: PostgresQuerying {
-    /// The process id of the backend that serves this connection.
+    /// The process id of the backend that serves this connection, also behind a pooler.
     public nonisolated let backendPID: Int32
     /// The server's version as a number: 150018 for 15.18, 180001 for 18.1.
     public nonisolated let serverVersion: Int
@@ -25,6 +25,8 @@ public actor PostgresConnection: PostgresQuerying {
 
     nonisolated let thread: ConnectionThread
     private nonisolated let socket: Int32
+    /// Whether libpq was told another process id than the backend's own: a pooler stands in between.
+    private nonisolated let hasInventedPID: Bool
     nonisolated let interrupt: ConnectionInterrupt
     nonisolated let report = ConnectionReport()
     nonisolated let logger: Logger
@@ -32,11 +34,17 @@ public actor PostgresConnection: PostgresQuerying {
     let handle: ConnectionHandle
     var cache: StatementCache
     var binding = LabelBinding()
-    var labelIndexes: [PostgresLabel: Int] = [:]
+    var lockTimeout = SessionSetting(LockTimeout.standard)
+    /// The isolation level that a transaction gets when nobody asks for one, as the server said last.
+    var defaultIsolation: String
+    var plans = LabelPlans(limit: 16)
+    var types = TypeCatalog()
     /// Names of statements that gave way in the cache and are still prepared on the server.
     var retired: [String] = []
     /// Whether the batch that failed last left nothing behind.
     var mayRepeat = false
+    /// What the batch that failed last may have failed for.
+    var suspicion = Suspicion()
     var encoder = BindEncoder()
     var scratch = BindScratch()
 
@@ -44,10 +52,13 @@ public actor PostgresConnection: PostgresQuerying {
     public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe self.thread.asUnownedSerialExecutor() }
 
     private init(
-        handle: sending ConnectionHandle, thread: ConnectionThread, interrupt: ConnectionInterrupt,
+        opened: sending OpenedConnection, thread: ConnectionThread, interrupt: ConnectionInterrupt,
         cacheCapacity: Int, logger: Logger
     ) {
-        self.backendPID = handle.backendPID
+        let handle = opened.handle
+        self.backendPID = opened.facts.backendPID
+        self.defaultIsolation = opened.facts.isolation
+        self.hasInventedPID = handle.backendPID != opened.facts.backendPID
         self.serverVersion = handle.serverVersion
         self.endpoint = handle.endpoint()
         self.socket = handle.socket
@@ -63,7 +74,8 @@ public actor PostgresConnection: PostgresQuerying {
     /// Opens a connection.
     ///
     /// - Throws: ``PostgresError`` with ``PostgresError/Code/invalidConnectionString``,
-    ///   ``PostgresError/Code/connectionFailed`` or, when the task is cancelled, ``PostgresError/Code/cancelled``.
+    ///   ``PostgresError/Code/connectionFailed``, ``PostgresError/Code/poolerUnsupported`` when the configuration rules
+    ///   out the pooler in between or, when the task is cancelled, ``PostgresError/Code/cancelled``.
     public static func connect(
         _ configuration: PostgresConfiguration, logger: Logger? = nil, fileID: String = #fileID, line: Int = #line
     ) async throws(PostgresError) -> PostgresConnection {
@@ -73,10 +85,10 @@ public actor PostgresConnection: PostgresQuerying {
         let connector = Connector(thread: thread, interrupt: interrupt)
         let opened: Result<PostgresConnection, PostgresError> = await withTaskCancellationHandler {
             do throws(PostgresError) {
-                let handle = try await connector.open(configuration)
+                let opened = try await connector.open(configuration)
                 return .success(
                     PostgresConnection(
-                        handle: handle, thread: thread, interrupt: interrupt,
+                        opened: opened, thread: thread, interrupt: interrupt,
                         cacheCapacity: configuration.statementCacheCapacity, logger: logger ?? .discarding))
             } catch {
                 thread.stop()
@@ -85,7 +97,24 @@ public actor PostgresConnection: PostgresQuerying {
         } onCancel: {
             interrupt.request(.cancel)
         }
-        return try opened.get()
+        let connection = try opened.get()
+        guard connection.hasInventedPID else { return connection }
+        do {
+            let mode = try await PoolerProbe.mode(of: connection, inventedPID: true, configuration)
+            await connection.settle(mode)
+            return connection
+        } catch {
+            await connection.close()
+            throw error.at(fileID, line)
+        }
+    }
+
+    /// Adapts to a pooler. Names of prepared statements become the connection's own: other clients may have named
+    /// theirs on the same backend.
+    private func settle(_ mode: PoolerMode) {
+        self.report.pooler = mode
+        let name = String(UInt64.random(in: .min ... .max), radix: 36)
+        self.cache = StatementCache(capacity: self.cache.capacity, prefix: "cloacina_\(name)_")
     }
 
     /// Opens a connection, lends it to a closure, and closes it at the end, whatever happened.
@@ -102,6 +131,23 @@ public actor PostgresConnection: PostgresQuerying {
             await connection.close()
             throw error
         }
+    }
+
+    /// What the connection leads through.
+    nonisolated var pooler: PoolerMode { self.report.pooler }
+
+    /// Whether what is on the other side can be written to: neither a standby nor a primary that was demoted.
+    ///
+    /// For a connection that only listens, which would never be told by an error.
+    package func isWritable(
+        deadline: ContinuousClock.Instant? = nil, fileID: String = #fileID, line: Int = #line
+    ) async throws(PostgresError) -> Bool {
+        let statement = PostgresStatement(
+            trusted: """
+                SELECT NOT pg_catalog.pg_is_in_recovery() \
+                AND pg_catalog.current_setting('default_transaction_read_only') OPERATOR(pg_catalog.=) 'off'
+                """)
+        return try await self.query(statement, deadline: deadline, fileID: fileID, line: line).single()
     }
 
     /// Closes the connection; later calls throw ``PostgresError/Code/connectionClosed``.

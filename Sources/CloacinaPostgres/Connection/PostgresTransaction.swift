@@ -17,10 +17,10 @@ public struct PostgresTransaction: ~Copyable, PostgresQuerying {
 
     /// Begins, lends, and commits; rolls back when the closure throws, and rethrows.
     static func run<R>(
-        on connection: PostgresConnection, scope: LeaseScope?, fileID: String, line: Int,
+        on connection: PostgresConnection, scope: LeaseScope?, isolation: PostgresIsolation?, fileID: String, line: Int,
         _ body: (borrowing PostgresTransaction) async throws -> R
     ) async throws -> R {
-        try await connection.begin(scope: scope, fileID, line)
+        try await connection.begin(scope: scope, isolation: isolation, fileID, line)
         let result: R
         do {
             result = try await body(PostgresTransaction(connection: connection, scope: scope))
@@ -37,21 +37,26 @@ public struct PostgresTransaction: ~Copyable, PostgresQuerying {
 extension PostgresConnection {
     /// Runs a closure inside a transaction: commits when it returns, rolls back when it throws or the task is cancelled.
     ///
+    /// - Parameter isolation: How much it sees of others; what the database says when `nil`.
     /// - Throws: What the closure throws, or ``PostgresError``; ``PostgresError/Code/transactionAborted`` when the closure
     ///   hid a failed statement.
     public nonisolated func withTransaction<R>(
-        fileID: String = #fileID, line: Int = #line, _ body: (borrowing PostgresTransaction) async throws -> R
+        isolation: PostgresIsolation? = nil, fileID: String = #fileID, line: Int = #line,
+        _ body: (borrowing PostgresTransaction) async throws -> R
     ) async throws -> R {
-        try await PostgresTransaction.run(on: self, scope: nil, fileID: fileID, line: line, body)
+        try await PostgresTransaction.run(
+            on: self, scope: nil, isolation: isolation, fileID: fileID, line: line, body)
     }
 
-    fileprivate func begin(scope: LeaseScope?, _ fileID: String, _ line: Int) async throws(PostgresError) {
+    func begin(
+        scope: LeaseScope?, isolation: PostgresIsolation?, _ fileID: String, _ line: Int
+    ) async throws(PostgresError) {
         try await self.interruptible(fileID, line) { connection throws(PostgresError) in
-            try connection.begin(scope: scope)
+            try connection.begin(scope: scope, isolation: isolation)
         }
     }
 
-    fileprivate func commit(_ fileID: String, _ line: Int) throws(PostgresError) {
+    func commit(_ fileID: String, _ line: Int) throws(PostgresError) {
         do throws(PostgresError) {
             // Not prepared: a DEALLOCATE ALL of the caller's must not keep the transaction from ending.
             let rows = try self.runShielded(PostgresStatement(trusted: "COMMIT", prepared: false))

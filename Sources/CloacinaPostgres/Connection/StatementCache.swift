@@ -1,8 +1,8 @@
 /// The statements that a connection keeps prepared, the one unused longest giving way.
 ///
 /// A statement is known by its text, the types of its binds and the label it was prepared under: a plan belongs to the
-/// search path it was made for, and the server plans again at every change of path. Only the first labels of a connection
-/// get statements of their own; the rest share theirs.
+/// search path it was made for, and the types of its binds and columns are that tenant's. Labels share none; see
+/// ``LabelPlans``.
 struct StatementCache {
     struct Key: Hashable {
         var label: Int
@@ -16,11 +16,16 @@ struct StatementCache {
     }
 
     let capacity: Int
+    private let prefix: String
     private var entries: [Key: Entry] = [:]
     private var uses: UInt64 = 0
     private var namesGiven = 0
 
-    init(capacity: Int) { self.capacity = max(1, capacity) }
+    /// - Parameter prefix: What the server's names begin with; one of its own where other clients may get the session.
+    init(capacity: Int, prefix: String = "cloacina_") {
+        self.capacity = max(1, capacity)
+        self.prefix = prefix
+    }
 
     var count: Int { self.entries.count }
 
@@ -35,7 +40,7 @@ struct StatementCache {
     /// A name never used before on this connection.
     mutating func makeName() -> String {
         self.namesGiven += 1
-        return "cloacina_\(self.namesGiven)"
+        return "\(self.prefix)\(self.namesGiven)"
     }
 
     /// Remembers a prepared statement; returns the name of one that gave way and must be deallocated.
@@ -50,6 +55,12 @@ struct StatementCache {
         }
         self.entries[key] = Entry(name: name, lastUse: self.uses)
         return evicted
+    }
+
+    /// Forgets the statements of one label; returns their names.
+    mutating func removeAll(label: Int) -> [String] {
+        let keys = self.entries.keys.filter { $0.label == label }
+        return keys.compactMap { self.entries.removeValue(forKey: $0)?.name }
     }
 
     /// Forgets all statements; returns their names.

@@ -18,16 +18,16 @@ package enum Base64 {
         var characters: [UInt8] = []
         characters.reserveCapacity((bytes.count * 4 + 2) / 3)
         var buffer: UInt32 = 0
-        var bits = 0
+        var bits: UInt32 = 0
         for byte in bytes {
-            buffer = (buffer << 8) | UInt32(byte)
+            buffer = (buffer << 8) | UInt32(byte)  // can't trap: a byte fits
             bits += 8
             while bits >= 6 {
                 bits -= 6
-                characters.append(alphabet[Int((buffer >> UInt32(bits)) & 63)])
+                characters.append(alphabet[Int((buffer >> bits) & 63)])  // can't trap: only six bits
             }
         }
-        if bits > 0 { characters.append(alphabet[Int((buffer << UInt32(6 - bits)) & 63)]) }
+        if bits > 0 { characters.append(alphabet[Int((buffer << (6 - bits)) & 63)]) }  // can't trap: only six bits
         return String(decoding: characters, as: UTF8.self)
     }
 }

@@ -21,26 +21,27 @@ package enum Digest {
         var text: [UInt8] = []
         text.reserveCapacity(self.length * 2)
         for byte in self.sha256(bytes) {
-            text.append(digits[Int(byte >> 4)])
-            text.append(digits[Int(byte & 15)])
+            text.append(digits[Int(byte >> 4)])  // can't trap: half a byte
+            text.append(digits[Int(byte & 15)])  // can't trap: half a byte
         }
         return String(decoding: text, as: UTF8.self)
     }
 
     /// Returns the HMAC-SHA-256 of `message` under `key`: 32 bytes.
     package static func hmacSHA256(key: [UInt8], message: [UInt8]) throws(CryptoError) -> [UInt8] {
+        guard let keyLength = Int32(exactly: key.count) else { throw CryptoError(operation: .hmac) }
         var code = [UInt8](repeating: 0, count: self.length)
         var written: UInt32 = 0
         let result = unsafe code.withUnsafeMutableBufferPointer { output in
             unsafe key.withUnsafeBufferPointer { key in
                 unsafe message.withUnsafeBufferPointer { message in
                     unsafe HMAC(
-                        EVP_sha256(), key.baseAddress, Int32(key.count), message.baseAddress, message.count,
+                        EVP_sha256(), key.baseAddress, keyLength, message.baseAddress, message.count,
                         output.baseAddress, &written) != nil
                 }
             }
         }
-        guard result, written == UInt32(self.length) else { throw CryptoError(operation: .hmac) }
+        guard result, written == self.length else { throw CryptoError(operation: .hmac) }
         return code
     }
 
@@ -48,14 +49,17 @@ package enum Digest {
     package static func pbkdf2SHA256(
         password: [UInt8], salt: [UInt8], iterations: Int
     ) throws(CryptoError) -> [UInt8] {
+        guard let passwordLength = Int32(exactly: password.count), let saltLength = Int32(exactly: salt.count),
+            let rounds = Int32(exactly: iterations)
+        else { throw CryptoError(operation: .pbkdf2) }
         var key = [UInt8](repeating: 0, count: self.length)
+        let keyLength = Int32(clamping: self.length)
         let status = unsafe key.withUnsafeMutableBufferPointer { output in
             unsafe password.withUnsafeBytes { password in
                 unsafe salt.withUnsafeBufferPointer { salt in
                     unsafe PKCS5_PBKDF2_HMAC(
-                        password.assumingMemoryBound(to: CChar.self).baseAddress, Int32(password.count),
-                        salt.baseAddress, Int32(salt.count), Int32(iterations), EVP_sha256(),
-                        Int32(output.count), output.baseAddress)
+                        password.assumingMemoryBound(to: CChar.self).baseAddress, passwordLength,
+                        salt.baseAddress, saltLength, rounds, EVP_sha256(), keyLength, output.baseAddress)
                 }
             }
         }

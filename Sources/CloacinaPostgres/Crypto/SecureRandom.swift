@@ -4,9 +4,10 @@ import COpenSSL
 package enum SecureRandom {
     /// Returns `count` bytes from OpenSSL's generator for private values.
     package static func bytes(_ count: Int) throws(CryptoError) -> [UInt8] {
+        guard count >= 0, let length = Int32(exactly: count) else { throw CryptoError(operation: .randomBytes) }
         var bytes = [UInt8](repeating: 0, count: count)
         let status = unsafe bytes.withUnsafeMutableBufferPointer {
-            unsafe RAND_priv_bytes($0.baseAddress, Int32($0.count))
+            unsafe RAND_priv_bytes($0.baseAddress, length)
         }
         guard status == 1 else { throw CryptoError(operation: .randomBytes) }
         return bytes

@@ -9,7 +9,7 @@ public struct PostgresError: Error, Sendable {
             case invalidConnectionString, connectionFailed, connectionLost, connectionClosed
             case rejectedByServer, transactionAborted, cancelled, deadlineExceeded
             case missingSchema, labelRefused, invalidValue, decodingFailed, unexpectedResult
-            case poolShutDown, checkoutTimedOut, tooManyWaiters, unsupported
+            case poolShutDown, checkoutTimedOut, tooManyWaiters, unsupported, poolerUnsupported
         }
         let base: Base
 
@@ -47,6 +47,9 @@ public struct PostgresError: Error, Sendable {
         public static let tooManyWaiters = Self(base: .tooManyWaiters)
         /// This libpq or server cannot do what was asked.
         public static let unsupported = Self(base: .unsupported)
+        /// A pooler in between hands sessions from one client to another, which what was asked does not bear; nothing
+        /// was run.
+        public static let poolerUnsupported = Self(base: .poolerUnsupported)
 
         /// The code's name.
         public var description: String { self.base.rawValue }
@@ -91,6 +94,14 @@ public struct PostgresError: Error, Sendable {
         self.underlying = underlying
         self.fileID = fileID
         self.line = line
+    }
+
+    /// The same failure with another advice.
+    func advising(_ advice: String) -> PostgresError {
+        PostgresError(
+            self.code, sqlState: self.sqlState, severity: self.severity, constraint: self.constraint, advice: advice,
+            serverMessage: self.serverMessage, statement: self.statement, statementIndex: self.statementIndex,
+            underlying: self.underlying, fileID: self.fileID, line: self.line)
     }
 
     func at(_ fileID: String, _ line: Int) -> PostgresError {

@@ -74,7 +74,7 @@ extension PoolStateMachine {
     }
 
     mutating func reasonToClose(_ slot: Int, _ outcome: Outcome, at now: Instant) -> CloseReason? {
-        guard case .healthy(let held) = outcome else { return .doubtful }
+        guard case .healthy(let held) = outcome, self.connections[slot].epoch == self.epoch else { return .doubtful }
         if let held {
             if held != self.labels.key(at: self.connections[slot].label) {
                 guard held.login == self.logins.key(at: self.connections[slot].login) else { return .doubtful }
@@ -136,7 +136,8 @@ extension PoolStateMachine {
         let isLastInNeed = self.lanes[lane].promises.count + 1 == self.lanes[lane].queue.count
         let waiter = self.waiters[isLastInNeed ? self.lanes[lane].queue.tail : self.lanes[lane].queue.head].id
         self.connections[slot] = Connection(
-            phase: .opening, generation: self.connections[slot].generation + 1, login: login, openedFor: waiter)
+            phase: .opening, generation: self.connections[slot].generation &+ 1, epoch: self.epoch, login: login,
+            openedFor: waiter)
         self.promise(slot, to: lane)
         actions.append(.open(self.id(of: slot), login: self.logins.key(at: login), for: waiter))
     }

@@ -11,6 +11,8 @@ extension PoolStateMachine {
 
         var phase = Phase.free
         var generation = 0
+        /// See ``PoolStateMachine/distrust()``.
+        var epoch: UInt64 = 0
         var login = PoolStateMachine.none
         /// What the connection is set to, or will be by the lease it is in.
         var label = PoolStateMachine.none

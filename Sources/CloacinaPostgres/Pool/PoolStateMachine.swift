@@ -50,7 +50,8 @@ struct PoolStateMachine {
 
         /// When a connection opened now is due, given a random number from 0 to 1.
         func expiry(openedAt opened: Instant, random: Double) -> Instant {
-            opened + self.maximumAge * (1 - self.ageJitter * random)
+            let jitter = self.ageJitter.isFinite ? min(max(self.ageJitter, 0), 1) : 0
+            return opened + self.maximumAge.bounded * (1 - jitter * min(max(random, 0), 1))
         }
     }
 
@@ -120,14 +121,22 @@ struct PoolStateMachine {
     var expiries = Heap<Due<ConnectionID>>()
 
     var sequence: UInt64 = 0
+    /// What connections opened from now on belong to; older ones are not trusted.
+    var epoch: UInt64 = 0
     var live = 0
     var promised = 0
 
     init(_ configuration: Configuration) {
         precondition(configuration.maximumConnections > 0, "A pool needs a budget of at least one connection.")
+        var configuration = configuration
+        configuration.maximumConnections = min(configuration.maximumConnections, Self.connectionLimit)
+        configuration.idleTimeout = configuration.idleTimeout.bounded
         self.configuration = configuration
         self.cap = max(1, min(configuration.maximumPerTenant ?? .max, configuration.maximumConnections))
     }
+
+    /// More than any process can open, and what an identifier has room for.
+    private static var connectionLimit: Int { 1 << 20 }
 
     /// Whether the pool is shut down and every connection is closed.
     var isFinished: Bool { self.stage != .running && self.live == 0 && self.waiterIndex.isEmpty }
@@ -242,6 +251,16 @@ extension PoolStateMachine {
         if lane != Self.none { self.open(for: lane, &actions) }
         self.plan(&actions)
         self.closeUnneeded(&actions)
+        return actions
+    }
+
+    /// The server that connections lead to is not the right one any more: idle ones are closed now, others when they
+    /// come back.
+    mutating func distrust() -> [Action] {
+        self.epoch &+= 1
+        var actions: [Action] = []
+        while self.idle.head != Self.none { self.close(self.idle.head, .doubtful, &actions) }
+        self.plan(&actions)
         return actions
     }
 

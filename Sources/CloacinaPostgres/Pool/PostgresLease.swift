@@ -24,13 +24,35 @@ public struct PostgresLease: ~Copyable, PostgresQuerying {
             statements, scope: self.scope, deadline: deadline, fileID: fileID, line: line)
     }
 
+    /// Runs the engine's own statements in one flush and, outside a transaction, as one READ COMMITTED transaction,
+    /// whatever the database's default is.
+    ///
+    /// A session whose lock timeout is another one is told in the same flush. The statements leave transactions alone:
+    /// none of them is `BEGIN`, `COMMIT` or what can't run in a block.
+    ///
+    /// - Parameter lockTimeout: How long a statement waits for a lock, from a millisecond up, before it fails with
+    ///   SQLSTATE 55P03; what the server says when `nil`, as for every other statement of a lease.
+    package func pipeline(
+        _ statements: [PostgresStatement], deadline: ContinuousClock.Instant?, lockTimeout: Duration?,
+        fileID: String = #fileID, line: Int = #line
+    ) async throws(PostgresError) -> [PostgresRows] {
+        var scope = self.scope
+        scope.lockTimeout = LockTimeout(lockTimeout)
+        scope.isEngine = true
+        return try await self.connection.pipeline(
+            statements, scope: scope, deadline: deadline, fileID: fileID, line: line)
+    }
+
     /// Runs a closure inside a transaction: commits when it returns, rolls back when it throws or the task is cancelled.
     ///
+    /// - Parameter isolation: How much it sees of others; what the database says when `nil`.
     /// - Throws: What the closure throws, or ``PostgresError``.
     public func withTransaction<R>(
-        fileID: String = #fileID, line: Int = #line, _ body: (borrowing PostgresTransaction) async throws -> R
+        isolation: PostgresIsolation? = nil, fileID: String = #fileID, line: Int = #line,
+        _ body: (borrowing PostgresTransaction) async throws -> R
     ) async throws -> R {
-        try await PostgresTransaction.run(on: self.connection, scope: self.scope, fileID: fileID, line: line, body)
+        try await PostgresTransaction.run(
+            on: self.connection, scope: self.scope, isolation: isolation, fileID: fileID, line: line, body)
     }
 
     /// Loads rows by `COPY … FROM STDIN`; see ``PostgresConnection/copyIn(table:columns:rows:fileID:line:)``.

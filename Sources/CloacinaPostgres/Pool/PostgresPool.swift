@@ -25,7 +25,7 @@ public final class PostgresPool: Service {
     private typealias Waiting = CheckedContinuation<Result<Grant, PostgresError>, Never>
 
     /// A lease as the machine grants it.
-    private struct Grant: Sendable {
+    struct Grant: Sendable {
         let id: ConnectionID
         let connection: PostgresConnection
         let number: UInt64
@@ -56,6 +56,10 @@ public final class PostgresPool: Service {
         var machine: PoolStateMachine
         var connections: [ConnectionID: PostgresConnection] = [:]
         var requests: [WaiterID: Request] = [:]
+        /// Requests that have another way when they get nothing, so that they don't count as timed out.
+        var firstTries: Set<WaiterID> = []
+        /// When connections were last distrusted because the server refused a write.
+        var distrustedAt: ContinuousClock.Instant?
         /// Connections that are no longer wanted although they are still being opened.
         var unwanted: Set<ConnectionID> = []
         var lastWaiter: UInt64 = 0
@@ -66,8 +70,9 @@ public final class PostgresPool: Service {
 
     private let configuration: PostgresPoolConfiguration
     private let logger: Logger
-    private let spare = SerialGate()
     private let metrics: PoolMetrics
+    /// One connection beside the budget; `nil` for the reserve itself.
+    let reserve: PostgresPool?
     private let state: Mutex<State>
     private let commands: AsyncStream<Command>
     private let commandSink: AsyncStream<Command>.Continuation
@@ -77,13 +82,30 @@ public final class PostgresPool: Service {
         self.init(configuration, logger: logger, metrics: MetricsSystem.factory)
     }
 
-    package init(_ configuration: PostgresPoolConfiguration, logger: Logger?, metrics: any MetricsFactory) {
-        self.metrics = PoolMetrics(factory: metrics)
+    package convenience init(
+        _ configuration: PostgresPoolConfiguration, logger: Logger?, metrics: any MetricsFactory
+    ) {
+        let metrics = PoolMetrics(factory: metrics)
+        var reserve = configuration
+        reserve.maximumConnections = 1
+        reserve.maximumPerTenant = 1
+        reserve.maximumWaiters = nil
+        reserve.idleTimeout = min(configuration.idleTimeout, Self.reserveIdleTimeout)
+        self.init(
+            configuration, logger: logger, metrics: metrics,
+            reserve: PostgresPool(reserve, logger: logger, metrics: metrics, reserve: nil))
+    }
+
+    private init(
+        _ configuration: PostgresPoolConfiguration, logger: Logger?, metrics: PoolMetrics, reserve: PostgresPool?
+    ) {
+        self.metrics = metrics
+        self.reserve = reserve
         self.configuration = configuration
         self.logger = logger ?? .discarding
         var machine = PoolStateMachine.Configuration(maximumConnections: configuration.maximumConnections)
         machine.minimumPerTenant = configuration.minimumPerTenant
-        machine.maximumPerTenant = configuration.maximumPerTenant
+        machine.maximumPerTenant = configuration.tenantCap
         machine.maximumWaiters = configuration.maximumWaiters
         machine.idleTimeout = configuration.idleTimeout
         machine.maximumAge = configuration.maximumAge
@@ -95,12 +117,23 @@ public final class PostgresPool: Service {
 
     /// The pool's numbers now.
     public var statistics: PostgresPoolStatistics {
+        var statistics = self.ownStatistics
+        if let reserve = self.reserve { statistics.add(reserve.ownStatistics) }
+        return statistics
+    }
+
+    private var ownStatistics: PostgresPoolStatistics {
         self.state.withLock { state in
             var statistics = state.statistics
             statistics.connections = state.machine.live
             statistics.waiting = state.requests.count
             return statistics
         }
+    }
+
+    private func meterConnections() {
+        let count = self.state.withLock { $0.machine.live }
+        self.metrics.connections.set(count, isReserve: self.reserve == nil)
     }
 
     // MARK: Lending
@@ -114,13 +147,31 @@ public final class PostgresPool: Service {
     ///     transaction, broken or with other settings is destroyed instead.
     /// - Throws: What the closure throws; ``PostgresError`` with ``PostgresError/Code/checkoutTimedOut``,
     ///   ``PostgresError/Code/cancelled``, ``PostgresError/Code/poolShutDown``, ``PostgresError/Code/tooManyWaiters`` or
-    ///   ``PostgresError/Code/connectionFailed``.
+    ///   ``PostgresError/Code/connectionFailed``, or ``PostgresError/Code/poolerUnsupported`` for a role behind a
+    ///   pooler that hands sessions on.
     public func withConnection<R>(
         _ label: PostgresLabel, deadline: ContinuousClock.Instant? = nil, fileID: String = #fileID, line: Int = #line,
         _ body: (borrowing PostgresLease) async throws -> R
     ) async throws -> R {
-        let grant = try await self.checkOut(label, deadline: deadline, fileID: fileID, line: line)
+        let grant = try await self.checkOut(
+            label, until: self.limit(deadline), isFirstTry: false, fileID: fileID, line: line)
+        return try await self.lend(grant, label, fileID: fileID, line: line, body)
+    }
+
+    /// Until when a caller waits.
+    func limit(_ deadline: ContinuousClock.Instant?) -> ContinuousClock.Instant {
+        deadline ?? .fromNow(self.configuration.checkoutTimeout)
+    }
+
+    /// Lends what was granted, and takes it back however the closure ends.
+    func lend<R>(
+        _ grant: Grant, _ label: PostgresLabel, fileID: String, line: Int,
+        _ body: (borrowing PostgresLease) async throws -> R
+    ) async throws -> R {
         do {
+            if grant.connection.pooler == .shared, label.role != nil {
+                throw PostgresError.needsOwnSession("a label with a role").at(fileID, line)
+            }
             let scope = LeaseScope(label: label, number: grant.number)
             let result = try await body(PostgresLease(connection: grant.connection, scope: scope))
             self.checkIn(grant, label, fileID: fileID, line: line)
@@ -131,32 +182,13 @@ public final class PostgresPool: Service {
         }
     }
 
-    /// Opens a connection beside the budget, lends it and closes it: for what must be said in time although every connection is
-    /// leased, such as that a runner lives. One at a time, in the order of arrival.
-    package func withSpareConnection<R>(
-        _ label: PostgresLabel, _ body: (borrowing PostgresLease) async throws -> R
-    ) async throws -> R {
-        try await self.spare.withTurn {
-            let connection = try await self.connect(login: label.login)
-            do {
-                let scope = LeaseScope(label: label, number: 1)
-                let result = try await body(PostgresLease(connection: connection, scope: scope))
-                await connection.close()
-                return result
-            } catch {
-                await connection.close()
-                throw error
-            }
-        }
-    }
-
     /// A connection that the server closed while it lay idle is replaced, not lent.
-    private func checkOut(
-        _ label: PostgresLabel, deadline: ContinuousClock.Instant?, fileID: String, line: Int
+    func checkOut(
+        _ label: PostgresLabel, until limit: ContinuousClock.Instant, isFirstTry: Bool, fileID: String, line: Int
     ) async throws(PostgresError) -> Grant {
-        let limit = deadline ?? ContinuousClock.now.advanced(by: self.configuration.checkoutTimeout)
         while true {
-            let grant = try await self.request(label, until: limit, fileID: fileID, line: line)
+            let grant = try await self.request(
+                label, until: limit, isFirstTry: isFirstTry, fileID: fileID, line: line)
             guard grant.connection.isHungUp else { return grant }
             grant.connection.report.insert(.broken)
             self.checkIn(grant, label, fileID: fileID, line: line)
@@ -164,13 +196,15 @@ public final class PostgresPool: Service {
     }
 
     private func request(
-        _ label: PostgresLabel, until limit: ContinuousClock.Instant, fileID: String, line: Int
+        _ label: PostgresLabel, until limit: ContinuousClock.Instant, isFirstTry: Bool, fileID: String, line: Int
     ) async throws(PostgresError) -> Grant {
         let now = ContinuousClock.now
         if Task.isCancelled { throw PostgresError(.cancelled, fileID: fileID, line: line) }
         let (waiter, granted, effects) = self.state.withLock { state -> (WaiterID, Grant?, [Effect]) in
             state.lastWaiter += 1
             let waiter = WaiterID(rawValue: state.lastWaiter)
+            if isFirstTry { state.firstTries.insert(waiter) }
+            defer { if state.requests[waiter] == nil { state.firstTries.remove(waiter) } }
             let actions = state.machine.request(waiter, label: label, deadline: limit, at: now)
             if actions.count == 1, case .lease(waiter, let id, let relabel) = actions[0] {
                 return (waiter, self.grant(id, relabel: relabel, &state), [])
@@ -181,7 +215,8 @@ public final class PostgresPool: Service {
         if let granted { return granted }
         self.perform(effects)
         let result = await self.wait(for: waiter, until: limit)
-        self.metrics.waitTime.recordNanoseconds(now.duration(to: .now).nanoseconds)
+        if isFirstTry { self.state.withLock { _ = $0.firstTries.remove(waiter) } }
+        self.metrics.waitTime.recordNanoseconds(now.duration(to: .now).boundedNanoseconds)
         do throws(PostgresError) {
             return try result.get()
         } catch {
@@ -195,7 +230,7 @@ public final class PostgresPool: Service {
         guard self.state.withLock({ !$0.isRunning }) else { return await self.wait(for: waiter) }
         return await withTaskGroup(of: Void.self) { group in
             group.addTask {
-                try? await Task.sleep(until: limit, clock: .continuous)
+                try? await Task.sleep(until: limit.bounded, clock: .continuous)
                 if !Task.isCancelled { self.apply { $0.tick(at: .now) } }
             }
             let result = await self.wait(for: waiter)
@@ -228,7 +263,7 @@ public final class PostgresPool: Service {
         state.statistics.checkouts += 1
         state.statistics.leased += 1
         if relabel { state.statistics.relabels += 1 }
-        return Grant(id: id, connection: connection, number: UInt64(state.statistics.checkouts))
+        return Grant(id: id, connection: connection, number: UInt64(clamping: state.statistics.checkouts))
     }
 
     private func checkIn(_ grant: Grant, _ label: PostgresLabel, fileID: String, line: Int) {
@@ -242,11 +277,26 @@ public final class PostgresPool: Service {
                 state.statistics.discarded += 1
             }
             let outcome: PoolStateMachine.Outcome = flags.isEmpty ? .healthy(label: label) : .doubtful
-            let actions = state.machine.released(grant.id, outcome: outcome, at: now)
+            var actions = state.machine.released(grant.id, outcome: outcome, at: now)
+            if flags.contains(.readOnly) { actions += self.distrust(at: now, &state) }
             return self.effects(of: actions, &state) + self.wakeWhenDue(&state)
         }
         if !flags.isEmpty { self.note(flags, fileID: fileID, line: line) }
         self.perform(effects)
+    }
+
+    /// A server that refuses writes has been demoted, so the other connections lead to the wrong one too. Where it is
+    /// meant to be read-only, this happens now and then only.
+    private func distrust(at now: ContinuousClock.Instant, _ state: inout State) -> [PoolStateMachine.Action] {
+        if let last = state.distrustedAt, last.duration(to: now) < .seconds(5) { return [] }
+        state.distrustedAt = now
+        let actions = state.machine.distrust()
+        for action in actions {
+            guard case .close = action else { continue }
+            state.statistics.discarded += 1
+            self.metrics.discarded.increment()
+        }
+        return actions
     }
 
     private func note(_ flags: ConnectionReport.Flags, fileID: String, line: Int) {
@@ -285,7 +335,7 @@ public final class PostgresPool: Service {
                 }
                 self.decide(waiter, .success(grant), &state, &effects)
             case .fail(let waiter, let reason):
-                if case .deadlineExceeded = reason {
+                if case .deadlineExceeded = reason, !state.firstTries.contains(waiter) {
                     state.statistics.timedOut += 1
                     self.metrics.timedOut.increment()
                 }
@@ -378,14 +428,14 @@ public final class PostgresPool: Service {
     /// A graceful shutdown lets leases under way end and waiting callers be served; cancellation ends everything at once.
     /// - Throws: Nothing but what the service protocol asks for.
     public func run() async throws {
-        let isFirst = self.state.withLock { state in
-            defer { state.isRunning = true }
-            return !state.isRunning
-        }
-        precondition(isFirst, "run() may run once")
+        precondition(self.begin() && self.reserve?.begin() != false, "run() may run once")
         // Connections must be closed although the caller's task is cancelled, so the work goes on in a task of its own,
         // which ends with the last connection.
-        let work = Task { await self.work() }
+        let work = Task {
+            async let reserve: Void? = self.reserve?.work()
+            await self.work()
+            await reserve
+        }
         await withTaskCancellationHandler {
             await withGracefulShutdownHandler {
                 await work.value
@@ -394,6 +444,13 @@ public final class PostgresPool: Service {
             }
         } onCancel: {
             self.shutDown(graceful: false)
+        }
+    }
+
+    private func begin() -> Bool {
+        self.state.withLock { state in
+            defer { state.isRunning = true }
+            return !state.isRunning
         }
     }
 
@@ -412,6 +469,7 @@ public final class PostgresPool: Service {
 
     /// Begins to shut down: gracefully, leases under way end and waiting callers are served; otherwise all end at once.
     public func shutDown(graceful: Bool = true) {
+        self.reserve?.shutDown(graceful: graceful)
         self.apply { $0.shutdown(graceful: graceful) }
         if !graceful { self.commandSink.yield(.giveUpOpening) }
         self.finishIfDone()
@@ -428,7 +486,7 @@ public final class PostgresPool: Service {
         case .close(let id, let connection):
             await self.close(id, connection)
         case .wake(let instant):
-            try? await Task.sleep(until: instant, clock: .continuous)
+            try? await Task.sleep(until: instant.bounded, clock: .continuous)
             if !Task.isCancelled { self.tick(instant) }
         case .giveUpOpening: break
         }
@@ -438,7 +496,7 @@ public final class PostgresPool: Service {
         do {
             let connection = try await self.connect(login: login)
             self.metrics.opened.increment()
-            defer { self.metrics.connections.set(self.statistics.connections) }
+            defer { self.meterConnections() }
             let expiry = self.state.withLock { state in
                 state.connections[id] = connection
                 state.statistics.opened += 1
@@ -469,7 +527,7 @@ public final class PostgresPool: Service {
         connection.abort()  // a lease that goes on in spite of a hard shutdown must not hold us up
         await connection.close()
         self.apply { $0.closed(id, at: .now) }
-        self.metrics.connections.set(self.statistics.connections)
+        self.meterConnections()
         self.finishIfDone()
     }
 
@@ -485,11 +543,5 @@ public final class PostgresPool: Service {
             configuration.password = try await password(login)
         }
         return try await PostgresConnection.connect(configuration, logger: self.logger)
-    }
-}
-
-extension Duration {
-    fileprivate var nanoseconds: Int64 {
-        self.components.seconds * 1_000_000_000 + self.components.attoseconds / 1_000_000_000
     }
 }

@@ -3,12 +3,14 @@ public struct PostgresPoolConfiguration: Sendable {
     /// How to reach the server, with the pool's own login.
     public var connection: PostgresConfiguration
     /// The budget: connections that may exist at one time, for all tenants together; 10 by default. At least 1: a pool of none
-    /// is a mistake in the program, and stops it. Beside it there may be one more for a moment, so that runners can say that
-    /// they live while their tasks hold every connection.
+    /// is a mistake in the program, and stops it. Beside it there may be one more, the reserve: the engine's own
+    /// writes, such as what became of a task and that a runner lives, go there while tasks hold every connection.
     public var maximumConnections = 10
     /// The floor: a tenant with fewer connections than this is never passed over; 1 by default.
     public var minimumPerTenant = 1
-    /// The cap: connections that one tenant may hold at a time; the whole budget by default.
+    /// The cap: connections that one tenant may hold at a time. By default a quarter of the budget, at least one
+    /// connection, is left to the others: 8 of 10, 3 of 4, 1 of 2. Set it to `maximumConnections` where there is only
+    /// one tenant.
     public var maximumPerTenant: Int?
     /// How many callers may wait; no limit by default. One too many gets ``PostgresError/Code/tooManyWaiters`` at once.
     public var maximumWaiters: Int?
@@ -27,13 +29,18 @@ public struct PostgresPoolConfiguration: Sendable {
     /// Finds the password of a tenant's own login, for labels that name one; without it such labels are refused.
     public var password: (@Sendable (_ login: String) async throws -> String)?
 
+    /// The cap in force.
+    var tenantCap: Int {
+        self.maximumPerTenant ?? max(1, self.maximumConnections - max(1, self.maximumConnections / 4))
+    }
+
     /// Makes a configuration with defaults.
     public init(_ connection: PostgresConfiguration) {
         self.connection = connection
     }
 }
 
-/// A pool's numbers at one moment.
+/// A pool's numbers at one moment, those of its reserve included.
 public struct PostgresPoolStatistics: Sendable, Equatable {
     /// Connections that exist, those being opened or closed included.
     public var connections = 0
@@ -51,7 +58,8 @@ public struct PostgresPoolStatistics: Sendable, Equatable {
     public var failedToOpen = 0
     /// Connections closed because of their age, their idleness or the number of labels served.
     public var recycled = 0
-    /// Connections destroyed because a lease left a transaction open or broke the connection.
+    /// Connections destroyed because a lease left a transaction open or broke the connection, or because the server had
+    /// turned read-only.
     public var discarded = 0
     /// Connections destroyed because the session's path, role or settings were not what the label says.
     public var leaksDetected = 0

@@ -24,10 +24,12 @@ extension PostgresCell {
         case TypeOID.int8, TypeOID.int4, TypeOID.int2:
             return unsafe self.withBytes { bytes in
                 guard let first = unsafe bytes.first else { return nil }
-                return unsafe bytes.reduce(first >= 0x80 ? -1 : 0) { $0 << 8 | Int64($1) }
+                return unsafe bytes.reduce(first >= 0x80 ? -1 : 0) { $0 << 8 | Int64($1) }  // can't trap: a byte fits
             }
         case TypeOID.oid:
+            // can't trap: a byte fits
             return unsafe self.withBytes { bytes in unsafe bytes.reduce(Int64(0)) { $0 << 8 | Int64($1) } }
+        case TypeOID.numeric: return NumericText.integer(self.reader().bytes[...])
         default: return nil
         }
     }
@@ -37,44 +39,78 @@ extension PostgresCell {
         return value
     }
 
-    /// The elements of a one-dimensional array in binary form.
-    fileprivate func elements(_ types: Set<UInt32>) -> [ArraySlice<UInt8>?]? {
+    /// The elements of a one-dimensional array in binary form, and their type.
+    fileprivate func elements(_ accepts: (UInt32) -> Bool) -> (type: UInt32, values: [ArraySlice<UInt8>?])? {
         guard !self.isNull else { return nil }
         var reader = self.reader()
         guard let dimensions = reader.integer(Int32.self), (0...1).contains(dimensions),
             reader.integer(Int32.self) != nil,
-            let type = reader.integer(UInt32.self), types.contains(type)
+            let type = reader.integer(UInt32.self), accepts(type)
         else { return nil }
-        if dimensions == 0 { return [] }
-        guard let count = reader.integer(Int32.self), reader.integer(Int32.self) != nil,
-            (0...reader.bytes.count / 4).contains(Int(count))
+        if dimensions == 0 { return (type, []) }
+        guard let count = reader.length(), reader.integer(Int32.self) != nil,
+            (0...reader.bytes.count / 4).contains(count)
         else { return nil }
         var elements: [ArraySlice<UInt8>?] = []
-        elements.reserveCapacity(Int(count))
+        elements.reserveCapacity(count)
         for _ in 0..<count {
-            guard let length = reader.integer(Int32.self) else { return nil }
+            guard let length = reader.length() else { return nil }
             if length < 0 {
                 elements.append(nil)
             } else {
-                guard let bytes = reader.take(Int(length)) else { return nil }
+                guard let bytes = reader.take(length) else { return nil }
                 elements.append(bytes)
             }
         }
-        return elements
+        return (type, elements)
     }
 }
 
-private let textTypes: Set<UInt32> = [
-    TypeOID.text, TypeOID.varchar, TypeOID.name, TypeOID.bpchar, TypeOID.json, TypeOID.unknown, TypeOID.char,
-]
-
 extension String: PostgresDecodable {
-    /// Reads `text`, `varchar`, `name`, `char`, `json` and `jsonb`.
+    /// Reads text of every kind (`text`, `varchar`, `name`, `char`, `json`, `jsonb`, `xml`, enums, `citext`), and as
+    /// PostgreSQL writes them `numeric`, `date`, `time`, `timestamp` and `timestamptz` (ISO style, in UTC) and
+    /// `interval` (ISO 8601).
     public static func decode(_ cell: PostgresCell) throws(PostgresError) -> String {
+        guard !cell.isNull else { throw cell.mismatch(String.self) }
         let type = cell.typeOID
-        guard !cell.isNull, type == TypeOID.jsonb || textTypes.contains(type) else { throw cell.mismatch(String.self) }
-        let skipped = type == TypeOID.jsonb ? 1 : 0
-        return unsafe cell.withBytes { bytes in unsafe String(decoding: bytes.dropFirst(skipped), as: UTF8.self) }
+        if BinaryText.textTypes.contains(type) {
+            return unsafe cell.withBytes { bytes in unsafe String(decoding: bytes, as: UTF8.self) }
+        }
+        guard let text = BinaryText.text(cell.reader().bytes[...], type: type, types: cell.types) else {
+            throw cell.mismatch(String.self)
+        }
+        return text
+    }
+}
+
+extension Decimal: PostgresDecodable {
+    /// Reads `numeric` and integers, exactly: up to 38 digits, or `Decimal.nan`.
+    ///
+    /// `double precision` is none of them. A comparison with a literal such as `2.5` asks for a `Decimal`, so say
+    /// `as: Double.self` there.
+    public static func decode(_ cell: PostgresCell) throws(PostgresError) -> Decimal {
+        if cell.typeOID != TypeOID.numeric, let integer = cell.wideInteger() { return Decimal(integer) }
+        guard !cell.isNull, cell.typeOID == TypeOID.numeric,
+            let value = Decimal(postgresNumeric: cell.reader().bytes[...])
+        else { throw cell.mismatch(Decimal.self) }
+        return value
+    }
+}
+
+extension Decimal {
+    /// The number, if a `Decimal` holds it exactly: a mantissa of 38 digits and an exponent of a byte.
+    fileprivate init?(postgresNumeric bytes: ArraySlice<UInt8>) {
+        guard let text = NumericText.text(bytes) else { return nil }
+        guard !text.hasSuffix("Infinity") else { return nil }
+        let (digits, exponent) = NumericText.significand(of: text)
+        guard !digits.isEmpty else {
+            self = text.allSatisfy { !$0.isLetter } ? 0 : .nan
+            return
+        }
+        guard digits.utf8.count <= 38, (-100...80).contains(exponent), let significand = Decimal(string: digits) else {
+            return nil
+        }
+        self.init(sign: text.hasPrefix("-") ? .minus : .plus, exponent: exponent, significand: significand)
     }
 }
 
@@ -87,7 +123,8 @@ extension Bool: PostgresDecodable {
 }
 
 extension Int: PostgresDecodable {
-    /// Reads `smallint`, `integer`, `bigint` and `oid`.
+    /// Reads `smallint`, `integer`, `bigint`, `oid`, and a `numeric` that is an integer, such as the sum of a `bigint`
+    /// column.
     public static func decode(_ cell: PostgresCell) throws(PostgresError) -> Int { try cell.integer(Int.self) }
 }
 
@@ -102,7 +139,7 @@ extension Int32: PostgresDecodable {
 }
 
 extension Int64: PostgresDecodable {
-    /// Reads `smallint`, `integer`, `bigint` and `oid`.
+    /// Reads `smallint`, `integer`, `bigint`, `oid`, and a `numeric` that is an integer.
     public static func decode(_ cell: PostgresCell) throws(PostgresError) -> Int64 { try cell.integer(Int64.self) }
 }
 
@@ -150,12 +187,32 @@ extension UUID {
 }
 
 extension Date: PostgresDecodable {
-    /// Reads `timestamptz`; infinity becomes `Date.distantFuture`, minus infinity `Date.distantPast`.
+    /// Reads `timestamptz`, and `timestamp` and `date` (its midnight) taken for UTC; infinity becomes
+    /// `Date.distantFuture`, minus infinity `Date.distantPast`.
     public static func decode(_ cell: PostgresCell) throws(PostgresError) -> Date {
-        guard !cell.isNull, cell.typeOID == TypeOID.timestamptz else { throw cell.mismatch(Date.self) }
-        var reader = cell.reader()
-        guard let micros = reader.integer(Int64.self) else { throw cell.mismatch(Date.self) }
-        return Date(postgresMicroseconds: micros)
+        guard !cell.isNull, let date = Date(postgresBytes: cell.reader().bytes[...], type: cell.typeOID) else {
+            throw cell.mismatch(Date.self)
+        }
+        return date
+    }
+}
+
+extension Date {
+    fileprivate init?(postgresBytes bytes: ArraySlice<UInt8>, type: UInt32) {
+        var reader = CellReader(bytes: Array(bytes))
+        switch type {
+        case TypeOID.timestamptz, TypeOID.timestamp:
+            guard let micros = reader.integer(Int64.self) else { return nil }
+            self.init(postgresMicroseconds: micros)
+        case TypeOID.date:
+            guard let days = reader.integer(Int32.self) else { return nil }
+            switch days {
+            case .max: self = .distantFuture
+            case .min: self = .distantPast
+            default: self.init(postgresDays: days)
+            }
+        default: return nil
+        }
     }
 }
 
@@ -176,20 +233,35 @@ extension PostgresCell {
     fileprivate func array<T>(
         of types: Set<UInt32>, _ element: (ArraySlice<UInt8>?) -> T?
     ) throws(PostgresError) -> [T] {
-        guard let elements = self.elements(types) else { throw self.mismatch([T].self) }
+        try self.array(where: { types.contains($0) }) { bytes, _ in element(bytes) }
+    }
+
+    fileprivate func array<T>(
+        where accepts: (UInt32) -> Bool, _ element: (ArraySlice<UInt8>?, UInt32) -> T?
+    ) throws(PostgresError) -> [T] {
+        guard let elements = self.elements(accepts) else { throw self.mismatch([T].self) }
         var values: [T] = []
-        values.reserveCapacity(elements.count)
-        for bytes in elements {
-            guard let value = element(bytes) else { throw self.mismatch([T].self) }
+        values.reserveCapacity(elements.values.count)
+        for bytes in elements.values {
+            guard let value = element(bytes, elements.type) else { throw self.mismatch([T].self) }
             values.append(value)
         }
         return values
     }
 
+    /// The elements of an array of anything that reads as text.
+    fileprivate func texts<T>(_ element: (String?) -> T?) throws(PostgresError) -> [T] {
+        let types = self.types
+        return try self.array(where: { BinaryText.isReadable($0, types: types) }) { bytes, type -> T? in
+            guard let bytes else { return element(nil) }
+            return BinaryText.text(bytes, type: type, types: types).flatMap { element($0) }
+        }
+    }
+
     fileprivate func integers<I: FixedWidthInteger>(_ type: I.Type) throws(PostgresError) -> [I] {
         try self.array(of: [TypeOID.int8, TypeOID.int4, TypeOID.int2]) { bytes -> I? in
             guard let bytes, let first = bytes.first else { return nil }
-            let wide = bytes.reduce(first >= 0x80 ? Int64(-1) : 0) { $0 << 8 | Int64($1) }
+            let wide = bytes.reduce(first >= 0x80 ? Int64(-1) : 0) { $0 << 8 | Int64($1) }  // can't trap: a byte fits
             return I(exactly: wide)
         }
     }
@@ -204,17 +276,31 @@ extension UInt8: PostgresArrayDecodable {
 }
 
 extension String: PostgresArrayDecodable {
-    /// Reads `text[]`, `varchar[]` and `name[]` without nulls.
+    /// Reads an array of whatever reads as a `String`, without nulls.
     public static func decodeArray(_ cell: PostgresCell) throws(PostgresError) -> [String] {
-        try cell.array(of: textTypes) { bytes in bytes.map { String(decoding: $0, as: UTF8.self) } }
+        try cell.texts { $0 }
     }
 }
 
 extension Optional: PostgresArrayDecodable where Wrapped == String {
-    /// Reads `text[]`, `varchar[]` and `name[]`, nulls included.
+    /// Reads an array of whatever reads as a `String`, nulls included.
     public static func decodeArray(_ cell: PostgresCell) throws(PostgresError) -> [String?] {
-        try cell.array(of: textTypes) { bytes -> String?? in
-            .some(bytes.map { String(decoding: $0, as: UTF8.self) })
+        try cell.texts { .some($0) }
+    }
+}
+
+extension Decimal: PostgresArrayDecodable {
+    /// Reads `numeric[]` without nulls.
+    public static func decodeArray(_ cell: PostgresCell) throws(PostgresError) -> [Decimal] {
+        try cell.array(of: [TypeOID.numeric]) { bytes in bytes.flatMap { Decimal(postgresNumeric: $0) } }
+    }
+}
+
+extension Date: PostgresArrayDecodable {
+    /// Reads an array of `timestamptz`, `timestamp` or `date` without nulls, as ``decode(_:)`` does.
+    public static func decodeArray(_ cell: PostgresCell) throws(PostgresError) -> [Date] {
+        try cell.array(where: { [TypeOID.timestamptz, TypeOID.timestamp, TypeOID.date].contains($0) }) { bytes, type in
+            bytes.flatMap { Date(postgresBytes: $0, type: type) }
         }
     }
 }

@@ -1,6 +1,8 @@
 /// The rows that a statement returned, held in the server's binary form and decoded when asked for.
 public struct PostgresRows: Sendable, RandomAccessCollection {
     let result: ResultHandle
+    /// What is known of types that are not PostgreSQL's own.
+    var types: TypeCatalog?
 
     init(_ result: ResultHandle) { self.result = result }
 
@@ -18,7 +20,7 @@ public struct PostgresRows: Sendable, RandomAccessCollection {
     /// The row at a position.
     public subscript(position: Int) -> PostgresRow {
         precondition(self.indices.contains(position), "row \(position) of \(self.count)")
-        return PostgresRow(result: self.result, row: position)
+        return PostgresRow(result: self.result, row: position, types: self.types)
     }
 
     /// Returns the value of the only row.
@@ -59,6 +61,7 @@ extension PostgresRows {
 public struct PostgresRow: Sendable {
     let result: ResultHandle
     let row: Int
+    var types: TypeCatalog?
 
     /// Decodes the value of a named column.
     ///
@@ -80,7 +83,7 @@ public struct PostgresRow: Sendable {
         guard index >= 0, index < self.result.columnCount else {
             throw PostgresError(.unexpectedResult, advice: "no column at \(index)", fileID: fileID, line: line)
         }
-        let cell = PostgresCell(result: self.result, row: self.row, column: index)
+        let cell = PostgresCell(result: self.result, row: self.row, column: index, types: self.types)
         do {
             return try T.decode(cell)
         } catch {
@@ -94,6 +97,7 @@ public struct PostgresCell: Sendable {
     let result: ResultHandle
     let row: Int
     let column: Int
+    var types: TypeCatalog?
 
     /// The OID of the value's type.
     public var typeOID: UInt32 { self.result.typeOID(self.column) }
@@ -110,9 +114,17 @@ public struct PostgresCell: Sendable {
         unsafe self.result.withBytes(row: self.row, column: self.column) { unsafe body($0) }
     }
 
+    /// Names the column, its type and the way out, not the value.
     func mismatch<T>(_ type: T.Type) -> PostgresError {
-        let found = self.isNull ? "NULL" : "a value of type OID \(self.typeOID)"
-        return PostgresError(.decodingFailed, advice: "column \(self.columnName) holds \(found), not \(T.self)")
+        guard !self.isNull else {
+            return PostgresError(
+                .decodingFailed, advice: "column \(self.columnName) holds NULL, not \(T.self); read \(T.self)?")
+        }
+        let found = "\((self.types ?? TypeCatalog()).name(of: self.typeOID)) (type OID \(self.typeOID))"
+        return PostgresError(
+            .decodingFailed,
+            advice: "column \(self.columnName) holds \(found), which does not read as \(T.self); select it as "
+                + "\(self.columnName)::text to have it as a String")
     }
 }
 
@@ -127,7 +139,7 @@ struct CellReader {
 
     mutating func integer<I: FixedWidthInteger>(_ type: I.Type = I.self) -> I? {
         let size = I.bitWidth / 8
-        guard self.position + size <= self.bytes.count else { return nil }
+        guard size <= self.bytes.count - self.position else { return nil }
         var value: I = 0
         for offset in 0..<size {
             // An Int8 is never read this way, so the shift by 8 is always inside the width.
@@ -137,8 +149,13 @@ struct CellReader {
         return value
     }
 
+    /// A count or a length, which is -1 for a null.
+    mutating func length() -> Int? {
+        self.integer(Int32.self).map { Int($0) }  // can't trap: 32 bits fit
+    }
+
     mutating func take(_ count: Int) -> ArraySlice<UInt8>? {
-        guard count >= 0, self.position + count <= self.bytes.count else { return nil }
+        guard count >= 0, count <= self.bytes.count - self.position else { return nil }
         defer { self.position += count }
         return self.bytes[self.position..<(self.position + count)]
     }

@@ -14,8 +14,8 @@ import Glibc
     deinit { unsafe PQclear(self.pointer) }
 
     var status: ExecStatusType { unsafe PQresultStatus(self.pointer) }
-    var rowCount: Int { unsafe Int(PQntuples(self.pointer)) }
-    var columnCount: Int { unsafe Int(PQnfields(self.pointer)) }
+    var rowCount: Int { unsafe Int(truncatingIfNeeded: PQntuples(self.pointer)) }
+    var columnCount: Int { unsafe Int(truncatingIfNeeded: PQnfields(self.pointer)) }
 
     /// The rows that the command changed or returned, as its tag says; 0 for commands without a count.
     var affectedRows: Int {
@@ -35,8 +35,11 @@ import Glibc
             || strncmp(tag, "UPDATE", 6) == 0 || strncmp(tag, "DELETE", 6) == 0 || strncmp(tag, "MERGE", 5) == 0
     }
 
+    /// A row or a column as libpq counts them: whoever asks has held it below their number, which has 32 bits.
+    private static func place(_ index: Int) -> Int32 { Int32(truncatingIfNeeded: index) }
+
     func columnName(_ column: Int) -> String {
-        guard let name = unsafe PQfname(self.pointer, Int32(column)) else { return "" }
+        guard let name = unsafe PQfname(self.pointer, Self.place(column)) else { return "" }
         return unsafe String(cString: name)
     }
 
@@ -46,19 +49,26 @@ import Glibc
     }
 
     private func columnIs(_ column: Int, named name: String) -> Bool {
-        guard let found = unsafe PQfname(self.pointer, Int32(column)) else { return false }
+        guard let found = unsafe PQfname(self.pointer, Self.place(column)) else { return false }
         return unsafe name.withCString { unsafe strcmp(found, $0) == 0 }
     }
 
-    func typeOID(_ column: Int) -> UInt32 { unsafe PQftype(self.pointer, Int32(column)) }
-    func isBinary(_ column: Int) -> Bool { unsafe PQfformat(self.pointer, Int32(column)) == 1 }
-    func isNull(row: Int, column: Int) -> Bool { unsafe PQgetisnull(self.pointer, Int32(row), Int32(column)) == 1 }
+    func typeOID(_ column: Int) -> UInt32 { unsafe PQftype(self.pointer, Self.place(column)) }
+    func isBinary(_ column: Int) -> Bool { unsafe PQfformat(self.pointer, Self.place(column)) == 1 }
+    func isNull(row: Int, column: Int) -> Bool {
+        unsafe PQgetisnull(self.pointer, Self.place(row), Self.place(column)) == 1
+    }
 
     /// Lends the bytes of one value.
     func withBytes<R>(row: Int, column: Int, _ body: (UnsafeRawBufferPointer) -> R) -> R {
-        let length = unsafe Int(PQgetlength(self.pointer, Int32(row), Int32(column)))
-        let start = unsafe PQgetvalue(self.pointer, Int32(row), Int32(column))
+        let length = unsafe Int(truncatingIfNeeded: PQgetlength(self.pointer, Self.place(row), Self.place(column)))
+        let start = unsafe PQgetvalue(self.pointer, Self.place(row), Self.place(column))
         return unsafe body(UnsafeRawBufferPointer(start: start, count: length))
+    }
+
+    /// The value as text; for results in text format.
+    func text(row: Int, column: Int) -> String {
+        unsafe self.withBytes(row: row, column: column) { unsafe String(decoding: $0, as: UTF8.self) }
     }
 
     func errorField(_ code: Int32) -> String? {
@@ -69,17 +79,25 @@ import Glibc
 
 /// The field codes of `PQresultErrorField`, which C spells as character constants.
 enum ErrorField {
-    static let severity = Int32(UInt8(ascii: "V"))
-    static let sqlState = Int32(UInt8(ascii: "C"))
-    static let message = Int32(UInt8(ascii: "M"))
-    static let detail = Int32(UInt8(ascii: "D"))
-    static let hint = Int32(UInt8(ascii: "H"))
-    static let constraint = Int32(UInt8(ascii: "n"))
+    static let severity = Self.code("V")
+    static let sqlState = Self.code("C")
+    static let message = Self.code("M")
+    static let detail = Self.code("D")
+    static let hint = Self.code("H")
+    static let constraint = Self.code("n")
+
+    private static func code(_ letter: Unicode.Scalar) -> Int32 { Int32(truncatingIfNeeded: letter.value) }
 }
 
 extension PostgresError {
-    /// Whether a prepared statement's plan no longer fits, or someone has deallocated it.
-    var hasStalePlan: Bool { self.sqlState == "0A000" || self.sqlState == "26000" }
+    /// Whether a prepared statement's plan or the types of its binds may no longer fit, or someone has deallocated it.
+    var mayHaveStalePlan: Bool { ["0A000", "26000", "42804"].contains(self.sqlState) }
+
+    /// Whether the session's role or path may be of a tenant that has been dropped and made anew under the same name.
+    var mayHaveStaleLabel: Bool { ["42P01", "42501", "3F000", "42704"].contains(self.sqlState) }
+
+    /// Whether the server cannot write the type of a column in binary form, or a function is missing.
+    var mayLackBinaryForm: Bool { self.sqlState == "42883" }
 
     /// The error that a failed result reports.
     static func rejected(_ result: ResultHandle, statement: String?) -> PostgresError {

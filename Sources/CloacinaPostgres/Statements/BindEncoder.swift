@@ -12,6 +12,7 @@ enum TypeOID {
     static let text: UInt32 = 25
     static let oid: UInt32 = 26
     static let json: UInt32 = 114
+    static let xml: UInt32 = 142
     static let float4: UInt32 = 700
     static let float8: UInt32 = 701
     static let unknown: UInt32 = 705
@@ -20,16 +21,25 @@ enum TypeOID {
     static let textArray: UInt32 = 1009
     static let bpchar: UInt32 = 1042
     static let varchar: UInt32 = 1043
+    static let date: UInt32 = 1082
+    static let time: UInt32 = 1083
     static let timestamp: UInt32 = 1114
     static let timestamptz: UInt32 = 1184
     static let int8Array: UInt32 = 1016
     static let float8Array: UInt32 = 1022
     static let oidArray: UInt32 = 1028
     static let timestamptzArray: UInt32 = 1185
+    static let interval: UInt32 = 1186
+    static let timetz: UInt32 = 1266
+    static let numeric: UInt32 = 1700
+    static let refcursor: UInt32 = 1790
+    static let cstring: UInt32 = 2275
     static let uuid: UInt32 = 2950
     static let uuidArray: UInt32 = 2951
     static let jsonb: UInt32 = 3802
     static let jsonbArray: UInt32 = 3807
+    /// From here on types are extensions' and the application's own.
+    static let firstOfOthers: UInt32 = 16_384
 }
 
 /// Seconds from Foundation's reference date (2001-01-01) back to PostgreSQL's epoch (2000-01-01).
@@ -43,11 +53,18 @@ extension Date {
         if self == .distantPast { return .min }
         let seconds = self.timeIntervalSinceReferenceDate
         let whole = seconds.rounded(.down)
-        guard let wholeSeconds = Int64(exactly: whole), abs(wholeSeconds) < 9_000_000_000_000 else {
+        guard let wholeSeconds = Int64(exactly: whole), wholeSeconds.magnitude < 9_000_000_000_000 else {
             return seconds < 0 ? Int64.min : Int64.max  // -infinity, infinity
         }
+        // can't trap: a part of a second, so a million at most
         let micros = Int64(((seconds - whole) * 1_000_000).rounded())
         return (wholeSeconds + secondsFromPostgresEpochToReferenceDate) * 1_000_000 + micros
+    }
+
+    /// The midnight in UTC of a day counted from PostgreSQL's epoch. Dates reach further than microseconds can count.
+    init(postgresDays days: Int32) {
+        let seconds = Int64(days) * 86_400  // can't trap: 32 bits fit
+        self.init(timeIntervalSinceReferenceDate: Double(seconds - secondsFromPostgresEpochToReferenceDate))
     }
 
     init(postgresMicroseconds micros: Int64) {
@@ -171,7 +188,7 @@ struct BindEncoder {
     private mutating func appendText(_ text: String) {
         let offset = self.bytes.count
         self.bytes.append(contentsOf: text.utf8)
-        let length = Int32(self.bytes.count - offset)
+        let length = Int32(clamping: self.bytes.count - offset)
         self.bytes.append(0)
         self.binds.append(Bind(offset: offset, length: length, format: 0, type: 0))
     }
@@ -179,7 +196,8 @@ struct BindEncoder {
     private mutating func appendBinary(_ type: UInt32, _ write: (inout [UInt8]) -> Void) {
         let offset = self.bytes.count
         write(&self.bytes)
-        self.binds.append(Bind(offset: offset, length: Int32(self.bytes.count - offset), format: 1, type: type))
+        self.binds.append(
+            Bind(offset: offset, length: Int32(clamping: self.bytes.count - offset), format: 1, type: type))
     }
 
     /// The binary form of a one-dimensional array: dimensions, null flag, element type, length, lower bound, elements.
@@ -188,11 +206,11 @@ struct BindEncoder {
         _ write: (Element, inout [UInt8]) -> Void
     ) {
         self.appendBinary(type) { bytes in
-            Self.append(Int32(elements.isEmpty ? 0 : 1), to: &bytes)
-            Self.append(Int32(elements.contains(where: isNull) ? 1 : 0), to: &bytes)
+            Self.append((elements.isEmpty ? 0 : 1) as Int32, to: &bytes)
+            Self.append((elements.contains(where: isNull) ? 1 : 0) as Int32, to: &bytes)
             Self.append(elementType, to: &bytes)
             guard !elements.isEmpty else { return }
-            Self.append(Int32(elements.count), to: &bytes)
+            Self.append(Int32(clamping: elements.count), to: &bytes)
             Self.append(Int32(1), to: &bytes)
             for element in elements {
                 guard !isNull(element) else {
@@ -202,7 +220,7 @@ struct BindEncoder {
                 let lengthOffset = bytes.count
                 Self.append(Int32(0), to: &bytes)
                 write(element, &bytes)
-                let length = UInt32(bytes.count - lengthOffset - 4)
+                let length = UInt32(clamping: bytes.count - lengthOffset - 4)
                 for index in 0..<4 {
                     bytes[lengthOffset + index] = UInt8(truncatingIfNeeded: length >> (24 - 8 * index))
                 }

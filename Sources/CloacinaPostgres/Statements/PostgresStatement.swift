@@ -88,6 +88,12 @@ extension PostgresStatement: ExpressibleByStringInterpolation {
             self.sql.append("$\(self.binds.count)")
         }
 
+        /// Adds a bind that may be `NULL`.
+        public mutating func appendInterpolation<Value: PostgresEncodable>(_ value: Value?) {
+            self.binds.append(value.postgresValue)
+            self.sql.append("$\(self.binds.count)")
+        }
+
         /// Adds a quoted name.
         public mutating func appendInterpolation(identifier name: String) {
             self.sql.append(PostgresIdentifier.quote(name))

@@ -72,7 +72,7 @@ extension Bool: PostgresEncodable {
 
 extension Int: PostgresEncodable {
     /// `bigint`.
-    public var postgresValue: PostgresValue { .int64(Int64(self)) }
+    public var postgresValue: PostgresValue { .int64(Int64(self)) }  // can't trap: an Int has 64 bits at most
 }
 
 extension Int16: PostgresEncodable {
@@ -143,7 +143,9 @@ extension Bool: PostgresArrayEncodable {
 
 extension Int: PostgresArrayEncodable {
     /// `bigint[]`.
-    public static func postgresArray(_ elements: [Int]) -> PostgresValue { .int64Array(elements.map(Int64.init)) }
+    public static func postgresArray(_ elements: [Int]) -> PostgresValue {
+        .int64Array(elements.map { Int64($0) })  // can't trap: an Int has 64 bits at most
+    }
 }
 
 extension Int32: PostgresArrayEncodable {

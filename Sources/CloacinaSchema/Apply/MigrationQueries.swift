@@ -3,6 +3,8 @@ import CloacinaPostgres
 /// The runner's own SQL.
 enum MigrationQueries {
     static let historyTable = "cloacina_migrations"
+    /// The longest timeout that the server takes, in milliseconds.
+    private static let longestTimeout: Int64 = 2_147_483_647
 
     // MARK: Inside a transaction
 
@@ -16,7 +18,8 @@ enum MigrationQueries {
             SELECT set_config('search_path', $1, \(isLocal)), set_config('lock_timeout', $2, \(isLocal)), \
             set_config('standard_conforming_strings', 'on', \(isLocal))
             """
-        var binds: [PostgresValue] = [.text(target.searchPath), .text("\(lockTimeout.milliseconds)ms")]
+        let timeout = min(lockTimeout.milliseconds, self.longestTimeout)
+        var binds: [PostgresValue] = [.text(target.searchPath), .text("\(timeout)ms")]
         if let owner = target.owner {
             sql += ", set_config('role', $3, \(isLocal))"
             binds.append(.text(owner))
@@ -95,7 +98,7 @@ enum MigrationQueries {
             WHERE h.state <> 'applied'
             """,
             [
-                .text(source), .int32(Int32(migration.version)), .text(migration.title),
+                .text(source), .int32(Int32(clamping: migration.version)), .text(migration.title),
                 .text(migration.canonicalChecksum), .text(migration.rawChecksum),
                 (duration?.milliseconds).postgresValue, .text(state.rawValue), error.postgresValue,
             ], prepared: false)
@@ -114,7 +117,8 @@ enum MigrationQueries {
                 AS m (source, version, title, canonical, raw)
             """,
             [
-                .textArray(migrations.map(\.source)), .int32Array(migrations.map { Int32($0.migration.version) }),
+                .textArray(migrations.map(\.source)),
+                .int32Array(migrations.map { Int32(clamping: $0.migration.version) }),
                 .textArray(migrations.map(\.migration.title)),
                 .textArray(migrations.map(\.migration.canonicalChecksum)),
                 .textArray(migrations.map(\.migration.rawChecksum)),
@@ -127,7 +131,7 @@ enum MigrationQueries {
             UPDATE \(target.history) SET state = 'applied', error = NULL, applied_by = session_user,
                 applied_at = clock_timestamp()
             WHERE source = $1 AND version = $2 AND state IN ('running', 'failed_unknown')
-            """, [.text(source), .int32(Int32(version))], prepared: false)
+            """, [.text(source), .int32(Int32(clamping: version))], prepared: false)
     }
 
     static func forget(_ version: Int, of source: String, in target: MigrationTarget) -> PostgresStatement {
@@ -135,7 +139,7 @@ enum MigrationQueries {
             """
             DELETE FROM \(target.history)
             WHERE source = $1 AND version = $2 AND state IN ('running', 'failed_unknown')
-            """, [.text(source), .int32(Int32(version))], prepared: false)
+            """, [.text(source), .int32(Int32(clamping: version))], prepared: false)
     }
 
     // MARK: What a statement on its own left behind
@@ -183,7 +187,12 @@ enum MigrationQueries {
 }
 
 extension Duration {
+    /// The duration in milliseconds, cut off, and held at the bounds of `Int64`.
     var milliseconds: Int64 {
-        self.components.seconds * 1000 + self.components.attoseconds / 1_000_000_000_000_000
+        let (seconds, attoseconds) = self.components
+        let (scaled, overflow) = seconds.multipliedReportingOverflow(by: 1000)
+        let (sum, overflowToo) = scaled.addingReportingOverflow(attoseconds / 1_000_000_000_000_000)
+        guard !overflow, !overflowToo else { return seconds < 0 ? .min : .max }
+        return sum
     }
 }

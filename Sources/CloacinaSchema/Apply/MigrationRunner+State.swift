@@ -50,9 +50,10 @@ extension MigrationRecord {
         let state: String = try row.value("state")
         let milliseconds: Int? = try row.value("duration_ms")
         self.init(
-            source: try row.value("source"), version: Int(try row.value("version", as: Int32.self)),
+            source: try row.value("source"), version: try row.value("version"),
             title: try row.value("title"), canonicalChecksum: try row.value("canonical_checksum"),
-            rawChecksum: try row.value("raw_checksum"), duration: milliseconds.map { .milliseconds($0) },
+            rawChecksum: try row.value("raw_checksum"),
+            duration: milliseconds.map { .milliseconds($0) },  // can't trap: a whole number
             appliedBy: try row.value("applied_by"), appliedAt: try row.value("applied_at"),
             // A state of a later version of this library is one we know nothing about.
             state: State(rawValue: state) ?? .failedUnknown, error: try row.value("error"))

@@ -14,7 +14,7 @@ struct OperationLedger: Sendable {
     func start(_ step: OperationStep, at position: Int, state: String = "started") -> PostgresStatement {
         """
         INSERT INTO cloacina.operations (operation_id, position, tenant_name, kind, step, state, finished_at)
-        VALUES (\(self.id), \(Int32(position)), \(self.tenant), \(self.kind.rawValue), \(step.rawValue), \(state),
+        VALUES (\(self.id), \(Int32(clamping: position)), \(self.tenant), \(self.kind.rawValue), \(step.rawValue), \(state),
                 CASE WHEN \(state == "started") THEN NULL ELSE clock_timestamp() END)
         """
     }

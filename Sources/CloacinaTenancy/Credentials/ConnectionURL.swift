@@ -49,7 +49,9 @@ package enum ConnectionURL {
                 UInt8(ascii: "~"):
                 encoded.append(byte)
             case _ where kept.utf8.contains(byte): encoded.append(byte)
-            default: encoded += [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+            default:
+                // can't trap: each half of a byte is below 16
+                encoded += [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
             }
         }
         return String(decoding: encoded, as: UTF8.self)

@@ -9,7 +9,7 @@ public struct AdminError: Error, Sendable {
         enum Base: String {
             case invalidName, invalidConfiguration, passwordNotAcceptable
             case tenantExists, tenantNotFound, tenantNotReady, schemaExists, schemaReplaced, roleExists
-            case insufficientPrivilege, notBootstrapped, unsupportedServer
+            case insufficientPrivilege, notBootstrapped, unsupportedServer, unsupportedEncoding
             case migrationFailed, busy, removalIncomplete, connection, cancelled, rejectedByServer
         }
         let base: Base
@@ -38,6 +38,8 @@ public struct AdminError: Error, Sendable {
         public static let notBootstrapped = Self(base: .notBootstrapped)
         /// The server is older than PostgreSQL 14, or in recovery.
         public static let unsupportedServer = Self(base: .unsupportedServer)
+        /// The database's encoding is not UTF-8; nothing was changed. The message names the statement that makes one that is.
+        public static let unsupportedEncoding = Self(base: .unsupportedEncoding)
         /// A migration was refused or failed; see ``AdminError/underlying``.
         public static let migrationFailed = Self(base: .migrationFailed)
         /// Another process works on the same tenant, or sessions hold locks; try again later.

@@ -34,9 +34,9 @@ struct RegisteredVersions: Sendable {
             schema: try row.value("schema_name"), owner: try row.value("owner_role"),
             runtime: try row.value("runtime_role"))
         let sources: [String] = try row.value("sources")
-        let numbers: [Int32] = try row.value("versions")
-        var versions = Dictionary(zip(sources, numbers.map(Int.init)), uniquingKeysWith: max)
-        versions[MigrationSet.embeddedSource] = Int(try row.value("version", as: Int32.self))
+        let numbers: [Int] = try row.value("versions")
+        var versions = Dictionary(zip(sources, numbers), uniquingKeysWith: max)
+        versions[MigrationSet.embeddedSource] = try row.value("version", as: Int.self)
         self.versions = versions
     }
 

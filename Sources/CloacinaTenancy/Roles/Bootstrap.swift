@@ -61,6 +61,9 @@ struct Bootstrap {
         if try row.value("is_standby") {
             throw AdminError(.unsupportedServer, "this server is a standby; connect to the primary")
         }
+        let encoding = try DatabaseEncoding(
+            name: row.value("encoding"), templateLocale: row.value("template_locale") ?? "")
+        try encoding.check(self.connection.endpoint)
         var missing: [String] = []
         if try !row.value("may_create_roles") { missing.append("ALTER ROLE \(administrator) CREATEROLE") }
         if try !row.value("may_create_schemas") {

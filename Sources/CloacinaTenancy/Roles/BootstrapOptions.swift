@@ -46,6 +46,6 @@ public struct BootstrapReport: Sendable, Hashable, Encodable {
     public let appliedMigrations: [Int]
     /// The roles that were created now.
     public let createdRoles: [String]
-    /// What weakens isolation and was not asked to be changed.
+    /// What weakens isolation, or lets a crash of the server lose what was committed, and was not asked to be changed.
     public let warnings: [String]
 }

@@ -8,7 +8,8 @@ enum BootstrapQueries {
     static let survey: PostgresStatement = """
         SELECT r.rolname::text AS administrator, r.rolcreaterole OR r.rolsuper AS may_create_roles,
                has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
-               pg_is_in_recovery() AS is_standby,
+               pg_is_in_recovery() AS is_standby, current_setting('server_encoding') AS encoding,
+               (SELECT datctype::text FROM pg_database WHERE datname = 'template0') AS template_locale,
                to_regclass('cloacina.installation') IS NOT NULL AS is_installed,
                n.oid IS NOT NULL AS has_schema, coalesce(pg_has_role(n.nspowner, 'USAGE'), false) AS owns_schema,
                coalesce(pg_get_userbyid(n.nspowner)::text, '') AS schema_owner
@@ -54,7 +55,14 @@ enum BootstrapQueries {
                (SELECT count(*) = 2 FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
                 WHERE a.privilege_type = 'CONNECT' AND a.grantee IN (
                     to_regrole(quote_ident(\(tenantsRole)))::oid, to_regrole(quote_ident(\(serviceRole)))::oid
-                )) AS may_connect
+                )) AS may_connect,
+               current_setting('synchronous_commit') = 'off' OR EXISTS (
+                   SELECT FROM pg_db_role_setting s, unnest(s.setconfig) c
+                   WHERE s.setdatabase IN (0, d.oid) AND c ~* '^synchronous_commit=(off|false|no|0)$'
+                     AND (s.setrole IN (0, to_regrole(quote_ident(\(serviceRole)))::oid) OR s.setrole IN (
+                         SELECT member FROM pg_auth_members
+                         WHERE roleid = to_regrole(quote_ident(\(tenantsRole)))::oid))
+               ) AS loses_commits
         FROM pg_database d LEFT JOIN pg_namespace n ON n.nspname = 'public'
         WHERE d.datname = current_database()
         """
@@ -68,6 +76,8 @@ struct DatabaseAccess: Sendable {
     let publicOnSchema: Bool
     let ownsPublic: Bool
     let mayConnect: Bool
+    /// Whether a login's or everybody's `synchronous_commit` is off.
+    let losesCommits: Bool
 
     init(_ row: PostgresRow) throws {
         self.publicOnDatabase = try row.value("public_on_database")
@@ -75,6 +85,7 @@ struct DatabaseAccess: Sendable {
         self.publicOnSchema = try row.value("public_on_schema")
         self.ownsPublic = try row.value("owns_public")
         self.mayConnect = try row.value("may_connect")
+        self.losesCommits = try row.value("loses_commits")
     }
 
     /// What is still to be granted and revoked, each with whether the administrator can.
@@ -98,5 +109,6 @@ struct DatabaseAccess: Sendable {
     var warnings: [String] {
         (self.publicOnDatabase ? ["PUBLIC may connect to the database or make temporary tables"] : [])
             + (self.publicOnSchema ? ["PUBLIC has privileges on the schema public"] : [])
+            + (self.losesCommits ? ["synchronous_commit is off: a crash of the server loses the newest steps"] : [])
     }
 }

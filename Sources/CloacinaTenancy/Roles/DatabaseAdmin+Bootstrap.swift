@@ -7,7 +7,7 @@ extension DatabaseAdmin {
     ///
     /// - Throws: ``AdminError`` with ``AdminError/Code/insufficientPrivilege``, whose message holds the statements that a
     ///   more privileged role must run; ``AdminError/Code/schemaExists`` or ``AdminError/Code/roleExists`` when a name is
-    ///   somebody else's.
+    ///   somebody else's; ``AdminError/Code/unsupportedEncoding`` when the database is not UTF-8.
     @discardableResult
     public func bootstrap(_ options: BootstrapOptions = BootstrapOptions()) async throws -> BootstrapReport {
         try await self.withConnection { connection in

@@ -89,10 +89,11 @@ enum RegistryQueries {
 
     /// Notes the newest versions in a tenant's schema.
     static func record(id: UUID, _ versions: TenantMigrations.Versions) -> [PostgresStatement] {
-        let own: PostgresStatement = "UPDATE cloacina.tenants SET version = \(Int32(versions.own)) WHERE id = \(id)"
+        let version = Int32(clamping: versions.own)
+        let own: PostgresStatement = "UPDATE cloacina.tenants SET version = \(version) WHERE id = \(id)"
         guard !versions.others.isEmpty else { return [own] }
         let sources = versions.others.map(\.source)
-        let numbers = versions.others.map { Int32($0.version) }
+        let numbers = versions.others.map { Int32(clamping: $0.version) }
         return [
             own,
             """
@@ -122,7 +123,7 @@ extension Tenant {
         self.init(
             id: try row.value("id"), name: try row.value("name"), schema: try row.value("schema_name"),
             state: try State(registry: row.value("state")),
-            version: Int(try row.value("version", as: Int32.self)), ownerRole: try row.value("owner_role"),
+            version: try row.value("version"), ownerRole: try row.value("owner_role"),
             runtimeRole: try row.value("runtime_role"),
             login: try row.value("login", as: String?.self) ?? loginA, createdAt: try row.value("created_at"))
     }

@@ -57,7 +57,7 @@ enum RemovalQueries {
         """
     }
 
-    static func lockTimeout(_ milliseconds: Int) -> PostgresStatement {
+    static func lockTimeout(_ milliseconds: Int64) -> PostgresStatement {
         "SELECT set_config('lock_timeout', \("\(milliseconds)ms"), true)"
     }
 

@@ -190,8 +190,8 @@ struct TenantRemoval {
 
     /// Drops in one transaction, again and again while others hold locks, until the patience is used up.
     private func dropping(_ schema: Int64, _ statements: [String]) async throws {
-        let timeout = Int(Self.lockTimeout.components.attoseconds / 1_000_000_000_000_000)
-        let attempts = max(1, Int(self.patience / Self.lockTimeout))
+        let timeout = Self.lockTimeout.components.attoseconds / 1_000_000_000_000_000
+        let attempts = max(1, Int(exactly: (self.patience / Self.lockTimeout).rounded(.down)) ?? .max)
         for attempt in 1...attempts {
             do {
                 try await self.connection.withTransaction { transaction in

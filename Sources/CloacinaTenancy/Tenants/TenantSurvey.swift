@@ -105,7 +105,7 @@ extension TenantSurvey {
     init(_ row: PostgresRow) throws {
         self.serviceRole = try row.value("service_role")
         self.tenantsRole = try row.value("tenants_role")
-        self.foundSchema = try row.value("found_schema", as: UInt32?.self).map(Int64.init)
+        self.foundSchema = try row.value("found_schema")
         let names: [String] = try row.value("found_role_names")
         let oids: [Int64] = try row.value("found_roles")
         self.foundRoles = Dictionary(zip(names, oids), uniquingKeysWith: { $1 })
@@ -113,8 +113,8 @@ extension TenantSurvey {
         if let id: UUID = try row.value("id", as: UUID?.self) {
             self.registered = Registered(
                 id: id, state: try Tenant.State(registry: row.value("state")), schema: try row.value("schema_name"),
-                schemaOID: try row.value("schema_oid", as: UInt32?.self).map(Int64.init),
-                roleOIDs: try row.value("role_oids"), version: Int(try row.value("version", as: Int32.self)))
+                schemaOID: try row.value("schema_oid"),
+                roleOIDs: try row.value("role_oids"), version: try row.value("version"))
         }
     }
 }

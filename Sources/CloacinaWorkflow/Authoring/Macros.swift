@@ -1,4 +1,4 @@
-/// Makes a workflow of a type's functions that are marked with ``Task(id:dependencies:retry:triggerRules:timeout:onSuccess:onFailure:)``.
+/// Makes a workflow of a type's functions that are marked with ``Task(id:dependencies:retry:triggerRules:handles:timeout:onSuccess:onFailure:)``.
 ///
 /// ```swift
 /// @Workflow(name: "etl", description: "Extract, transform, load")
@@ -52,15 +52,16 @@ public macro Workflow(name: String? = nil, description: String = "") =
 /// - Parameters:
 ///   - id: The task's id, a string literal; the function's name, as it is written, when none is given.
 ///   - dependencies: The ids of the tasks it comes after, string literals.
-///   - retry: When a failed attempt is followed by another: never, by default.
+///   - retry: When a failed attempt is followed by another: never, by default; `.default` makes three attempts.
 ///   - triggerRules: When it runs, once all its dependencies have ended; when all of them succeeded, by default. A rule can
 ///     ask about tasks that this one waits for, and no others.
+///   - handles: The ids of the tasks above it whose failure it handles: when it completes, they don't make the pipeline fail.
 ///   - timeout: How long one attempt may take; as long as it likes when nil.
 ///   - onSuccess: What is done after it has succeeded.
 ///   - onFailure: What is done after its last attempt has failed.
 @attached(peer)
 public macro Task(
     id: String? = nil, dependencies: [String] = [], retry: RetryPolicy = .none, triggerRules: TriggerRule? = nil,
-    timeout: Duration? = nil, onSuccess: WorkflowTask.SuccessHandler? = nil,
+    handles: [String] = [], timeout: Duration? = nil, onSuccess: WorkflowTask.SuccessHandler? = nil,
     onFailure: WorkflowTask.FailureHandler? = nil
 ) = #externalMacro(module: "CloacinaPlugin", type: "TaskPlugin")

@@ -40,6 +40,42 @@ public struct Context: Sendable {
         }
     }
 
+    // Disfavoured, as literals that can be JSON as they stand are that: `[1, 2.5]` is no array of two fractions.
+    /// Makes a context of any encodable values, such as variables: `try Context(["order": order, "attempts": 3])`.
+    ///
+    /// - Throws: ``WorkflowError`` with ``WorkflowError/Code/contextTooLarge`` or ``WorkflowError/Code/invalidValue``, naming the
+    ///   key.
+    @_disfavoredOverload
+    public init(
+        _ values: [String: any Encodable], byteLimit: Int = Self.defaultByteLimit, fileID: String = #fileID,
+        line: Int = #line
+    ) throws(WorkflowError) {
+        self.init(byteLimit: byteLimit)
+        for entry in values.sortedByKey { try self.set(entry.key, to: entry.value, fileID: fileID, line: line) }
+    }
+
+    /// Makes a context of one value whose JSON is an object: each of its properties is a value of the context.
+    ///
+    /// ```swift
+    /// try await runner.execute("ship", context: Context(encoding: order))
+    /// ```
+    ///
+    /// ``decode(as:fileID:line:)`` is the way back.
+    ///
+    /// - Throws: ``WorkflowError`` with ``WorkflowError/Code/invalidValue`` when the value can't be encoded or is no object,
+    ///   such as an array; or ``WorkflowError/Code/contextTooLarge``.
+    public init(
+        encoding value: some Encodable, byteLimit: Int = Self.defaultByteLimit, fileID: String = #fileID,
+        line: Int = #line
+    ) throws(WorkflowError) {
+        guard case .object(let values) = try JSONValue(encoding: value, fileID: fileID, line: line) else {
+            throw WorkflowError(
+                .invalidValue, "a context is an object, which \(type(of: value)) isn't as JSON", fileID: fileID,
+                line: line)
+        }
+        try self.init(values, byteLimit: byteLimit, fileID: fileID, line: line)
+    }
+
     /// Reads a context back from its ``jsonText``.
     ///
     /// - Throws: ``WorkflowError`` with ``WorkflowError/Code/invalidJSON`` when the text is no JSON object, or
@@ -114,6 +150,15 @@ extension Context {
         }
     }
 
+    /// All values as one of a type of your own, such as the one that ``init(encoding:byteLimit:fileID:line:)`` was given.
+    ///
+    /// - Throws: ``WorkflowError`` with ``WorkflowError/Code/typeMismatch``, naming the path to what didn't fit.
+    public func decode<Value: Decodable>(
+        as type: Value.Type = Value.self, fileID: String = #fileID, line: Int = #line
+    ) throws(WorkflowError) -> Value {
+        try JSONValue.object(self.values).decode(as: type, fileID: fileID, line: line)
+    }
+
     private func notFound(_ key: String, fileID: String, line: Int) -> WorkflowError {
         WorkflowError(
             .keyNotFound, "the context has no \"\(key)\"", suggestion: NameSuggestion.nearest(to: key, in: self.keys),
@@ -155,7 +200,13 @@ extension Context {
     public mutating func set(
         _ key: String, to value: some Encodable, fileID: String = #fileID, line: Int = #line
     ) throws(WorkflowError) {
-        let json = try JSONValue(encoding: value, fileID: fileID, line: line)
+        let json: JSONValue
+        do throws(WorkflowError) {
+            json = try JSONValue(encoding: value, fileID: fileID, line: line)
+        } catch {
+            throw WorkflowError(
+                error.code, "\"\(key)\": \(error.message)", underlying: error.underlying, fileID: fileID, line: line)
+        }
         try self.store(json, at: key, fileID: fileID, line: line)
     }
 

@@ -23,7 +23,7 @@ public struct ContentVersion: Sendable, Hashable {
 
     fileprivate init(digest: [UInt8]) {
         let digits = Array("0123456789abcdef".utf8)
-        let text = digest.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
+        let text = digest.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }  // can't trap: halves of a byte
         self.hex = String(decoding: text, as: UTF8.self)
     }
 }
@@ -85,11 +85,6 @@ extension ContentVersion {
             for text in texts { self.append(text.utf8) }
         }
 
-        /// Takes in a field of a duration, exactly; nil differs from zero.
-        package mutating func add(_ label: String, _ duration: Duration?) {
-            self.add(label, duration.map { "\($0.components.seconds)s\($0.components.attoseconds)" })
-        }
-
         /// The version of all that was taken in.
         package consuming func finish() -> ContentVersion { ContentVersion(digest: self.hash.finish()) }
 
@@ -104,7 +99,7 @@ extension ContentVersion {
         }
 
         private mutating func append(count: Int) {
-            self.hash.update(UInt64(count).bigEndianBytes)
+            self.hash.update(UInt64(count).bigEndianBytes)  // can't trap: the count of a collection
         }
     }
 }

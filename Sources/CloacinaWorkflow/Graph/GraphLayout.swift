@@ -63,7 +63,9 @@ struct GraphLayout {
         let half = places.indices.map { $0 < sizes.count ? Double(sizes[$0].height) / 2 : 0 }
         let top = zip(places, half).map { $0 - $1 }.min() ?? 0
         let bottom = zip(places, half).map { $0 + $1 }.max() ?? 0
+        // can't trap: sums and means of heights, which the number of tasks bounds
         self.middle = places.map { Int(($0 - top).rounded()) }
+        // can't trap: as large as all boxes above each other at most
         self.height = Int((bottom - top).rounded(.up))
     }
 

@@ -39,6 +39,7 @@ struct SHA256 {
 
     private mutating func compress() {
         for index in 0..<16 {
+            // can't trap: a byte fits
             self.schedule[index] = self.block[(index * 4)..<(index * 4 + 4)].reduce(0) { $0 << 8 | UInt32($1) }
         }
         for index in 16..<64 {

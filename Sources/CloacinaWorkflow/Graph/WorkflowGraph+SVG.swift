@@ -178,5 +178,7 @@ private struct SVGDrawing {
 
     private static func elided(_ text: String) -> String { GraphText.elided(text, columns: self.maximumColumns) }
 
-    private static func width(columns: Int) -> Int { Int(Double(columns) * self.columnWidth) + 24 }
+    private static func width(columns: Int) -> Int {
+        Int(Double(columns) * self.columnWidth) + 24  // can't trap: the columns of a text, a few pixels each
+    }
 }

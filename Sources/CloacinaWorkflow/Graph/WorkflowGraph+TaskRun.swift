@@ -17,7 +17,7 @@ extension WorkflowGraph {
         private init(state: String, attempts: Int, microseconds: Int64?) {
             self.state = state
             self.attempts = attempts
-            self.duration = microseconds.map { .microseconds($0) }
+            self.duration = microseconds.map { .microseconds($0) }  // can't trap: a whole number of 64 bits
         }
     }
 }
@@ -45,11 +45,5 @@ extension WorkflowGraph.TaskRun: Codable {
 
 extension Duration {
     /// The duration in microseconds, cut off, and held at the bounds of `Int64`.
-    package var wholeMicroseconds: Int64 {
-        let (seconds, attoseconds) = self.components
-        let (scaled, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000)
-        let (sum, overflowToo) = scaled.addingReportingOverflow(attoseconds / 1_000_000_000_000)
-        guard !overflow, !overflowToo else { return seconds < 0 ? .min : .max }
-        return sum
-    }
+    package var wholeMicroseconds: Int64 { Int64(clamping: self.attoseconds / 1_000_000_000_000) }
 }

@@ -1,8 +1,8 @@
 extension JSONValue {
     /// Reads JSON text (RFC 8259).
     ///
-    /// Refused beside bad syntax: a key given twice, a whole number beyond `Int64`, a fraction beyond `Double`, and nesting
-    /// beyond ``maximumDepth``; each would be read as something other than what was written.
+    /// Refused beside bad syntax: a key given twice, a number that is larger or nearer to zero than any `Double` or has more
+    /// than ``JSONNumber/maximumDigits`` digits, and nesting beyond ``maximumDepth``.
     ///
     /// - Throws: ``WorkflowError`` with ``WorkflowError/Code/invalidJSON``, naming the byte it stopped at.
     public init(parsing text: String, fileID: String = #fileID, line: Int = #line) throws(WorkflowError) {
@@ -131,12 +131,15 @@ extension JSONParser {
             try self.digits()
         }
         let text = String(decoding: self.bytes[start..<self.position], as: UTF8.self)
-        if isWhole {
-            guard let value = Int64(text) else { throw Failure("a whole number beyond Int64") }
-            return .integer(value)
+        if isWhole, let value = Int64(text, radix: 10) { return .integer(value) }
+        guard let value = Double(text), value.isFinite else { throw Failure("a number beyond Double") }
+        // Every fraction of so few digits comes back from a Double.
+        if !isWhole, text.utf8.count <= 15, text.utf8.allSatisfy({ $0 < UInt8(ascii: "A") }) { return .double(value) }
+        guard let digits = DecimalDigits(text), digits.digits.count <= JSONNumber.maximumDigits else {
+            throw Failure("a number of more than \(JSONNumber.maximumDigits) digits")
         }
-        guard let value = Double(text), value.isFinite else { throw Failure("a fraction beyond Double") }
-        return .double(value)
+        guard value != 0 || digits == .zero else { throw Failure("a number beyond Double") }
+        return digits == .zero ? .double(value) : .number(digits, isWhole: isWhole)
     }
 
     private mutating func digits() throws(Failure) {
@@ -181,12 +184,13 @@ extension JSONParser {
 
     private mutating func unicodeEscape() throws(Failure) -> Unicode.Scalar {
         let unit = try self.hexUnit()
-        if let scalar = Unicode.Scalar(UInt32(unit)) { return scalar }
+        if let scalar = Unicode.Scalar(unit) { return scalar }
         guard unit < 0xDC00, self.take(UInt8(ascii: "\\")), self.take(UInt8(ascii: "u")) else {
             throw Failure("half a surrogate pair")
         }
         let low = try self.hexUnit()
         guard (0xDC00...0xDFFF).contains(low) else { throw Failure("half a surrogate pair") }
+        // can't trap: halves of a pair, of 16 bits each
         let value = 0x10000 + (UInt32(unit) - 0xD800) << 10 + (UInt32(low) - 0xDC00)
         guard let scalar = Unicode.Scalar(value) else { throw Failure("half a surrogate pair") }
         return scalar
@@ -199,7 +203,7 @@ extension JSONParser {
                 throw Failure("no hexadecimal digit")
             }
             self.position += 1
-            unit = unit << 4 | UInt16(digit)
+            unit = unit << 4 | UInt16(truncatingIfNeeded: digit)
         }
         return unit
     }

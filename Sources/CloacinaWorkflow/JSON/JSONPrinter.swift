@@ -18,7 +18,7 @@ extension JSONValue {
             )
         }
         switch self {
-        case .null, .bool, .integer, .string:
+        case .null, .bool, .integer, .number, .string:
             return
         case .double(let value):
             guard value.isFinite else {
@@ -49,6 +49,7 @@ struct JSONPrinter {
         case .bool(let value): self.bytes += (value ? "true" : "false").utf8
         case .integer(let value): self.bytes += value.description.utf8
         case .double(let value): self.bytes += value.description.utf8
+        case .number(let value): self.bytes += value.text.utf8
         case .string(let value): self.write(value)
         case .array(let elements): self.write(elements)
         case .object(let members): self.write(members)

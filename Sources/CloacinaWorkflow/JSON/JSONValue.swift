@@ -1,7 +1,26 @@
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
 /// One JSON value, as a ``Context`` holds it and the database stores it.
 ///
-/// Whole numbers are exact over the range of `Int64` and stay apart from fractions: `1` and `1.0` are different values.
+/// Numbers keep all digits that change their value. Whole ones stay apart from fractions: `1` and `1.0` are different values.
 /// Its text is the same bytes for the same value every time, with keys sorted by their UTF-8.
+///
+/// Swift's types are written and read as `JSONEncoder` and `JSONDecoder` do, and dates as ISO 8601:
+///
+/// | Type | JSON |
+/// | --- | --- |
+/// | `URL`, `UUID` | a text |
+/// | `Data` | a text in Base64 |
+/// | `Date` | a text such as `2024-06-10T06:13:20.5Z`, in the Gregorian calendar at all times; read with any offset |
+/// | `Decimal` | a number with all of its digits, read exactly or not at all |
+/// | whole numbers | a number; all of a `UInt64` too |
+/// | arrays, sets, dictionaries, enums, types of your own | as their `Codable` says |
+///
+/// A number isn't read as a `Date`: it doesn't say from when it counts, and in which unit. Read a `Double` and convert it.
 public enum JSONValue: Sendable, Hashable {
     /// The absence of a value, written down.
     case null
@@ -11,6 +30,8 @@ public enum JSONValue: Sendable, Hashable {
     case integer(Int64)
     /// A fraction; it comes back bit for bit. NaN and the infinities are refused when the value is stored or printed.
     case double(Double)
+    /// A number that is exact in neither of these.
+    case number(JSONNumber)
     /// A text.
     case string(String)
     /// A list.
@@ -81,7 +102,8 @@ extension JSONValue: CustomStringConvertible {
 }
 
 extension JSONValue: Codable {
-    /// Reads a value from any decoder.
+    /// Reads a value from any decoder. Of other decoders than this module's, numbers of more than 37 digits are refused: they
+    /// don't hand on all of them.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         if container.decodeNil() {
@@ -89,12 +111,10 @@ extension JSONValue: Codable {
         } else if let value = try? container.decode(Bool.self) {
             self = .bool(value)
         } else if let value = try? container.decode(Int64.self) {
-            self = .integer(value)
-        } else if (try? container.decode(UInt64.self)) != nil {
-            throw DecodingError.dataCorruptedError(
-                in: container, debugDescription: "The number is beyond the range of Int64.")
+            // Foundation cuts the fraction off a number of many digits.
+            self = value.magnitude < 1 << 53 ? .integer(value) : try Self.number(in: container) ?? .integer(value)
         } else if let value = try? container.decode(Double.self) {
-            self = .double(value)
+            self = try Self.number(in: container, near: value) ?? .double(value)
         } else if let value = try? container.decode(String.self) {
             self = .string(value)
         } else if let value = try? container.decode([JSONValue].self) {
@@ -112,9 +132,34 @@ extension JSONValue: Codable {
         case .bool(let value): try container.encode(value)
         case .integer(let value): try container.encode(value)
         case .double(let value): try container.encode(value)
+        case .number(let value): try Self.encode(value, to: &container)
         case .string(let value): try container.encode(value)
         case .array(let value): try container.encode(value)
         case .object(let value): try container.encode(value)
         }
+    }
+
+    /// The number that a decoder of another module has at hand; nil when that isn't near a given one, or it knows no `Decimal`.
+    private static func number(
+        in container: any SingleValueDecodingContainer, near double: Double? = nil
+    ) throws -> JSONValue? {
+        guard let decimal = try? container.decode(Decimal.self), let digits = DecimalDigits(decimal.description),
+            let value = Double(digits.plainText), double == nil || double == value
+        else { return nil }
+        guard digits.digits.count < 38 else {
+            throw DecodingError.dataCorruptedError(
+                in: container, debugDescription: "The number has more digits than the decoder hands on.")
+        }
+        return .number(digits, isWhole: double == nil && digits.isWhole)
+    }
+
+    private static func encode(_ number: JSONNumber, to container: inout any SingleValueEncodingContainer) throws {
+        guard let decimal = Decimal(json: .number(number)) else {
+            throw EncodingError.invalidValue(
+                number,
+                EncodingError.Context(
+                    codingPath: container.codingPath, debugDescription: "The number has more digits than a Decimal."))
+        }
+        try container.encode(decimal)
     }
 }

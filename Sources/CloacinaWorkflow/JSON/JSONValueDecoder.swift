@@ -9,85 +9,27 @@ extension JSONValue {
             return try JSONValueDecoder(value: self, codingPath: []).read(type)
         } catch {
             throw WorkflowError(
-                .typeMismatch, "no \(Value.self)\(Self.place(of: error))", underlying: error, fileID: fileID, line: line
+                .typeMismatch, "no \(Value.self)\(Self.reason(for: error))", underlying: error, fileID: fileID,
+                line: line
             )
         }
     }
 
-    private static func place(of error: any Error) -> String {
+    /// Where it didn't fit and, if we know without quoting a value, why.
+    private static func reason(for error: any Error) -> String {
         let path: [any CodingKey]
+        var refusal: JSONRefusal?
         switch error {
         case DecodingError.keyNotFound(let key, let context): path = context.codingPath + [key]
         case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context),
             DecodingError.dataCorrupted(let context):
             path = context.codingPath
+            refusal = context.underlyingError as? JSONRefusal
         default: path = []
         }
-        return path.isEmpty ? "" : " because of \(path.map(\.stringValue).joined(separator: "."))"
+        return (path.isEmpty ? "" : " because of \(path.words)") + (refusal.map { ": \($0.text)" } ?? "")
     }
 }
-
-/// A type that is read from one JSON value by itself.
-private protocol JSONReadable {
-    init?(json: JSONValue)
-}
-
-extension JSONValue: JSONReadable {
-    fileprivate init?(json: JSONValue) { self = json }
-}
-
-extension Bool: JSONReadable {
-    fileprivate init?(json: JSONValue) {
-        guard case .bool(let value) = json else { return nil }
-        self = value
-    }
-}
-
-extension String: JSONReadable {
-    fileprivate init?(json: JSONValue) {
-        guard case .string(let value) = json else { return nil }
-        self = value
-    }
-}
-
-extension Double: JSONReadable {
-    fileprivate init?(json: JSONValue) {
-        switch json {
-        case .double(let value): self = value
-        case .integer(let value): self = Double(value)
-        default: return nil
-        }
-    }
-}
-
-extension Float: JSONReadable {
-    fileprivate init?(json: JSONValue) {
-        guard let value = Double(json: json) else { return nil }
-        self = Float(value)
-        guard self.isFinite else { return nil }
-    }
-}
-
-extension FixedWidthInteger {
-    fileprivate init?(json: JSONValue) {
-        switch json {
-        case .integer(let value): self.init(exactly: value)
-        case .double(let value): self.init(exactly: value)
-        default: return nil
-        }
-    }
-}
-
-extension Int: JSONReadable {}
-extension Int8: JSONReadable {}
-extension Int16: JSONReadable {}
-extension Int32: JSONReadable {}
-extension Int64: JSONReadable {}
-extension UInt: JSONReadable {}
-extension UInt8: JSONReadable {}
-extension UInt16: JSONReadable {}
-extension UInt32: JSONReadable {}
-extension UInt64: JSONReadable {}
 
 private struct JSONValueDecoder: Decoder {
     let value: JSONValue
@@ -95,13 +37,15 @@ private struct JSONValueDecoder: Decoder {
     var userInfo: [CodingUserInfoKey: Any] { [:] }
 
     func read<Value: Decodable>(_ type: Value.Type) throws -> Value {
-        if let readable = type as? any JSONReadable.Type {
-            guard let value = readable.init(json: self.value) as? Value else {
-                throw DecodingError.typeMismatch(type, self.context("not a \(type)"))
-            }
-            return value
+        guard let leaf = type as? any JSONLeaf.Type else { return try Value(from: self) }
+        guard let value = leaf.init(json: self.value) as? Value else {
+            let text = "it has to be \(leaf.requirement)"
+            throw DecodingError.typeMismatch(
+                type,
+                DecodingError.Context(
+                    codingPath: self.codingPath, debugDescription: text, underlyingError: JSONRefusal(text: text)))
         }
-        return try Value(from: self)
+        return value
     }
 
     func container<Key: CodingKey>(keyedBy type: Key.Type) throws -> KeyedDecodingContainer<Key> {

@@ -1,8 +1,8 @@
 extension JSONValue {
     /// Makes the JSON of any encodable value, without a text in between.
     ///
-    /// - Throws: ``WorkflowError`` with ``WorkflowError/Code/invalidValue`` when the value holds NaN or an infinity, a whole
-    ///   number beyond `Int64`, deeper nesting than ``maximumDepth``, or refuses to be encoded.
+    /// - Throws: ``WorkflowError`` with ``WorkflowError/Code/invalidValue``, naming the path to what can't be written: NaN or an
+    ///   infinity, a date beyond the years 0000 to 9999, deeper nesting than ``maximumDepth``, or a value that refuses.
     public init(
         encoding value: some Encodable, fileID: String = #fileID, line: Int = #line
     ) throws(WorkflowError) {
@@ -11,9 +11,14 @@ extension JSONValue {
             try node.store(value, path: [])
         } catch let error as WorkflowError {
             throw error
+        } catch EncodingError.invalidValue(_, let context) where context.underlyingError is JSONRefusal {
+            let place = context.codingPath.isEmpty ? "" : " at \(context.codingPath.words)"
+            throw WorkflowError(.invalidValue, context.debugDescription + place, fileID: fileID, line: line)
         } catch EncodingError.invalidValue(_, let context) {
+            let place = context.codingPath.isEmpty ? "" : " at \(context.codingPath.words)"
             throw WorkflowError(
-                .invalidValue, context.debugDescription, underlying: nil, fileID: fileID, line: line)
+                .invalidValue, "the value can't be encoded\(place)", underlying: context.underlyingError,
+                fileID: fileID, line: line)
         } catch {
             throw WorkflowError(
                 .invalidValue, "the value can't be encoded", underlying: error, fileID: fileID, line: line)
@@ -80,62 +85,28 @@ private final class EncodingNode {
     }
 
     func store<Value: Encodable>(_ value: Value, path: [any CodingKey]) throws {
-        if let value = value as? JSONValue {
-            self.store(value)
-        } else if let leaf = value as? any JSONLeaf {
-            guard let json = leaf.json else {
-                throw EncodingError.invalidValue(
-                    value,
-                    EncodingError.Context(
-                        codingPath: path, debugDescription: "JSON has no place for this number: \(Value.self)"))
-            }
+        if let leaf = value as? any JSONLeaf {
+            guard let json = leaf.json else { throw Self.refusal(of: leaf, path: path) }
             self.store(json)
         } else {
             // A type that nests itself without end would otherwise overflow the stack before it is refused.
             guard path.count <= JSONValue.maximumDepth else {
-                throw EncodingError.invalidValue(
-                    value, EncodingError.Context(codingPath: path, debugDescription: "the value is nested too deeply"))
+                throw Self.refusal("the value is nested deeper than \(JSONValue.maximumDepth) levels", of: value)
             }
             try value.encode(to: JSONValueEncoder(node: self, codingPath: path))
         }
     }
+
+    private static func refusal<Leaf: JSONLeaf>(of leaf: Leaf, path: [any CodingKey]) -> EncodingError {
+        self.refusal("JSON has no place for this \(Leaf.self): it has to be \(Leaf.requirement)", of: leaf, path: path)
+    }
+
+    private static func refusal(_ text: String, of value: Any, path: [any CodingKey] = []) -> EncodingError {
+        .invalidValue(
+            value,
+            EncodingError.Context(codingPath: path, debugDescription: text, underlyingError: JSONRefusal(text: text)))
+    }
 }
-
-/// A type that is one JSON value by itself.
-private protocol JSONLeaf {
-    /// The value; nil when JSON can't say it.
-    var json: JSONValue? { get }
-}
-
-extension Bool: JSONLeaf {
-    fileprivate var json: JSONValue? { .bool(self) }
-}
-
-extension String: JSONLeaf {
-    fileprivate var json: JSONValue? { .string(self) }
-}
-
-extension BinaryFloatingPoint {
-    fileprivate var json: JSONValue? { self.isFinite ? .double(Double(self)) : nil }
-}
-
-extension Double: JSONLeaf {}
-extension Float: JSONLeaf {}
-
-extension FixedWidthInteger {
-    fileprivate var json: JSONValue? { Int64(exactly: self).map(JSONValue.integer) }
-}
-
-extension Int: JSONLeaf {}
-extension Int8: JSONLeaf {}
-extension Int16: JSONLeaf {}
-extension Int32: JSONLeaf {}
-extension Int64: JSONLeaf {}
-extension UInt: JSONLeaf {}
-extension UInt8: JSONLeaf {}
-extension UInt16: JSONLeaf {}
-extension UInt32: JSONLeaf {}
-extension UInt64: JSONLeaf {}
 
 private struct JSONValueEncoder: Encoder {
     let node: EncodingNode
@@ -226,6 +197,11 @@ private struct SingleWriter: SingleValueEncodingContainer {
     func encodeNil() { self.node.store(.null) }
 
     func encode<Value: Encodable>(_ value: Value) throws { try self.node.store(value, path: self.codingPath) }
+}
+
+extension [any CodingKey] {
+    /// The keys with dots between them.
+    var words: String { self.map(\.stringValue).joined(separator: ".") }
 }
 
 /// A key for where a type's own keys say nothing: an index, or `super`.

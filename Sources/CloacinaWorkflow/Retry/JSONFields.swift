@@ -61,6 +61,9 @@ struct JSONFields {
         switch try self.value(name) {
         case .integer(let value): return Double(value)
         case .double(let value): return value
+        case .number(let number):
+            guard let value = number.double else { fallthrough }
+            return value
         default: throw self.mismatch(name, "a number")
         }
     }

@@ -37,6 +37,7 @@ extension RetryPolicy {
         guard attoseconds > 0 else { return .zero }
         guard attoseconds < Double(cap.attoseconds) else { return cap }
         // Below the cap, so the conversion fits; rounding to nanoseconds may pass the cap, or Int128.
+        // can't trap: below the cap in attoseconds, which an Int128 holds
         let nanoseconds = Int128((attoseconds / 1e9).rounded())
         let (rounded, overflow) = nanoseconds.multipliedReportingOverflow(by: 1_000_000_000)
         return overflow ? cap : min(Duration(attoseconds: rounded), cap)

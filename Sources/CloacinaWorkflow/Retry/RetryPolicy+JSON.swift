@@ -27,7 +27,7 @@ extension RetryPolicy {
 
     private var json: JSONValue {
         [
-            "max_attempts": .integer(Int64(self.maxAttempts)),
+            "max_attempts": .integer(Int64(clamping: self.maxAttempts)),
             "backoff_strategy": self.backoff.json,
             "initial_delay": self.initialDelay.json,
             "max_delay": self.maxDelay.json,
@@ -180,6 +180,7 @@ private struct RetryReader {
         guard seconds >= 0, (0..<1_000_000_000).contains(nanoseconds) else {
             throw fields.error("a delay has no \(seconds) secs and \(nanoseconds) nanos")
         }
+        // can't trap: whole numbers of 64 bits, and a Duration has 128
         return .seconds(seconds) + .nanoseconds(nanoseconds)
     }
 

@@ -20,7 +20,7 @@ extension RetryPolicy {
     }
 
     private var problem: String? {
-        guard self.maxAttempts >= 1, self.maxAttempts <= Int(Int32.max) else {
+        guard self.maxAttempts >= 1, self.maxAttempts <= Int32.max else {
             return "maxAttempts is \(self.maxAttempts); it counts every attempt, the first one too, from 1"
         }
         guard self.maxDelay >= .zero, self.maxDelay <= Self.maximumDelay else {

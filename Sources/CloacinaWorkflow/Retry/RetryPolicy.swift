@@ -13,6 +13,9 @@
 /// 3. cut to ``maxDelay``. No pause is ever longer, and none is negative. Where the first two say more than the cap every
 ///    time, all tasks wait exactly that long: let the last attempts stay below it if they should spread.
 ///
+/// A task that names no policy has ``none`` and is tried once, unlike in the Rust library of the same name, where it is tried
+/// three times; ``default`` is that library's.
+///
 /// An error that dictates its own pause takes the place of all three; see ``TransientError/retryAfter``.
 ///
 /// The values aren't looked at when they are set. ``validate(fileID:line:)`` refuses what makes no sense, and every method
@@ -59,15 +62,16 @@ public struct RetryPolicy: Sendable, Hashable {
 // MARK: Ready-made policies
 
 extension RetryPolicy {
-    /// Three attempts in all, exponential pauses from 1 second, jitter, whatever the failure.
+    /// Three attempts in all, exponential pauses from 1 second, jitter, whatever the failure. A task has it when it says so:
+    /// otherwise it has ``none``.
     public static let `default` = Self()
 
-    /// One attempt: a task that fails has failed.
+    /// One attempt: a task that fails has failed. It is what a task has that names no policy.
     public static let none = Self(
         maxAttempts: 1, backoff: .fixed, initialDelay: .zero, maxDelay: .zero, jitter: false, conditions: [.never])
 
-    /// The same pause every time, to the point unless ``jittered(_:)`` is asked for.
-    public static func fixed(_ maxAttempts: Int, delay: Duration) -> Self {
+    /// The same pause every time, a second unless told otherwise, to the point unless ``jittered(_:)`` is asked for.
+    public static func fixed(_ maxAttempts: Int, delay: Duration = .seconds(1)) -> Self {
         Self(
             maxAttempts: maxAttempts, backoff: .fixed, initialDelay: delay, maxDelay: max(delay, .seconds(60)),
             jitter: false)

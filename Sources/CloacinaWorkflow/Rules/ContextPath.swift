@@ -142,7 +142,7 @@ private struct ContextPathReader {
         let digits = self.rest[..<end]
         self.rest = self.rest[self.rest.index(after: end)...]
         // Only what Int writes itself, so that a path has one spelling: no sign, no leading zero.
-        guard let index = Int(digits), index >= 0, String(index) == digits else {
+        guard let index = Int(digits, radix: 10), index >= 0, String(index) == digits else {
             throw Failure("no number from 0 in the brackets")
         }
         return index

@@ -1,9 +1,15 @@
 /// An instant, read from a date with a time and an offset (RFC 3339), down to the last digit of its fraction.
 struct DateText: Comparable {
     /// Seconds since 1970 began in UTC.
-    private let seconds: Int
+    let seconds: Int
     /// The fraction's digits without zeros at the end.
-    private let fraction: [UInt8]
+    let fraction: [UInt8]
+    /// How many digits the fraction was written with.
+    let digitCount: Int
+
+    static func == (left: Self, right: Self) -> Bool {
+        left.seconds == right.seconds && left.fraction == right.fraction
+    }
 
     static func < (left: Self, right: Self) -> Bool {
         left.seconds == right.seconds
@@ -25,7 +31,8 @@ struct DateText: Comparable {
         else { return nil }
         let days = Self.days(sinceEpochTo: year, month, day)
         self.seconds = ((days * 24 + hour) * 60 + minute) * 60 + second - offset
-        self.fraction = fraction
+        self.digitCount = fraction.count
+        self.fraction = fraction.dropLast(fraction.reversed().prefix { $0 == 0 }.count)
     }
 
     private static func days(inMonth month: Int, year: Int) -> Int {
@@ -68,6 +75,7 @@ extension DateText {
             var number = 0
             for _ in 0..<digits {
                 guard let digit = self.digit() else { return nil }
+                // can't trap: at most four digits
                 number = number * 10 + Int(digit)
             }
             return number
@@ -78,9 +86,7 @@ extension DateText {
             guard self.take(".") else { return [] }
             var digits: [UInt8] = []
             while let digit = self.digit() { digits.append(digit) }
-            guard !digits.isEmpty else { return nil }
-            while digits.last == 0 { digits.removeLast() }
-            return digits
+            return digits.isEmpty ? nil : digits
         }
 
         /// Seconds east of UTC.

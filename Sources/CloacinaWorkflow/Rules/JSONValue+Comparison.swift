@@ -7,7 +7,8 @@ extension JSONValue {
         case (.object(let left), .object(let right)):
             left.count == right.count
                 && left.allSatisfy { key, value in right[key].map { value.isSame(as: $0) } ?? false }
-        case (.integer, .double), (.double, .integer): self.order(comparedTo: other) == 0
+        case (.integer, .double), (.double, .integer), (.number, .double), (.double, .number):
+            self.order(comparedTo: other) == 0
         default: self == other
         }
     }
@@ -35,6 +36,10 @@ extension JSONValue {
             left.isNaN || right.isNaN ? nil : Self.order(left, right)
         case (.integer(let left), .double(let right)): Self.order(left, right)
         case (.double(let left), .integer(let right)): Self.order(right, left).map { -$0 }
+        case (.number, .number), (.number, .integer), (.integer, .number): self.orderOfDigits(comparedTo: other)
+        case (.number, .double(let right)):
+            right.isInfinite ? (right > 0 ? -1 : 1) : self.orderOfDigits(comparedTo: other)
+        case (.double, .number): other.order(comparedTo: self).map { -$0 }
         case (.string(let left), .string(let right)):
             if let leftDate = DateText(left), let rightDate = DateText(right) {
                 Self.order(leftDate, rightDate)
@@ -43,6 +48,12 @@ extension JSONValue {
             }
         default: nil
         }
+    }
+
+    /// Exactly, with a `Double` as the number that its text says.
+    private func orderOfDigits(comparedTo other: JSONValue) -> Int? {
+        guard let left = self.decimalDigits, let right = other.decimalDigits else { return nil }
+        return Self.order(left, right)
     }
 
     private static func order<Value: Comparable>(_ left: Value, _ right: Value) -> Int {
@@ -55,6 +66,7 @@ extension JSONValue {
         if right >= 0x1p63 { return -1 }
         if right < -0x1p63 { return 1 }
         let whole = right.rounded(.down)
+        // can't trap: the bounds were looked at above
         let order = self.order(left, Int64(whole))
         return order == 0 && whole < right ? -1 : order
     }

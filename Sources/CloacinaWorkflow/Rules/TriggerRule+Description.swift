@@ -16,6 +16,7 @@ extension TriggerRule: CustomStringConvertible {
         case .taskSucceeded(let id): "\"\(id)\" succeeded"
         case .taskFailed(let id): "\"\(id)\" failed"
         case .taskSkipped(let id): "\"\(id)\" was skipped"
+        case .noneFailedAbove: "no task before it failed"
         case .contextValue(let path, let comparison, let value):
             comparison.needsValue ? "\(path) \(comparison) \(Self.words(value))" : "\(path) \(comparison)"
         }

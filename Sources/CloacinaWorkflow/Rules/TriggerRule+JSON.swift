@@ -7,8 +7,9 @@ extension TriggerRule {
     /// ```
     ///
     /// The types are `Always`; `All`, `Any` and `None`, which have `conditions`; `Not`, which has a `condition`; `TaskSuccess`,
-    /// `TaskFailed` and `TaskSkipped`, which have a `task_name`; and `ContextValue`. The `key` of that is a key of the context
-    /// itself, dots and all. A way into the value is a `path` in its place; see ``ContextPath``.
+    /// `TaskFailed` and `TaskSkipped`, which have a `task_name`; `NoneFailedAbove`, which the Rust library doesn't know; and
+    /// `ContextValue`. The `key` of that is a key of the context itself, dots and all. A way into the value is a `path` in its
+    /// place; see ``ContextPath``.
     ///
     /// - Throws: ``WorkflowError`` with ``WorkflowError/Code/invalidRule`` when the rule is deeper than ``maximumDepth``, a path
     ///   can't be read, or a value is none that JSON can hold.
@@ -37,6 +38,7 @@ extension TriggerRule {
         case .taskSucceeded(let id): ["type": "TaskSuccess", "task_name": .string(id)]
         case .taskFailed(let id): ["type": "TaskFailed", "task_name": .string(id)]
         case .taskSkipped(let id): ["type": "TaskSkipped", "task_name": .string(id)]
+        case .noneFailedAbove: ["type": "NoneFailedAbove"]
         case .contextValue(let path, let comparison, let value):
             [
                 "type": "ContextValue",
@@ -77,6 +79,7 @@ private struct TriggerRuleReader {
         case taskSucceeded = "TaskSuccess"
         case taskFailed = "TaskFailed"
         case taskSkipped = "TaskSkipped"
+        case noneFailedAbove = "NoneFailedAbove"
         case contextValue = "ContextValue"
         /// Documented by the Rust library for a single ``contextValue``, and read by no version of it.
         case conditional = "Conditional"
@@ -94,6 +97,9 @@ private struct TriggerRuleReader {
         case .always:
             try fields.allowOnly("type")
             return .always
+        case .noneFailedAbove:
+            try fields.allowOnly("type")
+            return .noneFailedAbove
         case .all: return .all(try self.rules(fields, depth: depth))
         case .any: return .any(try self.rules(fields, depth: depth))
         case .none: return .none(try self.rules(fields, depth: depth))

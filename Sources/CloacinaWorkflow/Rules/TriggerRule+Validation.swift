@@ -1,5 +1,5 @@
 extension WorkflowError.Code {
-    /// A ``TriggerRule`` that no task can have, or a text that isn't one.
+    /// A ``TriggerRule`` that no task can have, a text that isn't one, or ``WorkflowTask/handles`` that can't hold.
     public static let invalidRule = Self(base: .invalidRule)
 }
 
@@ -32,7 +32,7 @@ extension TriggerRule {
                 .invalidRule, "the rule is deeper than \(Self.maximumDepth) levels", fileID: fileID, line: line)
         }
         switch self {
-        case .always, .taskSucceeded, .taskFailed, .taskSkipped: return
+        case .always, .taskSucceeded, .taskFailed, .taskSkipped, .noneFailedAbove: return
         case .all(let rules), .any(let rules), .none(let rules):
             for rule in rules { try rule.validate(depth: depth + 1, fileID: fileID, line: line) }
         case .not(let rule): try rule.validate(depth: depth + 1, fileID: fileID, line: line)

@@ -8,6 +8,7 @@
 /// .taskFailed("charge")
 /// .all([.taskSucceeded("validate"), .contextValue("order.total", .greaterThan, 100)])
 /// .any([.not(.contextExists("order.coupon")), .contextValue("order.items[0].sku", .startsWith, "B-")])
+/// .noneFailedAbove
 /// ```
 ///
 /// Rules hold each other to any depth that ``maximumDepth`` allows. Evaluating one never fails: names it doesn't know are
@@ -29,6 +30,9 @@ public indirect enum TriggerRule: Sendable, Hashable {
     case taskFailed(String)
     /// The task with this id was skipped.
     case taskSkipped(String)
+    /// No task that this one waits for, directly or not, failed. Skipped ones may be among them; a failure that another task
+    /// handles counts all the same.
+    case noneFailedAbove
     /// A value of the context compares with this one as the operator says.
     case contextValue(ContextPath, ValueOperator, JSONValue)
 }
@@ -65,13 +69,20 @@ extension TriggerRule {
     /// - Parameters:
     ///   - outcome: How a task ended; nil for one that hasn't, for which no condition holds.
     ///   - context: What the task would be given.
-    public func isSatisfied(outcome: (String) -> RuleOutcome?, context: Context) -> Bool {
-        switch self {
+    ///   - ancestorFailed: Whether a task that this one waits for, directly or not, failed.
+    public func isSatisfied(
+        outcome: (String) -> RuleOutcome?, context: Context, ancestorFailed: Bool = false
+    ) -> Bool {
+        func holds(_ rule: TriggerRule) -> Bool {
+            rule.isSatisfied(outcome: outcome, context: context, ancestorFailed: ancestorFailed)
+        }
+        return switch self {
         case .always: true
-        case .all(let rules): rules.allSatisfy { $0.isSatisfied(outcome: outcome, context: context) }
-        case .any(let rules): rules.contains { $0.isSatisfied(outcome: outcome, context: context) }
-        case .none(let rules): !rules.contains { $0.isSatisfied(outcome: outcome, context: context) }
-        case .not(let rule): !rule.isSatisfied(outcome: outcome, context: context)
+        case .all(let rules): rules.allSatisfy { holds($0) }
+        case .any(let rules): rules.contains { holds($0) }
+        case .none(let rules): !rules.contains { holds($0) }
+        case .not(let rule): !holds(rule)
+        case .noneFailedAbove: !ancestorFailed
         case .taskSucceeded(let id): outcome(id) == .succeeded
         case .taskFailed(let id): outcome(id) == .failed
         case .taskSkipped(let id): outcome(id) == .skipped
@@ -82,7 +93,7 @@ extension TriggerRule {
     /// The ids of all tasks that the rule asks about.
     public var taskIDs: Set<String> {
         switch self {
-        case .always, .contextValue: []
+        case .always, .noneFailedAbove, .contextValue: []
         case .all(let rules), .any(let rules), .none(let rules):
             rules.reduce(into: []) { $0.formUnion($1.taskIDs) }
         case .not(let rule): rule.taskIDs

@@ -3,7 +3,7 @@
 /// A comparison never fails: it holds or it doesn't.
 ///
 /// - Numbers are compared by value and exactly, whole or not: 1 equals 1.0, and 9007199254740993 is greater than
-///   9007199254740992.0.
+///   9007199254740992.0. Next to a ``JSONNumber``, a `Double` is the number that its text says.
 /// - Texts equal each other and are ordered as in Swift, by their Unicode characters and without a locale. When both are dates
 ///   with a time and an offset (RFC 3339, such as `2026-03-01T09:30:00+01:00`), the four ordering operators compare
 ///   the instants they stand for. Being equal stays a matter of the text.

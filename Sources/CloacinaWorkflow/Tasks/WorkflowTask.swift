@@ -22,10 +22,16 @@ public struct WorkflowTask: Sendable, Identifiable {
     /// The ids of the tasks that have to end first; all of them with success, unless there is a ``triggerRule``. Their order
     /// decides whose change of a context's key wins.
     public let dependencies: [String]
-    /// When a failed attempt is followed by another: never, by default.
+    /// When a failed attempt is followed by another. By default never: the policy is ``RetryPolicy/none``, where the Rust library
+    /// of the same name makes three attempts; say `retry: .default` for those.
     public let retry: RetryPolicy
     /// When the task runs, once everything it depends on has ended; nil: when all of that succeeded.
     public let triggerRule: TriggerRule?
+    /// The tasks above this one whose failure it handles, such as `["charge"]` of a task that refunds: when this task
+    /// completes, their failures no longer make the pipeline fail. ``TaskScope/failure(of:)`` says what went wrong.
+    ///
+    /// They are tasks that this one waits for, directly or not; its ``triggerRule`` has to let it run after their failure.
+    public let handles: [String]
     /// How long an attempt may take before it is cancelled and counts as failed; as long as it likes when nil.
     public let timeout: Duration?
     /// A text that changes with the task's code. The macro computes it; it is part of the workflow's content version.
@@ -40,12 +46,12 @@ public struct WorkflowTask: Sendable, Identifiable {
     /// Makes a task that needs the context alone.
     public init(
         _ id: String, after dependencies: String..., retry: RetryPolicy = .none, triggerRule: TriggerRule? = nil,
-        timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
-        onFailure: FailureHandler? = nil,
+        handles: [String] = [], timeout: Duration? = nil, codeVersion: String = "",
+        onSuccess: SuccessHandler? = nil, onFailure: FailureHandler? = nil,
         run body: @escaping @concurrent @Sendable (inout Context) async throws -> Void
     ) {
         self.init(
-            id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, timeout: timeout,
+            id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, handles: handles, timeout: timeout,
             codeVersion: codeVersion, onSuccess: onSuccess, onFailure: onFailure
         ) { context, _ in try await body(&context) }
     }
@@ -53,24 +59,25 @@ public struct WorkflowTask: Sendable, Identifiable {
     /// Makes a task that also asks about itself or uses what its ``TaskScope`` lends, such as the tenant's database.
     public init(
         _ id: String, after dependencies: String..., retry: RetryPolicy = .none, triggerRule: TriggerRule? = nil,
-        timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
-        onFailure: FailureHandler? = nil, run body: @escaping Body
+        handles: [String] = [], timeout: Duration? = nil, codeVersion: String = "",
+        onSuccess: SuccessHandler? = nil, onFailure: FailureHandler? = nil, run body: @escaping Body
     ) {
         self.init(
-            id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, timeout: timeout,
+            id, dependencies: dependencies, retry: retry, triggerRule: triggerRule, handles: handles, timeout: timeout,
             codeVersion: codeVersion, onSuccess: onSuccess, onFailure: onFailure, run: body)
     }
 
     /// Makes a task whose dependencies are computed.
     public init(
         _ id: String, dependencies: [String], retry: RetryPolicy = .none, triggerRule: TriggerRule? = nil,
-        timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
-        onFailure: FailureHandler? = nil, run body: @escaping Body
+        handles: [String] = [], timeout: Duration? = nil, codeVersion: String = "",
+        onSuccess: SuccessHandler? = nil, onFailure: FailureHandler? = nil, run body: @escaping Body
     ) {
         self.id = id
         self.dependencies = dependencies
         self.retry = retry
         self.triggerRule = triggerRule
+        self.handles = handles
         self.timeout = timeout
         self.codeVersion = codeVersion
         self.onSuccess = onSuccess

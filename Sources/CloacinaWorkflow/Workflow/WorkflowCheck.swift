@@ -47,9 +47,10 @@ struct WorkflowCheck {
     private func checkPolicies(of task: WorkflowTask, _ position: Int, _ graph: TaskGraph) throws(WorkflowError) {
         do throws(WorkflowError) {
             try task.retry.validate(fileID: self.fileID, line: self.line)
-            if let rule = task.triggerRule {
+            if task.triggerRule != nil || !task.handles.isEmpty {
                 let awaited = graph.ancestry(of: [position]).dropLast().map { self.tasks[$0].id }
-                try rule.validate(waitingFor: awaited, fileID: self.fileID, line: self.line)
+                try task.triggerRule?.validate(waitingFor: awaited, fileID: self.fileID, line: self.line)
+                try self.checkHandled(by: task, awaited: awaited)
             }
         } catch {
             throw WorkflowError(
@@ -58,6 +59,24 @@ struct WorkflowCheck {
         }
         if let timeout = task.timeout, timeout <= .zero {
             throw self.error(.invalidValue, "the timeout of \"\(task.id)\" is not positive: \(timeout)")
+        }
+    }
+
+    /// Refuses to handle the failure of a task that may fail later, or of one whose failure keeps this one from running.
+    private func checkHandled(by task: WorkflowTask, awaited: [String]) throws(WorkflowError) {
+        let known = Set(awaited)
+        for id in task.handles {
+            guard known.contains(id) else {
+                throw WorkflowError(
+                    .invalidRule, "it handles the failure of \"\(id)\", which it doesn't wait for",
+                    suggestion: NameSuggestion.nearest(to: id, in: awaited.sorted()), fileID: self.fileID,
+                    line: self.line)
+            }
+            guard task.triggerRule != nil || !task.dependencies.contains(id) else {
+                throw self.error(
+                    .invalidRule,
+                    "it handles the failure of \"\(id)\" and has no trigger rule, so it is skipped when that fails")
+            }
         }
     }
 

@@ -34,6 +34,7 @@ import Testing
         (-63_082_281_600_000_000, "0001-01-01 00:00:00.000000+00"),
         (-63_082_281_600_000_001, "0001-12-31 23:59:59.999999+00 BC"), (.max, "infinity"), (.min, "-infinity"),
         (252_455_616_000_000_000, "10000-01-01 00:00:00.000000+00"),
+        (.max - 1, "294277-01-09 04:00:54.775806+00"), (.min + 1, "290279-12-22 19:59:05.224193+00 BC"),
     ])
     func timestampsAreWrittenAsPostgresReadsThem(microseconds: Int64, expected: String) {
         #expect(CopyText.text(microseconds) == expected)

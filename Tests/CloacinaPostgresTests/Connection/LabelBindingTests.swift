@@ -72,7 +72,22 @@ import Testing
         for call in calls {
             #expect(call.contains("pg_catalog."), "\(call) would be looked up in the last tenant's path")
         }
-        #expect(statement.binds == [.text("\"o\"\"dd\""), .text("\"o\"\"dd\", pg_temp"), .text("r")])
+        #expect(statement.binds == [.text("\"o\"\"dd\""), .text("\"o\"\"dd\", pg_temp"), .text("r"), .null, .null])
+    }
+
+    @Test func theStatementCarriesTheLockTimeoutAndTheBackend() {
+        let statement = LabelBinding.statement(
+            for: PostgresLabel(schema: "a"), lockTimeout: .milliseconds(250), backendPID: 7, prepared: false)
+        #expect(statement.binds.suffix(2) == [.text("250"), .int32(7)])
+        #expect(!statement.isPrepared)
+    }
+
+    @Test func aLabelThatWasForgottenIsBoundAgain() {
+        var binding = LabelBinding()
+        let scope = LeaseScope(label: PostgresLabel(schema: "a"), number: 1)
+        binding.didBind(scope.label, inTransaction: false)
+        binding.forget()
+        #expect(binding.needsBinding(for: scope))
     }
 
     @Test(arguments: [

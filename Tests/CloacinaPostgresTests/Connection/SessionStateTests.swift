@@ -27,4 +27,14 @@ import Testing
         #expect(SessionState.isChanged(by: PostgresStatement(sql, prepared: false), tag: tag) == isChanged)
         #expect(!SessionState.isChanged(by: PostgresStatement(trusted: sql), tag: tag))
     }
+
+    @Test(arguments: [
+        ("SET x TO y", true), ("set session x to y", true), ("SET LOCAL x TO y", false),
+        ("SET TRANSACTION READ ONLY", false), ("LISTEN c", true), ("LISTEN;", true), ("PREPARE p AS SELECT 1", true),
+        ("LOAD 'x'", true), ("SELECT 1", false), ("UPDATE t SET a = 1", false), ("", false),
+    ])
+    func whatOutlivesATransactionIsRecognisedBeforeItRuns(sql: String, would: Bool) {
+        #expect(SessionState.wouldChange(PostgresStatement(sql, prepared: false)) == would)
+        #expect(!SessionState.wouldChange(PostgresStatement(trusted: sql)))
+    }
 }

@@ -46,4 +46,36 @@ import Testing
         #expect(cache.insert(self.key("b"), name: "m") == "n")
         #expect(cache.name(for: self.key("a")) == nil)
     }
+
+    @Test func aLabelsStatementsGoTogether() {
+        var cache = StatementCache(capacity: 8, prefix: "mine_")
+        _ = cache.insert(self.key("a", label: 1), name: "n1")
+        _ = cache.insert(self.key("b", label: 1), name: "n2")
+        _ = cache.insert(self.key("a", label: 2), name: "n3")
+        #expect(Set(cache.removeAll(label: 1)) == ["n1", "n2"])
+        #expect(cache.name(for: self.key("a", label: 1)) == nil)
+        #expect(cache.name(for: self.key("a", label: 2)) == "n3")
+        #expect(cache.makeName().hasPrefix("mine_"))
+    }
+}
+
+@Suite struct LabelPlansTests {
+    @Test func labelsShareNoPlaceAndWhoComesTooLateGetsNone() {
+        var plans = LabelPlans(limit: 2)
+        let indexes = ["a", "b", "c", "a"].map { plans.index(of: PostgresLabel(schema: $0)).index }
+        #expect(indexes[0] != nil && indexes[1] != nil && indexes[0] != indexes[1])
+        #expect(indexes[2] == nil)
+        #expect(indexes[3] == indexes[0])
+    }
+
+    @Test func aLabelThatIsNotUsedAnyMoreGivesItsPlaceToAnother() {
+        var plans = LabelPlans(limit: 2)
+        let first = plans.index(of: PostgresLabel(schema: "a")).index
+        for _ in 0..<5000 { _ = plans.index(of: PostgresLabel(schema: "b")) }
+        let late = plans.index(of: PostgresLabel(schema: "c"))
+        #expect(late.evicted == first)
+        #expect(late.index != nil && late.index != first)
+        let back = plans.index(of: PostgresLabel(schema: "a"))
+        #expect(back.index == nil && back.evicted == nil)
+    }
 }

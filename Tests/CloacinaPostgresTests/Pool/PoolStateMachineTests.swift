@@ -659,3 +659,38 @@ extension [PoolStateMachine.Action] {
         #expect(label.hashValue == PostgresLabel(schema: "globex", login: "g").hashValue)
     }
 }
+
+@Suite struct PoolDistrustTests {
+    @Test func idleConnectionsCloseAtOnceAndLeasedOnesWhenTheyComeBack() throws {
+        var pool = Pool(3)
+        let leased = try pool.openLease("acme")
+        let idle = try pool.openIdle("globex")
+        #expect(pool.machine.distrust() == [.close(idle, .doubtful)])
+        #expect(pool.back(leased, "acme") == [.close(leased, .doubtful)])
+        _ = pool.closed(idle)
+        _ = pool.closed(leased)
+        let fresh = try pool.openLease("acme")
+        #expect(pool.back(fresh, "acme") == [])
+    }
+
+    @Test(arguments: [Double.nan, .infinity, -1, 2]) func anOddJitterDoesNotTrap(jitter: Double) {
+        var configuration = PoolStateMachine.Configuration(maximumConnections: .max)
+        configuration.ageJitter = jitter
+        configuration.maximumAge = .seconds(Int64.max)
+        configuration.idleTimeout = .seconds(Int64.max)
+        let now = ContinuousClock.now
+        #expect(configuration.expiry(openedAt: now, random: 1) >= now)
+        #expect(PoolStateMachine(configuration).configuration.maximumConnections < .max)
+    }
+}
+
+@Suite struct PoolConfigurationTests {
+    @Test(arguments: [(1, 1), (2, 1), (3, 2), (4, 3), (8, 6), (10, 8), (100, 75)])
+    func aQuarterOfTheBudgetIsLeftToTheOthers(budget: Int, cap: Int) {
+        var configuration = PostgresPoolConfiguration(PostgresConfiguration())
+        configuration.maximumConnections = budget
+        #expect(configuration.tenantCap == cap)
+        configuration.maximumPerTenant = budget
+        #expect(configuration.tenantCap == budget)
+    }
+}

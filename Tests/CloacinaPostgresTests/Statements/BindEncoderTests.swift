@@ -63,7 +63,9 @@ import Testing
         #expect(Date(postgresMicroseconds: microseconds).postgresMicroseconds == microseconds)
     }
 
-    @Test(arguments: [Double.infinity, -.infinity, .greatestFiniteMagnitude, -1e15, .nan])
+    @Test(arguments: [
+        Double.infinity, -.infinity, .greatestFiniteMagnitude, -1e15, .nan, -9_223_372_036_854_775_808,
+    ])
     func datesBeyondAllBoundsDoNotTrap(seconds: Double) {
         let micros = Date(timeIntervalSinceReferenceDate: seconds).postgresMicroseconds
         #expect(micros == .max || micros == .min)

@@ -11,6 +11,14 @@ import Testing
         #expect(statement.isPrepared)
     }
 
+    /// Warnings are errors here, so this would not compile if the compiler took the bind for a description.
+    @Test func anOptionalBindIsAValueOrNULL() {
+        let (missing, present): (String?, Int?) = (nil, 7)
+        let statement: PostgresStatement = "SELECT \(missing), \(present)"
+        #expect(statement.sql == "SELECT $1, $2")
+        #expect(statement.binds == [.null, .int64(7)])
+    }
+
     @Test func namesAreQuotedAndOnlyUnescapedTextIsTakenAsItIs() {
         let statement: PostgresStatement = "SELECT \(identifier: "a\"; --") FROM \(unescaped: "t") WHERE x = \("$1")"
         #expect(statement.sql == "SELECT \"a\"\"; --\" FROM t WHERE x = $1")

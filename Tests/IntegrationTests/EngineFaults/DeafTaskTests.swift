@@ -104,7 +104,7 @@ extension ServerTests {
                 try await TenantFixture.withSuperuser { connection in
                     try await connection.waitUntil(
                         """
-                        SELECT count(*) = 1 FROM \(identifier: fixture.schema).cloacina_events WHERE task = 'pay'
+                        SELECT count(*) = 1 FROM \(identifier: fixture.schema).cloacina_task_commits WHERE task = 'pay'
                         """)
                 }
                 mayWrite.open()

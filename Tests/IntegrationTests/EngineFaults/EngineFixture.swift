@@ -35,6 +35,7 @@ struct EngineFixture {
             connection.password = login
             var configuration = PostgresPoolConfiguration(connection)
             configuration.maximumConnections = connections
+            configuration.maximumPerTenant = connections
             return try await PostgresPool.withPool(configuration) { [connection] pool in
                 try await body(EngineFixture(label: label, pool: pool, login: login, connection: connection))
             }

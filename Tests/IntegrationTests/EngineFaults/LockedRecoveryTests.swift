@@ -88,7 +88,7 @@ extension ServerTests {
                                 group.addTask {
                                     let error = await #expect(throws: PipelineError.self) { try await call() }
                                     let cause = error?.underlying as? PostgresError
-                                    #expect(cause?.code == .deadlineExceeded && error?.isTransient == true)
+                                    #expect(cause?.sqlState == "55P03" && error?.isTransient == true)
                                 }
                             }
                         }

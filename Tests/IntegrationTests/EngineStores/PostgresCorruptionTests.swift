@@ -10,10 +10,10 @@ extension ServerTests {
     @Suite(.timeLimit(.minutes(20))) struct PostgresCorruptionTests {
         private static let pipelines = [
             "state = 'teleported'", "state = ''", "input = ''", "input = 'no JSON'", "input = '{\"a\":'",
-            "input = '[]'", "input = 'null'", "input = '{\"a\":1e999}'", "input = '{\"a\":99999999999999999999}'",
+            "input = '[]'", "input = 'null'", "input = '{\"a\":1e999}'",
         ]
         private static let events = [
-            "kind = 'pipeline teleported'", "kind = ''", "kind = 'Task completed'", "delta = ''", "delta = 'no JSON'",
+            "delta = ''", "delta = 'no JSON'",
             "delta = '[]'", "delta = '{\"set\":[]}'", "delta = '{\"removed\":[1]}'",
             "delta = '{\"merged\":{\"a\":1}}'", "delta = '{\"unknown\":{}}'",
         ]
@@ -22,6 +22,8 @@ extension ServerTests {
             try await EngineFixture.with { fixture in
                 let workflow = try Workflow("w") { WorkflowTask("t") { context in try context.set("t", to: 1) } }
                 let runner = try fixture.runner(workflow)
+                // What is checked here is what a reader does where nothing binds who writes.
+                try await Self.dropChecks(of: fixture)
                 let changes =
                     Self.pipelines.map { ("cloacina_pipelines", "id", $0, "true") }
                     + Self.events.map { ("cloacina_events", "pipeline_id", $0, "kind = 'task completed'") }
@@ -34,17 +36,14 @@ extension ServerTests {
                             WHERE \(column) = '\(id)' AND \(condition)
                             """)
                     }
-                    var asked: [@Sendable () async throws -> Void] = [
+                    let asked: [@Sendable () async throws -> Void] = [
                         { _ = try await runner.history(of: id) }, { _ = try await runner.snapshot(of: id) },
                         { _ = try await runner.result(of: id) }, { try await runner.cancel(id) },
                         { try await runner.resume(id) },
                     ]
                     // Where it stands can be told whatever else is the matter.
-                    if change.hasPrefix("state") {
-                        asked.append { _ = try await runner.status(of: id) }
-                    } else {
-                        #expect(try await runner.status(of: id) == .completed)
-                    }
+                    let status: PipelineStatus = change.hasPrefix("state") ? .unknown : .completed
+                    #expect(try await runner.status(of: id) == status)
                     for (number, ask) in asked.enumerated() {
                         let error = await #expect(throws: PipelineError.self, "\(change), call \(number)") {
                             try await ask()
@@ -71,6 +70,7 @@ extension ServerTests {
                 let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
                 let runner = try fixture.runner(workflow)
                 let id = try await runner.execute("w").id
+                try await Self.dropChecks(of: fixture)
                 try await TenantFixture.withSuperuser { connection in
                     let schema = PostgresIdentifier.quote(fixture.schema)
                     try await connection.script("UPDATE \(schema).\(table) SET \(change)")
@@ -173,17 +173,57 @@ extension ServerTests {
             }
         }
 
-        @Test func aListWithAnUnknownStateIsATypedError() async throws {
+        private static func dropChecks(of fixture: EngineFixture) async throws {
+            try await TenantFixture.withSuperuser { connection in
+                let schema = PostgresIdentifier.quote(fixture.schema)
+                let checks: [String] = try await connection.query(
+                    """
+                    SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) AS sql FROM pg_constraint
+                    WHERE contype = 'c' AND conrelid IN (
+                        \("\(schema).cloacina_pipelines")::regclass, \("\(schema).cloacina_events")::regclass)
+                    """
+                ).column("sql")
+                for check in checks { try await connection.script(check) }
+            }
+        }
+
+        /// Who may write to the tables is bound by their checks, the tenant too (security C1, C6).
+        @Test(arguments: [
+            "cloacina_pipelines SET state = 'teleported'", "cloacina_pipelines SET revision = 2147483647",
+            "cloacina_pipelines SET epoch = 2147483647", "cloacina_pipelines SET recoveries = 2147483647",
+            "cloacina_pipelines SET timeout_ms = -1", "cloacina_pipelines SET request = 'explode'",
+            "cloacina_pipelines SET input = repeat('x', 16777217)", "cloacina_pipelines SET depth = -1",
+            "cloacina_events SET attempt = 2147483647", "cloacina_events SET kind = 'pipeline teleported'",
+            "cloacina_events SET revision = -1", "cloacina_events SET detail = repeat('x', 2000001)",
+            "cloacina_events SET delta = repeat('x', 16777217)",
+        ])
+        func theTablesBindWhoWritesToThem(change: String) async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                _ = try await fixture.runner(workflow).execute("w")
+                let error = await #expect(throws: PostgresError.self) {
+                    try await fixture.pool.withConnection(fixture.label) { lease in
+                        _ = try await lease.query(PostgresStatement("UPDATE \(change)", [], prepared: false))
+                    }
+                }
+                #expect(error?.sqlState == "23514")
+            }
+        }
+
+        /// One bad row is one bad line.
+        @Test func aListShowsAnUnknownStateAsThat() async throws {
             try await EngineFixture.with { fixture in
                 let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
                 let runner = try fixture.runner(workflow)
                 _ = try await runner.execute("w")
+                try await Self.dropChecks(of: fixture)
                 try await TenantFixture.withSuperuser { connection in
                     let schema = PostgresIdentifier.quote(fixture.schema)
                     try await connection.script("UPDATE \(schema).cloacina_pipelines SET state = 'teleported'")
                 }
-                let error = await #expect(throws: PipelineError.self) { try await runner.list() }
-                #expect(error?.code == .storageFailed && error?.isTransient == false)
+                let id = try await runner.execute("w").id
+                let list = try await runner.list()
+                #expect(list.map(\.status) == [.completed, .unknown] && list.first?.id == id)
             }
         }
     }

@@ -53,8 +53,8 @@ extension ServerTests {
             }
         }
 
-        /// It has no revision of its own.
-        @Test func whatATaskCommittedItselfComesFirstInItsPipeline() async throws {
+        /// It stands apart until the next transition, which folds it in where it happened.
+        @Test func whatATaskCommittedItselfStandsWhereItHappened() async throws {
             try await EngineFixture.with { fixture in
                 let workflow = try Workflow("w") {
                     WorkflowTask("a") { _ in }
@@ -66,9 +66,9 @@ extension ServerTests {
                 for _ in 0..<2 { ids.append(try await runner.execute("w").id) }
                 let page = try await runner.events()
                 #expect(page.map(\.pipeline) == Array(repeating: ids[1], count: 5) + Array(repeating: ids[0], count: 5))
-                let order = ["b", nil, "c", "a", nil]
+                let order = [nil, "c", "b", "a", nil]
                 #expect(page.map(\.event.task) == order + order)
-                #expect(page[0].event.delta == ContextDelta(["b": .set(true)]))
+                #expect(page[2].event.delta == ContextDelta(["b": .set(true)]))
                 let history = try await runner.history(of: ids[1])
                 #expect(Set(history) == Set(page.prefix(5).map(\.event)) && history.count == 5)
                 var (query, seen) = (EventQuery(limit: 1), [RecordedEvent]())

@@ -28,8 +28,8 @@ extension ServerTests {
                     """
                     ALTER TABLE \(table) SET (autovacuum_enabled = false);
                     INSERT INTO \(table) (id, workflow, version, state, revision, epoch, recoveries, priority, due_at,
-                        created_at, input)
-                    SELECT gen_random_uuid(), 'w', 'v', 'queued', 1, 0, 0, n % 3, \(queue.known), now(), '{}'
+                        created_at, input, format, depth)
+                    SELECT gen_random_uuid(), 'w', 'v', 'queued', 1, 0, 0, n % 3, \(queue.known), now(), '{}', 1, 0
                     FROM generate_series(1, 20000) AS n;
                     ANALYZE \(table);
                     UPDATE \(table) SET due_at = \(queue.real)

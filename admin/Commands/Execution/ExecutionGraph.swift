@@ -29,7 +29,7 @@ struct ExecutionGraph: AsyncParsableCommand {
         let report = try await TenantPipelines.report(
             of: self.id.value, self.connection, tenant: self.tenant.tenant, console: console)
         let drawn = try Self.annotate(graph, with: report, console: console)
-        console.data(GraphDrawing(drawn).text(self.drawing.format))
+        GraphDrawing(drawn).write(self.drawing.format, to: console)
     }
 
     /// The definition with what the run made of it.

@@ -28,6 +28,6 @@ struct WorkflowDrawing: ParsableCommand {
     @OptionGroup(title: "Drawing") var drawing: DrawingOptions
 
     func run() throws {
-        Console.system.data(GraphDrawing(try self.drawing.graph()).text(self.drawing.format))
+        GraphDrawing(try self.drawing.graph()).write(self.drawing.format, to: Console.system)
     }
 }

@@ -53,6 +53,7 @@ final class SQLiteDatabase: Sendable {
             } catch {
                 let isBusy = (error.underlying as? SQLiteError)?.code == .busy
                 guard isBusy, ContinuousClock.now < deadline else { throw error }
+                // can't trap: 50 at most
                 do { try await Task.sleep(for: .milliseconds(.random(in: 5...50))) } catch { break }
             }
         }

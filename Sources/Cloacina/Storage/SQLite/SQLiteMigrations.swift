@@ -86,6 +86,7 @@ enum SQLiteMigrations {
             MigrationRecord(
                 source: try row.value(), version: try row.value(), title: try row.value(),
                 canonicalChecksum: try row.value(), rawChecksum: try row.value(),
+                // can't trap: an integer
                 duration: .milliseconds(try row.value(Int64.self)), appliedAt: try row.date())
         }
     }

@@ -75,11 +75,14 @@ extension StoredPipeline {
         self.init(
             id: id, workflow: workflow, version: version, status: try row.known(PipelineStatus.init(rawValue:)),
             revision: try row.value(), epoch: try row.value(), owner: try row.optional(), recoveries: try row.value(),
+            // can't trap: an integer
             priority: try row.value(), timeout: try row.optional(Int64.self).map { .milliseconds($0) },
             input: try Context(parsing: row.value(), byteLimit: .max), createdAt: try row.date(), startedAt: startedAt,
             endedAt: try row.optionalDate(), dueAt: try row.optionalDate(),
             request: try row.optional(String.self).flatMap { PipelineRequest(rawValue: $0) },
             idempotencyKey: try row.optional(), events: [])
+        self.parent = try row.optional()
+        self.depth = try row.value()
     }
 }
 
@@ -87,9 +90,9 @@ extension PipelineEvent {
     /// Reads ``SQLiteQueries/history``'s columns.
     init(_ row: inout SQLiteRow) throws {
         self.init(
-            try row.known(Kind.init(rawValue:)), task: try row.optional(), attempt: try row.value(),
+            Kind(rawValue: try row.value()), task: try row.optional(), attempt: try row.value(),
             worker: try row.optional(), startedAt: try row.optionalDate(), at: try row.date(),
-            detail: try row.optional())
+            reason: try row.optional(String.self).map { Reason(rawValue: $0) }, detail: try row.optional())
         let delta: String? = try row.optional()
         // Most tasks change nothing, which takes no room.
         self.delta =
@@ -102,7 +105,10 @@ extension RecordedEvent {
     /// Reads ``SQLiteQueries/events``'s columns.
     init(_ row: inout SQLiteRow) throws {
         let cursor = EventCursor(pipeline: try row.value(), revision: try row.value(), position: try row.value())
-        self.init(try PipelineEvent(&row), at: cursor)
+        let event: PipelineEvent
+        // One bad row is one bad line.
+        do { event = try PipelineEvent(&row) } catch { event = PipelineEvent(unreadable: error, at: .distantPast) }
+        self.init(event, at: cursor)
     }
 }
 
@@ -111,7 +117,7 @@ extension PipelineSummary {
     init(_ row: inout SQLiteRow) throws {
         self.init(
             id: try row.value(), workflow: try row.value(), version: try row.value(),
-            status: try row.known(PipelineStatus.init(rawValue:)), createdAt: try row.date(),
+            status: PipelineStatus(rawValue: try row.value()) ?? .unknown, createdAt: try row.date(),
             startedAt: try row.optionalDate(), endedAt: try row.optionalDate(), recoveries: try row.value())
     }
 }
@@ -122,7 +128,7 @@ extension Date {
         let seconds = self.timeIntervalSince1970
         let whole = seconds.rounded(.down)
         guard abs(whole) < 9_000_000_000_000 else { return seconds < 0 ? .min : .max }
-        return Int64(whole) * 1_000_000 + Int64(((seconds - whole) * 1_000_000).rounded())
+        return Int64(whole) * 1_000_000 + Int64(((seconds - whole) * 1_000_000).rounded())  // can't trap: bounded above
     }
 
     init(sqliteMicroseconds micros: Int64) {

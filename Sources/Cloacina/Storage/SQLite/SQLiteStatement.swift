@@ -43,7 +43,7 @@ import GRDBSQLite
             defer { self.reset() }
             var scratch = unsafe BoundBytes(buffer)
             for (index, value) in values.enumerated() {
-                let code = self.bind(value, at: Int32(index) + 1, &scratch)
+                let code = self.bind(value, at: Int32(truncatingIfNeeded: index) + 1, &scratch)
                 guard code == SQLITE_OK else { throw self.failure(code) }
             }
             return try body()
@@ -70,14 +70,15 @@ import GRDBSQLite
             text.withUTF8 { bytes in
                 let kept = unsafe scratch.keep(UnsafeRawBufferPointer(bytes))
                 return unsafe sqlite3_bind_text64(
-                    self.pointer, position, kept.baseAddress?.assumingMemoryBound(to: CChar.self), UInt64(kept.count),
-                    nil, UInt8(SQLITE_UTF8))
+                    self.pointer, position, kept.baseAddress?.assumingMemoryBound(to: CChar.self),
+                    UInt64(clamping: kept.count),
+                    nil, UInt8(truncatingIfNeeded: SQLITE_UTF8))
             }
         case .uuid(let id):
             unsafe withUnsafeBytes(of: id.uuid) { bytes in
                 let kept = unsafe scratch.keep(bytes)
                 return unsafe sqlite3_bind_blob64(
-                    self.pointer, position, kept.baseAddress, UInt64(kept.count), nil)
+                    self.pointer, position, kept.baseAddress, UInt64(clamping: kept.count), nil)
             }
         }
     }
@@ -96,7 +97,7 @@ import GRDBSQLite
         guard unsafe sqlite3_column_type(self.pointer, column) == SQLITE_TEXT,
             let start = unsafe sqlite3_column_text(self.pointer, column)
         else { return nil }
-        let count = Int(unsafe sqlite3_column_bytes(self.pointer, column))
+        let count = Int(truncatingIfNeeded: unsafe sqlite3_column_bytes(self.pointer, column))
         return unsafe String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self)
     }
 
@@ -136,7 +137,7 @@ struct SQLiteValue {
 
     static func integer(_ value: Int64?) -> Self { Self(content: value.map { .integer($0) } ?? .null) }
 
-    static func integer(_ value: Int) -> Self { Self(content: .integer(Int64(value))) }
+    static func integer(_ value: Int) -> Self { Self(content: .integer(Int64(clamping: value))) }
 
     /// All of it, also behind a NUL.
     static func text(_ value: String?) -> Self { Self(content: value.map { .text($0) } ?? .null) }

@@ -43,20 +43,35 @@ package struct SQLiteWorkflowStore: WorkflowStore {
     package func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
         guard claim.limit > 0, !claim.workflows.isEmpty else { return [] }
         let isNeeded: @Sendable (Database) throws -> Bool = { database in
-            try !database.due(for: claim, limit: 1) { _ in true }.isEmpty
+            var isDue = false
+            try database.forEachDue(for: claim) { _ in
+                isDue = true
+                return false
+            }
+            return isDue
         }
         return try await self.database.write(if: isNeeded, else: []) { database in
             var claimed: [StoredPipeline] = []
-            while claimed.count < claim.limit {
+            var bytes = 0
+            while claimed.count < claim.limit, bytes < claim.byteLimit {
                 // Others take the place of those that can't be read.
                 let missing = claim.limit - claimed.count
-                let due = try database.due(for: claim, limit: missing) { row in
+                var due: [(id: UUID, pipeline: Result<StoredPipeline, any Error>)] = []
+                var read = bytes
+                try database.forEachDue(for: claim) { row in
                     var head = row
-                    return (id: try head.value(UUID.self), pipeline: Result { try StoredPipeline(&row) })
+                    let pipeline = Result { try StoredPipeline(&row) }
+                    read += (try? pipeline.get().input.byteCount) ?? 0
+                    due.append((try head.value(UUID.self), pipeline))
+                    return due.count < missing && read < claim.byteLimit
                 }
-                for (id, pipeline) in due {
+                for (id, pipeline) in due where bytes < claim.byteLimit {
                     do {
-                        claimed.append(try database.claim(try pipeline.get(), for: claim))
+                        var pipeline = try pipeline.get()
+                        let history = pipeline.startedAt == nil ? 0 : try database.historyBytes(of: id)
+                        pipeline.storedBytes = pipeline.input.byteCount + history
+                        bytes += pipeline.storedBytes
+                        claimed.append(try database.claim(pipeline, for: claim))
                     } catch {
                         // What the file says is the matter, not the file.
                         if error is DatabaseError { throw error }
@@ -77,9 +92,19 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         }
     }
 
+    package func row(of id: UUID) async throws(PipelineError) -> StoredPipeline? {
+        try await self.database.read { try $0.pipeline(id) }
+    }
+
+    package func children(of id: UUID) async throws(PipelineError) -> [UUID] {
+        try await self.database.read { try $0.rows(SQLiteQueries.children, [.uuid(id)]) { try $0.value(UUID.self) } }
+    }
+
     package func status(of id: UUID) async throws(PipelineError) -> PipelineStatus? {
         try await self.database.read { database in
-            try database.rows(SQLiteQueries.status, [.uuid(id)]) { try $0.known(PipelineStatus.init(rawValue:)) }.first
+            try database.rows(SQLiteQueries.status, [.uuid(id)]) { row in
+                PipelineStatus(rawValue: try row.value()) ?? .unknown
+            }.first
         }
     }
 
@@ -88,10 +113,11 @@ package struct SQLiteWorkflowStore: WorkflowStore {
     }
 
     package func beat(
-        _ runner: UUID, number: Int, pipelines: [UUID], at: Date
+        _ runner: UUID, number: Int, pipelines: [UUID], isStopping: Bool, at: Date
     ) async throws(PipelineError) -> BeatAnswer {
         try await self.database.write { database in
-            try database.run(SQLiteQueries.beat, [.uuid(runner), .integer(number), .time(at)])
+            try database.run(
+                SQLiteQueries.beat, [.uuid(runner), .integer(number), .time(at), .integer(isStopping ? 1 : 0)])
             var answer = BeatAnswer()
             for id in pipelines {
                 try database.forEach(SQLiteQueries.request, [.uuid(id), .uuid(runner)]) { row in
@@ -129,8 +155,10 @@ package struct SQLiteWorkflowStore: WorkflowStore {
 
     package func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
         try await self.database.write { database in
-            let known = try database.rows(SQLiteQueries.beatsOfRunner, [.uuid(runner)]) { try $0.value(Int.self) }.first
-            guard known ?? 0 == beats else { return 0 }
+            let known = try database.rows(SQLiteQueries.beatsOfRunner, [.uuid(runner)]) {
+                (beats: try $0.value(Int.self), isStopping: try $0.value(Int.self) != 0)
+            }.first
+            guard known?.beats ?? 0 == beats else { return 0 }
             try database.run(SQLiteQueries.leave, [.uuid(runner)])
             let lost = try database.rows(SQLiteQueries.lost, [.uuid(runner)]) { row in
                 (id: try row.value(UUID.self), revision: try row.value(Int.self))
@@ -138,7 +166,9 @@ package struct SQLiteWorkflowStore: WorkflowStore {
             for pipeline in lost {
                 try database.run(SQLiteQueries.recover, [.uuid(pipeline.id), .time(at)])
                 let event = PipelineEvent(
-                    .pipelineRecovered, worker: rescuer, at: at, detail: PipelineEvent.recovery(of: runner))
+                    .pipelineRecovered, worker: rescuer, at: at,
+                    reason: known?.isStopping == true ? .runnerStopped : .runnerDied,
+                    detail: PipelineEvent.recovery(of: runner))
                 try database.note([event], of: pipeline.id, revision: pipeline.revision + 1)
             }
             return lost.count
@@ -165,7 +195,7 @@ package struct SQLiteWorkflowStore: WorkflowStore {
                 SQLiteQueries.list,
                 [
                     .uuid(query.after), .text(query.workflow), .text(states.isEmpty ? nil : "[\(states)]"),
-                    .integer(max(0, query.limit)),
+                    .integer(PipelineQuery.pageSize(query.limit)),
                 ]
             ) { try PipelineSummary(&$0) }
         }
@@ -174,33 +204,31 @@ package struct SQLiteWorkflowStore: WorkflowStore {
     package func events(_ query: EventQuery) async throws(PipelineError) -> [RecordedEvent] {
         let kinds = query.kinds.map { #""\#($0.rawValue)""# }.joined(separator: ",")
         return try await self.database.read { database in
-            try database.rows(
+            var (events, bytes) = ([RecordedEvent](), 0)
+            try database.forEach(
                 SQLiteQueries.events,
                 [
                     .text(kinds.isEmpty ? nil : "[\(kinds)]"), .text(query.task), .uuid(query.pipeline),
-                    .uuid(query.after?.pipeline), .integer(query.after.map { Int64($0.revision) }),
-                    .integer(query.after.map { Int64($0.position) }), .integer(max(0, query.limit)),
+                    .uuid(query.after?.pipeline), .integer(query.after.map { Int64(clamping: $0.revision) }),
+                    .integer(query.after.map { Int64(clamping: $0.position) }),
+                    .integer(PipelineQuery.pageSize(query.limit)),
                 ]
-            ) { try RecordedEvent(&$0) }
+            ) { row in
+                let event = try RecordedEvent(&row)
+                bytes += 200 + (event.event.detail?.utf8.count ?? 0) + (event.event.delta?.jsonText.utf8.count ?? 0)
+                events.append(event)
+                return bytes < QueueClaim.defaultByteLimit
+            }
+            return events
         }
     }
 
     /// Looks for what is old without a lock, and then deletes it in one transaction.
     package func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
         let old = try await self.database.read { database in
-            var old: [UUID] = []
-            try database.forEach(SQLiteQueries.ended, [.time(endedBefore), .uuid(bound)]) { row in
-                guard old.count < limit else { return false }
-                let (id, key) = (try row.value(UUID.self), try row.optional(String.self))
-                // A child is needed as long as its parent may ask for it.
-                let parent = key.flatMap { ChildKey.parent(of: $0) }
-                let isNeeded = try parent.map { parent in
-                    try !database.rows(SQLiteQueries.hasNotEnded, [.uuid(parent)]) { try $0.value(Int.self) }.isEmpty
-                }
-                if isNeeded != true { old.append(id) }
-                return true
-            }
-            return old
+            try database.rows(
+                SQLiteQueries.ended, [.time(endedBefore), .uuid(bound), .integer(max(0, limit))]
+            ) { try $0.value(UUID.self) }
         }
         guard !old.isEmpty else { return 0 }
         return try await self.database.write { database in

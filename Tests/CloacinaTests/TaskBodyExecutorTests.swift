@@ -1,0 +1,119 @@
+import Dispatch
+import FoundationEssentials
+import Synchronization
+import Testing
+
+@testable import Cloacina
+
+/// The threads that tasks' code runs on.
+@Suite(.timeLimit(.minutes(1))) struct TaskBodyExecutorTests {
+    /// Holds threads up until it is opened.
+    private final class Gate: Sendable {
+        private let semaphore = DispatchSemaphore(value: 0)
+
+        func open() { self.semaphore.signal() }
+
+        /// Each that passes lets the next one pass.
+        func block() {
+            self.semaphore.wait()
+            self.semaphore.signal()
+        }
+    }
+
+    /// What bodies leave for the test.
+    private final class Log: Sendable {
+        private let numbers = Mutex<[Int]>([])
+
+        var all: [Int] { self.numbers.withLock { $0 } }
+
+        func note(_ number: Int) { self.numbers.withLock { $0.append(number) } }
+    }
+
+    @Test func thereAreNoThreadsBeforeTheFirstJob() {
+        #expect(TaskBodyExecutor(maximumThreads: 16).threadCount == 0)
+    }
+
+    @Test func theNumberOfThreadsIsHeld() {
+        #expect(TaskBodyExecutor(maximumThreads: 0).maximumThreads == 1)
+        #expect(TaskBodyExecutor(maximumThreads: 10_000).maximumThreads == 64)
+    }
+
+    @Test func bodiesThatBlockHoldUpNoOther() async {
+        let executor = TaskBodyExecutor(maximumThreads: 16)
+        let gate = Gate()
+        let blocking = (0..<15).map { _ in Task(executorPreference: executor) { gate.block() } }
+        // Counted on the sixteenth: once it has nothing to do it may end.
+        #expect(await Task(executorPreference: executor) { executor.threadCount }.value == 16)
+        gate.open()
+        for task in blocking { await task.value }
+    }
+
+    @Test func noMoreThreadsStartThanAllowed() async {
+        let executor = TaskBodyExecutor(maximumThreads: 2)
+        let gate = Gate()
+        let running = Log()
+        let blocking = (0..<8).map { number in
+            Task(executorPreference: executor) {
+                running.note(number)
+                gate.block()
+            }
+        }
+        while running.all.count < 2 { await Task.yield() }
+        await self.letTheMonitorLook(times: 4)
+        #expect(running.all.count == 2 && executor.threadCount == 2)
+        gate.open()
+        for task in blocking { await task.value }
+    }
+
+    /// Waits until the monitor, which all executors share, has started threads for another one.
+    private func letTheMonitorLook(times: Int) async {
+        let threads = min(TaskBodyExecutor.threadLimit, ProcessInfo.processInfo.activeProcessorCount + times)
+        let executor = TaskBodyExecutor(maximumThreads: threads)
+        let gate = Gate()
+        let blocking = (1..<threads).map { _ in Task(executorPreference: executor) { gate.block() } }
+        await Task(executorPreference: executor) {}.value
+        gate.open()
+        for task in blocking { await task.value }
+    }
+
+    @Test func oneThreadRunsThemInTheOrderInWhichTheyCame() async {
+        let executor = TaskBodyExecutor(maximumThreads: 1)
+        let gate = Gate()
+        let order = Log()
+        let blocking = Task(executorPreference: executor) { gate.block() }
+        let tasks = (0..<100).map { number in
+            Task(executorPreference: executor) { order.note(number) }
+        }
+        gate.open()
+        await blocking.value
+        for task in tasks { await task.value }
+        #expect(order.all == Array(0..<100))
+    }
+
+    @Test func manySmallBodiesAllRun() async {
+        let executor = TaskBodyExecutor(maximumThreads: 4)
+        let log = Log()
+        await withDiscardingTaskGroup { group in
+            for _ in 0..<32 {
+                group.addTask {
+                    for number in 0..<500 {
+                        await Task(executorPreference: executor) { log.note(number) }.value
+                    }
+                }
+            }
+        }
+        #expect(log.all.count == 16_000)
+    }
+
+    @Test func threadsWithoutWorkEndAndKeepNothingAlive() async throws {
+        weak var weakly: TaskBodyExecutor?
+        do {
+            let executor = TaskBodyExecutor(maximumThreads: 4)
+            weakly = executor
+            await Task(executorPreference: executor) {}.value
+            executor.retire()
+            await Task(executorPreference: executor) {}.value
+        }
+        while weakly != nil { await Task.yield() }
+    }
+}
