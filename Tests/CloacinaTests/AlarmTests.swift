@@ -41,6 +41,24 @@ import Testing
         #expect(self.alarm(runner) == nil)
     }
 
+    /// A call from a host whose clock is a little ahead says "now", and nothing is due yet (engine fault A4).
+    @Test func aCallFromAClockThatIsAheadIsAnsweredWhenItIsDue() async throws {
+        let runner = try self.runner()
+        await runner.serveOnce()
+        await self.clock.settle()
+        let new = NewPipeline(
+            id: .version7(), workflow: "w", version: "v", input: Context(), owner: nil,
+            at: self.clock.start.addingTimeInterval(0.002))
+        _ = try await self.store.create([new])
+        let call = try #require(QueueCall("0 token"))
+        runner.hear(call)
+        await self.clock.settle()
+        #expect(try await self.completed(runner) == 0)
+        #expect(self.alarm(runner).map { abs($0 - 0.002) < 0.000_1 } == true)
+        await self.clock.advance(by: .milliseconds(3))
+        #expect(try await self.completed(runner) == 1)
+    }
+
     /// What is due already hides what comes next.
     @Test func whatFollowsOnWhatIsDueBeginsWhenItIsDue() async throws {
         let runner = try self.runner()

@@ -54,6 +54,20 @@ import Testing
         }
     }
 
+    /// Our own faults, each once, with tests that exist.
+    @Test func eachFaultOfOursNamesTestsThatExist() throws {
+        let tests = try TestIndex()
+        let rows = try Self.rows(of: "## Mended", in: "EngineFaults.md")
+        #expect(rows.count > 20 && Set(rows.map(\.name)).count == rows.count)
+        for row in rows {
+            if row.names.isEmpty { Issue.record("\(row.name): no test is named") }
+            for name in row.names {
+                guard name.function != nil || !tests.hasFile(name.file) else { continue }
+                if let problem = tests.problem(with: name) { Issue.record("\(row.name): \(problem)") }
+            }
+        }
+    }
+
     /// What is looked for is found only where it is: a page that names nothing real must not pass.
     @Test func whatIsNotThereIsMissed() throws {
         let tests = try TestIndex()
@@ -106,8 +120,8 @@ import Testing
     }
 
     /// The rows of the table below a heading.
-    private static func rows(of heading: String) throws -> [Row] {
-        let page = try TestIndex.text(of: TestIndex.directory.appending(path: "SeedDefects.md"))
+    private static func rows(of heading: String, in file: String = "SeedDefects.md") throws -> [Row] {
+        let page = try TestIndex.text(of: TestIndex.directory.appending(path: file))
         let lines = page.split(separator: "\n", omittingEmptySubsequences: false)
         let begin = try #require(lines.firstIndex { $0 == heading }, "the page has no heading \"\(heading)\"")
         let table = lines[(begin + 1)...].drop { !$0.hasPrefix("|") }.prefix { $0.hasPrefix("|") }
@@ -155,6 +169,8 @@ private struct TestIndex {
     }
 
     static func text(of url: URL) throws -> String { String(decoding: try Data(contentsOf: url), as: UTF8.self) }
+
+    func hasFile(_ name: String) -> Bool { self.files[name] != nil }
 
     func problem(with name: Name) -> String? {
         guard let texts = self.files[name.file] else { return "there is no file \(name.file) among the tests" }

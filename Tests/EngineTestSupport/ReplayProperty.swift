@@ -61,7 +61,7 @@ package struct ReplayProperty {
         case 33 where self.chance(4) == 0: self.note("cancel") { [now] in $0.receive(.cancel(at: now)) }
         case 34 where self.chance(8) == 0 && self.untold.isEmpty:
             self.note("timeout") { [now] in $0.receive(.timedOut(at: now)) }
-            self.running = [:]
+            self.running = self.running.filter { self.machine.tasks[$0.key].state == .running }
         case 35 where self.deaths < 4: return try self.crash()
         case 36 where self.untold.isEmpty:
             self.note("give up") { [now] in $0.receive(.giveUp(at: now)) }

@@ -97,13 +97,12 @@ struct PipelineRun {
             if let lost = self.lost { throw lost }
             end = self.machine.status.isTerminal ? .ended(try self.result()) : .left(self.machine.status)
         } catch {
-            if error.isRefusal, await self.pauseRefused(error) {
-                end = .left(.paused)
-            } else {
-                self.means.logger.debug(
-                    "pipeline given up", metadata: [LogKeys.pipeline: "\(self.pipeline.id)", LogKeys.error: "\(error)"])
-                end = .broken(error)
-            }
+            // Who waits here is told; what the database refuses is not tried again before somebody has mended it.
+            let isPaused = error.isRefusal ? await self.pauseRefused(error) : false
+            self.means.logger.debug(
+                isPaused ? "pipeline paused" : "pipeline given up",
+                metadata: [LogKeys.pipeline: "\(self.pipeline.id)", LogKeys.error: "\(error)"])
+            end = .broken(error)
         }
         self.leave(end)
         return end
