@@ -55,7 +55,7 @@ extension PipelineStateMachine {
         }
     }
 
-    /// Whether everything has happened that a task without a line waits for.
+    /// True when everything has happened that a task without a line waits for.
     private func mayHaveBegun(_ position: Int) -> Bool {
         guard self.workflow.tasks[position].triggerRule == nil else { return self.unsettled[position] == 0 }
         return self.graph.dependencies[position].allSatisfy { self.tasks[$0].state == .completed }

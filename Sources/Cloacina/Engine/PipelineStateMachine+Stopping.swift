@@ -74,7 +74,7 @@ extension PipelineStateMachine {
         }
     }
 
-    /// How many bytes of JSON a result may have that is stored with the end; one beyond is merged from the history when asked for.
+    /// The most bytes of JSON of a result that is stored with the end; one beyond is merged from the history when asked for.
     package static let maximumOutputBytes = 64 << 20
 
     /// Puts into the transition what the pipeline comes to, so that whoever reads it needs no code.

@@ -49,11 +49,11 @@ package struct PipelineStateMachine: Sendable {
     package private(set) var attempts: [[TaskAttempt]]
 
     var ledger: ContextLedger
-    /// How many dependencies of each task have not ended.
+    /// The number of each task's dependencies that have not ended.
     var undecided: [Int]
-    /// How many dependencies of each task have not ended together with all that they wait for.
+    /// The number of each task's dependencies that have not ended together with all that they wait for.
     var unsettled: [Int]
-    /// Whether something above a task failed.
+    /// True for each task with a failed one above it.
     var failedAbove: [Bool]
     /// The tasks that may be due for a decision, each with the dependency that ended, if that is why.
     var decisions = DecisionQueue()
@@ -68,9 +68,9 @@ package struct PipelineStateMachine: Sendable {
     var suspects: Set<Int> = []
     /// The tasks that a replay decided to skip without a line that says so.
     var unrecorded: Set<Int> = []
-    /// Whether a task failed after the pipeline was cancelled: most likely of that.
+    /// True once a task has failed after the pipeline was cancelled: most likely of that.
     var hasFailedWhileCancelling = false
-    /// Whether a task has a line in the history.
+    /// True once a task has a line in the history.
     var isTouched = false
     /// The first line that the workflow doesn't explain, counted from 0, and why.
     package internal(set) var misfit: (line: Int, reason: String)?
@@ -139,7 +139,7 @@ package struct PipelineStateMachine: Sendable {
         return self.ready.count
     }
 
-    /// How many attempts run, and whether the next transition would say nothing: for tests that look on.
+    /// The number of attempts that run, and whether the next transition would say nothing: for tests that look on.
     package var runningCountForTests: Int { self.runningCount }
     package var hasNothingToWriteForTests: Bool { self.draft.isEmpty }
 
@@ -465,7 +465,7 @@ extension PipelineStateMachine {
 }
 
 extension TaskAttempt {
-    /// What a line of a history says of an attempt that ended; nil when it says nothing of one.
+    /// Reads a line of a history about an attempt that ended; nil for any other line.
     init?(_ event: PipelineEvent) {
         switch event.kind.known {
         case .taskCompleted, .taskFailed, .taskRetrying, .taskInterrupted:
@@ -476,7 +476,7 @@ extension TaskAttempt {
         }
     }
 
-    /// How many attempts of a task are kept at each end of the list.
+    /// The number of a task's attempts that are kept at each end of the list.
     static let keptAtEachEnd = 10
 }
 

@@ -24,22 +24,22 @@ package struct PipelineTransition: Sendable, Hashable {
     package var events: [PipelineEvent] = []
     /// The tasks among them whose completion was committed with their own writes: it stands apart until it is folded in here.
     package var folds: [String] = []
-    /// Whether every own commit that stands apart is folded in before the events: for those who don't know of them.
+    /// Folds in every own commit that stands apart, before the events: for those who don't know of them.
     package var foldsEverything = false
-    /// Whether no task has a line, so that the pipeline begins anew with whatever version comes next.
+    /// True when no task has a line, so that the pipeline begins anew with whatever version comes next.
     package var isUntouched = false
     /// The version that the pipeline goes on with; nil when that stays.
     package var version: String?
-    /// What the pipeline hands back, as JSON; with its end.
+    /// The context that the pipeline hands back, as JSON; with its end.
     package var output: String?
-    /// How each task ended, as JSON pairs in declared order; with its end.
+    /// Pairs of each task and its status, as JSON in declared order; with its end.
     package var outcomes: String?
 
     package init(expectedRevision: Int) {
         self.expectedRevision = expectedRevision
     }
 
-    /// Whether the pipeline is un-begun by it: no task has a line, and nobody has it any more.
+    /// True when the pipeline is un-begun by it: no task has a line, and nobody has it any more.
     package var isUnbegun: Bool { self.isUntouched && (self.status == .queued || self.status == .paused) }
 
     /// Whether it changes nothing that can't wait: own commits are stored already.

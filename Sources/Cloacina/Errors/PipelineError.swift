@@ -70,7 +70,7 @@ public struct PipelineError: Error, Sendable {
     public let line: Int
     /// Whether it ended the waiting for a child that goes on, for nothing that the task itself did.
     var isCutOff = false
-    /// Whether the same was tried again and again and is not worth another try, although its kind may pass.
+    /// True when the same was tried again and again and is not worth another try, although its kind may pass.
     var isLasting = false
 
     package init(
@@ -98,16 +98,16 @@ extension PipelineError {
         self.code == .storageFailed && !self.isLasting && (self.underlying as? any TransientError)?.isTransient == true
     }
 
-    /// Whether the database refuses what is to be stored, whenever that is tried.
+    /// True when the database refuses what is to be stored, whenever that is tried.
     var isRefusal: Bool { self.code == .storageFailed && self.underlying != nil && !self.isTransient }
 
-    /// Whether the server itself ended a statement: it has a `statement_timeout`, or somebody cancelled it.
+    /// True when the server itself ended a statement: it has a `statement_timeout`, or somebody cancelled it.
     var isTimeoutOfServer: Bool {
         guard let error = self.underlying as? PostgresError else { return false }
         return error.sqlState == "57014" && error.code == .rejectedByServer
     }
 
-    /// What the database's refusal can be told by in plain letters: its code.
+    /// The code of the database's refusal, in plain letters.
     var refusalCode: String {
         switch self.underlying {
         case let error as PostgresError: error.sqlState.map { "SQLSTATE \($0)" } ?? "\(error.code)"
@@ -116,7 +116,7 @@ extension PipelineError {
         }
     }
 
-    /// Whether a statement was ended because it took longer than it may.
+    /// True when a statement was ended because it took longer than it may.
     var isOverdue: Bool {
         guard let error = self.underlying as? PostgresError else { return false }
         return error.code == .deadlineExceeded || error.sqlState == "57014"

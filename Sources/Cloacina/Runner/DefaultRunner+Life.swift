@@ -299,7 +299,7 @@ extension DefaultRunner {
         return recovered
     }
 
-    /// How many runners one sweep takes for dead: each is a statement, and the other tenants wait.
+    /// The number of runners that one sweep takes for dead: each is a statement, and the other tenants wait.
     private static let recoveriesPerSweep = 64
 
     // MARK: Shutdown

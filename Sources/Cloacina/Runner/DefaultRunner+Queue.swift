@@ -229,7 +229,7 @@ extension DefaultRunner {
         return claimed.count == look.limit || bytes >= look.byteLimit
     }
 
-    /// Whether the pipeline that another one is a part of has ended meanwhile, without anybody there to cancel the part.
+    /// True when the pipeline that another one is a part of has ended meanwhile, without anybody there to cancel the part.
     private func hasEnded(_ parent: UUID) async -> Bool {
         do throws(PipelineError) {
             return try await self.store.status(of: parent)?.isTerminal ?? true

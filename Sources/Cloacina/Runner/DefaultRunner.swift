@@ -50,11 +50,11 @@ public final class DefaultRunner: PipelineExecutor {
         /// The other versions of each, for pipelines that began with them.
         var earlier: [String: [Registered]] = [:]
         var active: [UUID: Active] = [:]
-        /// How many of the active ones came from the queue, and how many more may.
+        /// The count of what came from the queue, and of how much more may.
         var admission: AdmissionStateMachine
         /// Which other runners are alive.
         var detector: FailureDetector
-        /// How often calls may have the queue looked at.
+        /// The limit to how often calls have the queue looked at.
         var limiter = WakeupLimiter()
         /// The word by which the tenant's runners call each other.
         var token: String?
@@ -68,7 +68,7 @@ public final class DefaultRunner: PipelineExecutor {
         var hasLeft = false
         var isPumping = false
         var mustPumpAgain = false
-        /// Whether a call has come since the queue was last looked at for what is urgent.
+        /// True once a call has come since the queue was last looked at for what is urgent.
         var isCalled = false
         /// Whether somebody looks again and again, because other runners are known.
         var isWatching = false
