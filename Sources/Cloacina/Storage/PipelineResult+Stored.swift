@@ -1,70 +1,21 @@
 import CloacinaWorkflow
 package import FoundationEssentials
 
-/// What the lines of a history say of each task, without the workflow's definition.
-struct TaskLines {
-    struct Entry {
-        /// The status that the last line left it in.
-        var status = TaskStatus.ready
-        /// How many attempts were begun, as far as the lines tell.
-        var attempt = 0
-        var attempts: [TaskAttempt] = []
-        /// Why it was skipped.
-        var skipped: String?
-    }
-
-    /// The tasks in the order of their first lines.
-    private(set) var ids: [String] = []
-    private(set) var entries: [String: Entry] = [:]
-
-    init(_ history: [PipelineEvent]) {
-        for event in history {
-            guard let id = event.task else { continue }
-            if self.entries[id] == nil { self.ids.append(id) }
-            self.entries[id, default: Entry()].take(event)
-        }
-    }
-}
-
-extension TaskLines.Entry {
-    fileprivate mutating func take(_ event: PipelineEvent) {
-        self.attempt = max(self.attempt, event.attempt)
-        if let attempt = TaskAttempt(event) { self.attempts.keep(attempt) }
-        guard !self.status.isTerminal else { return }
-        switch event.kind.known {
-        case .taskStarted: self.status = .running
-        case .taskCompleted: self.status = .completed
-        case .taskFailed: self.status = .failed
-        case .taskRetrying: self.status = .retrying
-        case .taskSkipped:
-            self.status = .skipped
-            self.skipped = event.detail
-        default: self.status = .ready
-        }
-    }
-
-    fileprivate func result(_ id: String, as status: TaskStatus) -> TaskResult {
-        let error =
-            switch status {
-            case .completed: nil as String?
-            case .skipped: self.skipped
-            default: self.attempts.last?.error
-            }
-        return TaskResult(id: id, status: status, attempt: self.attempt, attempts: self.attempts, error: error)
-    }
-}
-
 extension PipelineResult {
     /// Reads what was stored with a pipeline's end; nil when that is not all there.
     package init?(stored: StoredPipeline) throws(PipelineError) {
         guard stored.status.isTerminal, let output = stored.output, let outcomes = stored.outcomes else { return nil }
-        let lines = TaskLines(stored.history)
+        let entries = Dictionary(PipelineReport(stored).tasks.map { ($0.id, $0) }) { first, _ in first }
         let context: Context
         var tasks: [TaskResult] = []
         do {
             context = try Context(parsing: output, byteLimit: .max)
             for (id, status) in try Self.pairs(of: JSONValue(parsing: outcomes)) {
-                tasks.append((lines.entries[id] ?? TaskLines.Entry()).result(id, as: status))
+                let entry = entries[id]
+                tasks.append(
+                    TaskResult(
+                        id: id, status: status, attempt: entry?.attempt ?? 0, attempts: entry?.attempts ?? [],
+                        error: entry?.error))
             }
         } catch {
             throw PipelineError(.storageFailed, "the pipeline's stored result can't be read", underlying: error)
@@ -119,10 +70,8 @@ extension PipelineTransition {
     /// Puts into the end of a pipeline whose code isn't here what its lines tell: the tasks that have one, and their changes in the
     /// order in which they happened.
     mutating func keepResult(of stored: StoredPipeline) {
-        let lines = TaskLines(stored.history)
-        let outcomes = lines.ids.map { id -> JSONValue in
-            let status = lines.entries[id]?.status ?? .skipped
-            return [.string(id), .string((status.isTerminal ? status : .skipped).rawValue)]
+        let outcomes = PipelineReport(stored).tasks.map { task -> JSONValue in
+            [.string(task.id), .string((task.status.isTerminal ? task.status : .skipped).rawValue)]
         }
         var context = Context(stored.input, byteLimit: .max)
         try? context.apply(stored.history.compactMap { $0.kind == .taskCompleted ? $0.delta : nil })

@@ -33,13 +33,6 @@ extension PostgresPool {
         }
         return try await self.lend(grant, label, fileID: fileID, line: line, body)
     }
-
-    /// The same without a deadline of its own.
-    package func withSpareConnection<R>(
-        _ label: PostgresLabel, _ body: (borrowing PostgresLease) async throws -> R
-    ) async throws -> R {
-        try await self.withReservedConnection(label, body)
-    }
 }
 
 extension PostgresPoolStatistics {

@@ -60,10 +60,16 @@ package struct TaskGraph: Sendable {
     /// Applying each task's delta once in this order merges a context. What a later dependency brings comes after all that
     /// an earlier one brings, except where both build on the same task.
     package func ancestry(of tasks: [Int]) -> [Int] {
+        var seen = TaskSet()
+        return self.ancestry(of: tasks, adding: &seen)
+    }
+
+    /// The same without the tasks that a set has already; adds the others to it. What is in the set must be there with all that
+    /// it waits for.
+    package func ancestry(of tasks: [Int], adding seen: inout TaskSet) -> [Int] {
         var order: [Int] = []
-        var seen: Set<Int> = []
         var stack: [(task: Int, next: Int)] = []
-        for task in tasks where seen.insert(task).inserted {
+        for task in tasks where seen.insert(task) {
             stack.append((task, 0))
             while let (current, next) = stack.last {
                 if next == self.dependencies[current].count {
@@ -72,7 +78,7 @@ package struct TaskGraph: Sendable {
                 } else {
                     stack[stack.count - 1].next += 1
                     let dependency = self.dependencies[current][next]
-                    if seen.insert(dependency).inserted { stack.append((dependency, 0)) }
+                    if seen.insert(dependency) { stack.append((dependency, 0)) }
                 }
             }
         }
