@@ -241,6 +241,23 @@ import Testing
         #expect(GraphDrawing(Self.graph).text(format).hasPrefix(prefix))
     }
 
+    /// Viewers of Mermaid draw 500 edges at most; the drawing itself is data all the same.
+    @Test(arguments: [
+        (501, DrawingFormat.mermaid, true), (500, .mermaid, false), (501, .dot, false), (501, .svg, false),
+    ])
+    func aDrawingThatViewersRefuseIsNotedBesideTheData(edges: Int, format: DrawingFormat, isNoted: Bool) {
+        let ids = (0..<edges).map { "t\($0)" }
+        let graph = WorkflowGraph(
+            name: "fan", nodes: (["start"] + ids).map { .init(id: $0) }, edges: ids.map { .init(from: "start", to: $0) }
+        )
+        let collector = Collector()
+        GraphDrawing(graph).write(format, to: collector.console(terminal: false))
+        #expect(collector.data.contains("t\(edges - 1)") && !collector.data.contains("warning"))
+        #expect(collector.notes.isEmpty != isNoted)
+        guard isNoted else { return }
+        for words in ["501 edges", "500", "--format svg or dot"] { #expect(collector.notes.contains(words)) }
+    }
+
     @Test func aRunIsDrawnOverItsOwnWorkflowOnly() throws {
         let report = try ExecutionAnswerTests.report()
         let collector = Collector()

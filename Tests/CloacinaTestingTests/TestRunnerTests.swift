@@ -226,6 +226,33 @@ struct Unreachable: Error, CustomStringConvertible { let description = "not reac
         #expect(error?.code == .duplicateWorkflow)
     }
 
+    @Test func aKeyIsKeptBetweenExecutions() async throws {
+        let workflow = try Workflow("w") {
+            WorkflowTask("t") { context in if context["fails"] == true { throw Unreachable() } }
+        }
+        let options = ExecutionOptions(idempotencyKey: "k")
+        let fails = try Context(["fails": true])
+        let runner = TestRunner()
+        let first = try await runner.execute(workflow, context: fails, options: options)
+        // As another process over the same database.
+        let next = TestRunner(sharing: runner)
+        for runner in [runner, next] {
+            let again = try await runner.execute(workflow, context: fails, options: options)
+            #expect(again.result.id == first.result.id && !again.result.isNew)
+            try again.result.expect(.failed)
+            await #expect { try await runner.execute(workflow, options: options) } throws: {
+                ($0 as? PipelineError)?.code == .keyConflict
+            }
+        }
+        let anew = ExecutionOptions(idempotencyKey: "k", keyReuse: .afterFailure)
+        let last = try await next.execute(workflow, options: anew)
+        try last.result.expect(.completed)
+        #expect(first.result.isNew && last.result.isNew && last.result.id != first.result.id)
+        #expect(try await runner.engine.list().count == 2 && next.clock === runner.clock)
+        #expect(runner.beginnings.count == 1 && next.beginnings.count == 1)
+        #expect(try await TestRunner().execute(workflow, context: fails, options: options).result.isNew)
+    }
+
     @Test func whoeverIsDueFirstIsWokenFirst() async throws {
         let clock = TestClock()
         let log = Log()

@@ -40,7 +40,7 @@ import Testing
         clock.begin { await runner.serveOnce() }
         await clock.settle()
         let sending = Caller.$name.withValue("request") {
-            clock.begin { try await runner.enqueue("w", options: ExecutionOptions(delay: .seconds(delay))) }
+            clock.begin { try await runner.enqueue("w", options: ExecutionOptions(delay: .seconds(delay))).id }
         }
         let id = try await sending.value
         await clock.advance(by: .seconds(delay))
@@ -68,7 +68,9 @@ import Testing
         let runner = try clock.runner(workflow, store: InMemoryWorkflowStore())
         clock.begin { await runner.serveOnce() }
         await clock.settle()
-        let sending = Task(executorPreference: clock.executor, priority: .background) { try await runner.enqueue("w") }
+        let sending = Task(executorPreference: clock.executor, priority: .background) {
+            try await runner.enqueue("w").id
+        }
         // Whoever waits for a task lends it a priority.
         await clock.settle()
         let seen = priorities.withLock { $0 }

@@ -1,5 +1,6 @@
 import EngineTestSupport
 import FoundationEssentials
+import Synchronization
 import TestSupport
 import Testing
 
@@ -95,14 +96,41 @@ import Testing
         #expect(try await runner.execute("w").finalContext["by"] == "2")
     }
 
+    /// Found by a server that cut every other commit: a pipeline was put off for ever longer because answers to claims were lost,
+    /// although nothing of it had run.
+    @Test func aClaimWhoseAnswerIsLostPutsNothingOff() async throws {
+        let lost = Mutex(8)
+        let store = HookedStore(
+            InMemoryWorkflowStore(),
+            after: { call throws(PipelineError) in
+                guard call == .claim else { return }
+                let isLost = lost.withLock { count in
+                    count -= 1
+                    return count >= 0
+                }
+                if isLost { throw HookedStore.fault }
+            })
+        let clock = HandClock()
+        let runner = try clock.runner(Workflow("w") { WorkflowTask("t") { _ in } }, store: store)
+        let id = try await runner.enqueue("w").id
+        clock.begin { await runner.serveOnce() }
+        await clock.advance(by: .seconds(120))
+        let result = try await runner.snapshot(of: id)
+        #expect(result.status == .completed)
+        #expect(result.task("t")?.attempts.count == 1)
+        let reasons = try await runner.history(of: id).filter { $0.kind == .pipelineRecovered }.map(\.reason)
+        #expect(reasons.count > 2)
+        #expect(reasons.allSatisfy { $0 == .claimLost })
+    }
+
     /// A14: the highest priority there is, in every store.
     @Test func theHighestPriorityRunsFromAFileToo() async throws {
         try await withTemporaryDirectory { directory in
             let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
             let runner = try await DefaultRunner(sqliteAt: directory.appending(path: "p.db"), workflows: [workflow])
             let ids = [
-                try await runner.enqueue("w", options: ExecutionOptions(priority: .max)),
-                try await runner.enqueue("w", options: ExecutionOptions(priority: .min)),
+                try await runner.enqueue("w", options: ExecutionOptions(priority: .max)).id,
+                try await runner.enqueue("w", options: ExecutionOptions(priority: .min)).id,
             ]
             await runner.serveOnce()
             for id in ids { #expect(try await runner.result(of: id).status == .completed) }
@@ -144,7 +172,7 @@ import Testing
         let composed = "caf\u{E9}"
         let runner = try DefaultRunner(
             store: store, workflows: [Workflow(composed) { WorkflowTask("t") { _ in } }])
-        let id = try await runner.enqueue("cafe\u{301}")
+        let id = try await runner.enqueue("cafe\u{301}").id
         let stored = try #require(try await store.load(id)?.workflow)
         #expect(Array(stored.utf8) == Array(composed.utf8))
     }

@@ -52,7 +52,7 @@ import Tracing
         let tracer = InMemoryTracer()
         let runner = try Self.runner(tracer)
         await runner.serveOnce()
-        let id = try await tracer.withAnySpan("request") { _ in try await runner.enqueue("orders") }
+        let id = try await tracer.withAnySpan("request") { _ in try await runner.enqueue("orders").id }
         #expect(try await runner.result(of: id).status == .failed)
         await runner.shutDown()
         let pipeline = try #require(tracer.finishedSpans.first { $0.operationName == "pipeline orders" })
@@ -73,32 +73,5 @@ import Tracing
                 "trace: task failed attempt 1 of ship: the card was refused (\(result.id))",
                 "debug: pipeline failed (\(result.id))",
             ])
-    }
-}
-
-/// Keeps what is logged.
-private struct LogLines: LogHandler {
-    private final class Sink: Sendable {
-        let lines = Mutex<[String]>([])
-    }
-
-    private let sink = Sink()
-    var logLevel = Logger.Level.trace
-    var metadata: Logger.Metadata = [:]
-
-    var all: [String] { self.sink.lines.withLock { $0 } }
-
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { self.metadata[key] }
-        set { self.metadata[key] = newValue }
-    }
-
-    func log(event: LogEvent) {
-        let facts = event.metadata ?? [:]
-        var line = "\(event.level): \(event.message)"
-        if let task = facts[LogKeys.task] { line += " attempt \(facts[LogKeys.attempt, default: ""]) of \(task)" }
-        if let error = facts[LogKeys.error] { line += ": \(error)" }
-        if let pipeline = facts[LogKeys.pipeline] { line += " (\(pipeline))" }
-        self.sink.lines.withLock { $0.append(line) }
     }
 }

@@ -52,6 +52,8 @@ struct HandClock: EngineClock {
 
     func now() -> Date { self.lane.now() }
 
+    func instant() -> ContinuousClock.Instant { self.lane.instant() }
+
     func sleep(for duration: Duration) async throws { try await self.lane.sleep(for: duration) }
 
     func random() -> UInt64 { self.lane.random() }

@@ -45,8 +45,8 @@ import Testing
         let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
         let runner = try DefaultRunner(store: InMemoryWorkflowStore(), workflows: [workflow])
         let longest = String(repeating: "ü", count: 1_000)
-        let id = try await runner.enqueue("w", options: ExecutionOptions(idempotencyKey: longest))
-        #expect(try await runner.enqueue("w", options: ExecutionOptions(idempotencyKey: longest)) == id)
+        let id = try await runner.enqueue("w", options: ExecutionOptions(idempotencyKey: longest)).id
+        #expect(try await runner.enqueue("w", options: ExecutionOptions(idempotencyKey: longest)).id == id)
         for call in [true, false] {
             let error = await #expect(throws: PipelineError.self) {
                 let options = ExecutionOptions(idempotencyKey: longest + "x")

@@ -172,7 +172,7 @@ struct SharedFile: Sendable {
     func prepare(ghost: UUID) async throws {
         let runner = try await self.runner()
         for _ in 0..<2 { try self.note("old", "\(try await runner.execute("load").id)") }
-        for _ in 0..<3 { try self.note("accepted", "\(try await runner.enqueue("w"))") }
+        for _ in 0..<3 { try self.note("accepted", "\(try await runner.enqueue("w").id)") }
         let orphan = NewPipeline(try self.workflow(in: "survivor"), owner: ghost, at: .now)
         _ = try await runner.store.create([orphan])
         try self.note("accepted", "\(orphan.id)")
@@ -218,7 +218,7 @@ enum Victim {
     static func serve(_ file: SharedFile, dying point: DeathPoint, ghost: UUID) async throws {
         let runner = try await Self.runner(file, dying: point, mayDie: [ghost])
         _ = try await runner.prune(endedBefore: .now, limit: 2)
-        try file.note("accepted", "\(try await runner.enqueue("w"))")
+        try file.note("accepted", "\(try await runner.enqueue("w").id)")
         try file.note("accepted", "\(try await runner.executeAsync("w").id)")
         let open = PipelineQuery(workflow: "w", statuses: [.queued, .running])
         while try await !runner.list(open).isEmpty {

@@ -38,7 +38,7 @@ import Testing
         // The second look finds that the dead one has said nothing since.
         for _ in 0..<5 { await runner.serveOnce() }
         // Another workflow's run ends, so the queue was looked at.
-        #expect(try await runner.result(of: runner.enqueue("other")).status == .completed)
+        #expect(try await runner.result(of: runner.enqueue("other").id).status == .completed)
         let waiting = try #require(try await store.load(new.id))
         #expect(waiting.status == .queued && waiting.recoveries == 1 && waiting.owner == nil)
         #expect(waiting.events.map(\.kind) == [.pipelineStarted, .taskCompleted, .pipelineRecovered])
@@ -71,9 +71,9 @@ import Testing
         _ = try await store.create([dead])
         let completed = try await runner.execute("good").id
         let failed = try await runner.execute("bad").id
-        let cancelled = try await runner.enqueue("good", options: ExecutionOptions(delay: .seconds(1)))
+        let cancelled = try await runner.enqueue("good", options: ExecutionOptions(delay: .seconds(1))).id
         try await runner.cancel(cancelled)
-        let paused = try await runner.enqueue("good", options: ExecutionOptions(delay: .seconds(1)))
+        let paused = try await runner.enqueue("good", options: ExecutionOptions(delay: .seconds(1))).id
         try await runner.pause(paused)
         clock.move(by: 30)
         let later = try await runner.execute("good").id

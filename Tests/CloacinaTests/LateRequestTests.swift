@@ -108,7 +108,7 @@ import Testing
             PipelineChange(id: stuck.id, epoch: 1, at: self.clock.now(), transition: transition)
         ])
         let runner = try self.clock.runner(workflow, store: DeafStore(self.shared, stuck: stuck.id))
-        let due = try await runner.enqueue("w")
+        let due = try await runner.enqueue("w").id
         await runner.serveOnce()
         await self.clock.settle()
         #expect(try await runner.status(of: due) == .completed)

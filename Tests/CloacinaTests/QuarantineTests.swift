@@ -30,8 +30,9 @@ import Testing
         let (dead, now) = (UUID(), clock.now())
         let first = NewPipeline(parent, owner: dead, at: now)
         let key = ChildKey.make(parent: first.id, number: 1, task: "p", name: "child")
-        let second = NewPipeline(
+        var second = NewPipeline(
             child, owner: dead, options: ExecutionOptions(idempotencyKey: key), at: now.addingTimeInterval(1))
+        second.parent = first.id
         _ = try await store.create([first, second])
         #expect(try await store.recover(dead, beats: 0, by: UUID(), at: now.addingTimeInterval(2)) == 2)
         await clock.advance(by: .seconds(3))

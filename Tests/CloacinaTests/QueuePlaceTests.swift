@@ -68,7 +68,7 @@ import Testing
     /// One that was paused before it ever began waits since it was created.
     @Test func whatNeverBeganWaitsSinceItWasCreated() async throws {
         let runner = try self.runner(self.shared)
-        let id = try await runner.enqueue("early")
+        let id = try await runner.enqueue("early").id
         try await runner.pause(id)
         await self.clock.advance(by: .seconds(10))
         try await runner.resume(id)
@@ -78,7 +78,7 @@ import Testing
     /// And one that is not due yet when it is resumed, or long since, when it was due at first.
     @Test(arguments: [10, 7_200]) func whatNeverBeganKeepsItsDelay(seconds: Int) async throws {
         let runner = try self.runner(self.shared)
-        let id = try await runner.enqueue("early", options: ExecutionOptions(delay: .seconds(3_600)))
+        let id = try await runner.enqueue("early", options: ExecutionOptions(delay: .seconds(3_600))).id
         try await runner.pause(id)
         await self.clock.advance(by: .seconds(seconds))
         try await runner.resume(id)

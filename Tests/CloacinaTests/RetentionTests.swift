@@ -86,4 +86,28 @@ import Testing
             #expect(steps.allSatisfy { $0.hasPrefix("SEARCH") && $0.contains("(id") }, "\(steps)")
         }
     }
+
+    /// The lines of what is old go in parts, each in a transaction of its own, and the pipelines with the last of them.
+    @Test func aFilesVeryLongHistoriesAreDeletedInParts() async throws {
+        try await withTemporaryDirectory { directory in
+            let store = try await SQLiteWorkflowStore(opening: directory.appending(path: "p.db"), linesPerDeletion: 100)
+            try await StoreConformance.fillHistories(of: 3, lines: 250, in: store)
+            // From some line on none can be deleted.
+            try await store.database.execute(
+                """
+                CREATE TRIGGER refuse BEFORE DELETE ON cloacina_events
+                WHEN (SELECT count(*) FROM cloacina_events) <= 330 BEGIN SELECT RAISE(ABORT, 'enough'); END
+                """)
+            await #expect(throws: PipelineError.self) { try await StoreConformance.pruneAll(in: store) }
+            // What was deleted before stays so, and a pipeline goes with the last of its lines.
+            let left = try await store.events(EventQuery(limit: 10_000)).count
+            #expect((331...450).contains(left), "\(left)")
+            let pipelines = try await store.list(PipelineQuery()).map(\.id)
+            #expect(pipelines == [3, 2].map(StoreConformance.id))
+            try await store.database.execute("DROP TRIGGER refuse")
+            #expect(try await StoreConformance.pruneAll(in: store) == 2)
+            #expect(try await store.events(EventQuery()).isEmpty)
+            #expect(try await store.list(PipelineQuery()).isEmpty)
+        }
+    }
 }

@@ -23,8 +23,8 @@ import Testing
 
     @Test func whatOnlyWaitsForARetryTakesUpNoPlace() async throws {
         let runner = try self.runner()
-        let patient = try await runner.enqueue("retrying", options: ExecutionOptions(priority: 1))
-        let other = try await runner.enqueue("quick")
+        let patient = try await runner.enqueue("retrying", options: ExecutionOptions(priority: 1)).id
+        let other = try await runner.enqueue("quick").id
         await runner.serveOnce()
         await self.clock.settle()
         #expect(try await runner.snapshot(of: patient).task("t")?.status == .retrying)

@@ -24,6 +24,16 @@ import Testing
         await Task { for await _ in signal.stream {} }.value
     }
 
+    @Test func optionsNeedNoContext() async throws {
+        let workflow = try Workflow("w") { WorkflowTask("a") { _ in } }
+        let runner = try self.runner(workflow)
+        let options = ExecutionOptions(idempotencyKey: "k")
+        let result = try await runner.execute("w", options: options)
+        #expect(result.status == .completed && result.finalContext.values.isEmpty)
+        #expect(try await runner.executeAsync("w", options: options).id == result.id)
+        #expect(try await runner.enqueue("w", options: options).id == result.id)
+    }
+
     // MARK: Attempts
 
     @Test func anErrorMayDictateTheDelayAndEveryAttemptKeepsItsError() async throws {
@@ -155,7 +165,7 @@ import Testing
     @Test func whatWaitsInTheQueueCanBeCancelledAndPaused() async throws {
         let workflow = try Workflow("w") { WorkflowTask("a") { _ in Issue.record("it ran") } }
         let runner = try self.runner(workflow)
-        let id = try await runner.enqueue("w")
+        let id = try await runner.enqueue("w").id
         try await runner.pause(id)
         try await runner.pause(id)
         #expect(try await runner.status(of: id) == .paused)
@@ -171,7 +181,7 @@ import Testing
         let store = InMemoryWorkflowStore()
         let workflow = try Workflow("w") { WorkflowTask("a") { _ in Issue.record("it ran") } }
         let runner = try self.runner(workflow, store: store)
-        let (cancelled, paused) = (try await runner.enqueue("w"), try await runner.enqueue("w"))
+        let (cancelled, paused) = (try await runner.enqueue("w").id, try await runner.enqueue("w").id)
         try await runner.cancel(cancelled)
         try await runner.pause(paused)
         // One that was told nothing reads what is stored.
@@ -256,7 +266,8 @@ import Testing
         for (number, priority) in [(1, 0), (2, 5), (3, 0), (4, -1), (5, 5)] {
             ids.append(
                 try await runner.enqueue(
-                    "w", context: Context(["n": .integer(Int64(number))]), options: .init(priority: priority)))
+                    "w", context: Context(["n": .integer(Int64(number))]), options: .init(priority: priority)
+                ).id)
         }
         let group = Task { try await RunnerGroup([runner], drain: .zero).run() }
         for id in ids { #expect(try await runner.result(of: id).status == .completed) }
@@ -286,7 +297,7 @@ import Testing
         ]
         _ = try await store.apply([PipelineChange(id: begun.id, epoch: 1, at: Date(), transition: transition)])
         let new = try self.runner(workflow("2"), store: store) { $0.leaseDuration = .zero }
-        let fresh = try await self.runner(old, store: store).enqueue("w")
+        let fresh = try await self.runner(old, store: store).enqueue("w").id
         let newGroup = Task { try await RunnerGroup([new], drain: .zero).run() }
         #expect(try await new.result(of: fresh).finalContext["by"] == "2")
         let oldRunner = try self.runner(old, store: store) { $0.leaseDuration = .zero }
@@ -317,8 +328,8 @@ import Testing
         let workflow = try Workflow("w") { WorkflowTask("a") { _ in } }
         let knowing = try self.runner(workflow, store: store)
         let stranger = try self.runner(store: store)
-        let first = try await knowing.enqueue("w")
-        let second = try await knowing.enqueue("w")
+        let first = try await knowing.enqueue("w").id
+        let second = try await knowing.enqueue("w").id
         try await stranger.cancel(first)
         try await stranger.pause(second)
         #expect(try await knowing.status(of: first) == .cancelled)
@@ -349,7 +360,7 @@ import Testing
         let workflow = try Workflow("w") { WorkflowTask("a") { _ in } }
         let runner = try self.runner(workflow)
         var ids: [UUID] = []
-        for _ in 0..<5 { ids.append(try await runner.enqueue("w")) }
+        for _ in 0..<5 { ids.append(try await runner.enqueue("w").id) }
         let first = try await runner.list(PipelineQuery(limit: 2))
         let second = try await runner.list(PipelineQuery(after: first.last?.id, limit: 10))
         #expect((first + second).count == 5)

@@ -15,9 +15,9 @@ import Testing
     @Test func whoJoinsIsServedAndWhoLeavesIsEnded() async throws {
         let (first, second) = (try Self.runner(), try Self.runner())
         let group = RunnerGroup([first], drain: .zero)
-        let waiting = try await second.enqueue("w")
+        let waiting = try await second.enqueue("w").id
         let serving = Task { try await group.run() }
-        #expect(try await first.result(of: first.enqueue("w")).status == .completed)
+        #expect(try await first.result(of: first.enqueue("w").id).status == .completed)
         #expect(try await second.status(of: waiting) == .queued)
 
         try group.add(second)
@@ -28,7 +28,7 @@ import Testing
         await group.remove(second)
         #expect(group.runners.map(\.id) == [first.id])
         await #expect { try await second.execute("w") } throws: { ($0 as? PipelineError)?.code == .released }
-        #expect(try await first.result(of: first.enqueue("w")).status == .completed)
+        #expect(try await first.result(of: first.enqueue("w").id).status == .completed)
 
         serving.cancel()
         try await serving.value
@@ -40,7 +40,7 @@ import Testing
         let serving = Task { try await group.run() }
         let runner = try Self.runner()
         try group.add(runner)
-        #expect(try await runner.result(of: runner.enqueue("w")).status == .completed)
+        #expect(try await runner.result(of: runner.enqueue("w").id).status == .completed)
         serving.cancel()
         try await serving.value
     }
@@ -72,7 +72,7 @@ import Testing
         for (store, runner) in [(plain, other), (crowded, pruning)] as [(any WorkflowStore, DefaultRunner)] {
             let sender = try DefaultRunner(store: store, workflows: [workflow])
             for _ in 0..<3 {
-                #expect(try await runner.result(of: sender.enqueue("w")).status == .completed)
+                #expect(try await runner.result(of: sender.enqueue("w").id).status == .completed)
             }
         }
         #expect(crowded.begun.count == 1)

@@ -245,7 +245,7 @@ import Testing
     }
 
     /// The runner lives on, so nobody would ever take from it what it could not go on with. What is refused for good stands still.
-    @Test(arguments: [FaultyStore.Fault.answerLost, .refused], [0, 1])
+    @Test(arguments: [(FaultyStore.Fault.answerLost, 0), (.refused, 0), (.refused, 1)])
     func whatARunnerCouldNotGoOnWithGoesBackIntoTheQueue(fault: FaultyStore.Fault, step: Int) async throws {
         let store = FaultyStore(failing: [step], with: fault)
         let workflow = try Workflow("w") { WorkflowTask("a") { context in try context.set("a", to: 1) } }
@@ -276,7 +276,7 @@ import Testing
         _ = await group.result
     }
 
-    @Test func aDatabaseThatStaysAwayEndsTheRunWhenPatienceEnds() async throws {
+    @Test func aDatabaseThatStaysAwayEndsTheCreationWhenPatienceEnds() async throws {
         let store = FaultyStore(failing: Array(0..<1_000), with: .notReached)
         let workflow = try Workflow("w") { WorkflowTask("a") { _ in } }
         var configuration = RunnerConfiguration()

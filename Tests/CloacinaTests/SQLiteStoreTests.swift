@@ -416,6 +416,9 @@ import Testing
     @Test(arguments: [
         SQLiteQueries.existing, SQLiteQueries.asked, SQLiteQueries.apply, SQLiteQueries.claim, SQLiteQueries.load,
         SQLiteQueries.history, SQLiteQueries.due, SQLiteQueries.level, SQLiteQueries.isDue, SQLiteQueries.nextDue,
+        SQLiteQueries.filledLane, SQLiteQueries.queued, SQLiteQueries.children, SQLiteQueries.claims,
+        SQLiteQueries.lost,
+        SQLiteQueries.unheard, SQLiteQueries.status, SQLiteQueries.isOld, SQLiteQueries.ended, SQLiteQueries.events,
         SQLiteQueries.request, SQLiteQueries.list, SQLiteQueries.deleteEvents, SQLiteQueries.deletePipeline,
         SQLiteQueries.beatsOfRunner, SQLiteQueries.leave, SQLiteQueries.recover,
     ])
@@ -423,23 +426,41 @@ import Testing
         try await self.withStore { store in
             let steps = try await store.database.plan(of: sql)
             #expect(!steps.isEmpty)
-            for step in steps where step != "SCAN cloacina_pipelines USING INDEX cloacina_pipelines_due" {
+            // All of this index is asked for.
+            for step in steps where step != "SCAN cloacina_pipelines USING INDEX cloacina_pipelines_request" {
                 #expect(!step.hasPrefix("SCAN cloacina_") && !step.contains("TEMP B-TREE"), "\(steps)")
             }
         }
     }
 
-    /// However many wait: one priority after the other, and of each no more than is asked for.
-    @Test(arguments: [SQLiteQueries.due, SQLiteQueries.level, SQLiteQueries.isDue, SQLiteQueries.nextDue])
-    func theQueueIsReadByPriority(sql: String) async throws {
+    /// However many wait that the runner can't take: one lane after the other, of each one priority after the other, and of each
+    /// no more than is asked for.
+    @Test(arguments: [
+        (SQLiteQueries.filledLane, "(format=? AND <expr>>?)"),
+        (SQLiteQueries.level, "(format=? AND <expr>=? AND priority<?)"),
+        (SQLiteQueries.due, "(format=? AND <expr>=? AND priority=? AND due_at<?)"),
+        (SQLiteQueries.isDue, "(format=? AND <expr>=? AND priority=? AND due_at<?)"),
+        (SQLiteQueries.nextDue, "(format=? AND <expr>=? AND priority=? AND due_at>?)"),
+    ])
+    func theQueueIsReadByLaneAndPriority(sql: String, terms: String) async throws {
         try await self.withStore { store in
             let steps = try await store.database.plan(of: sql)
             #expect(steps.count == 1)
             #expect(
                 steps.allSatisfy { step in
                     step.hasPrefix("SEARCH cloacina_pipelines USING ")
-                        && step.contains("INDEX cloacina_pipelines_due (priority")
+                        && step.hasSuffix("INDEX cloacina_pipelines_due \(terms)")
                 }, "\(steps)")
+        }
+    }
+
+    /// The owners of what runs come from an index of what runs; nothing that has ended is read.
+    @Test func theOwnersOfWhatRunsAreFoundHoweverMuchHasEnded() async throws {
+        try await self.withStore { store in
+            let steps = try await store.database.plan(of: SQLiteQueries.beatsOfEveryOwner)
+            let pipelines = steps.filter { $0.contains("cloacina_pipelines") }
+            #expect(pipelines.count == 1)
+            #expect(pipelines.allSatisfy { $0.contains("INDEX cloacina_pipelines_owner (owner>?)") }, "\(steps)")
         }
     }
 

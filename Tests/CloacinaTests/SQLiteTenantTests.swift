@@ -69,7 +69,7 @@ import Testing
             }
             let runners = [try await runner(1), try await runner(2)]
             var ids: [UUID] = []
-            for _ in 0..<100 { ids.append(try await runners[0].enqueue("w")) }
+            for _ in 0..<100 { ids.append(try await runners[0].enqueue("w").id) }
             let groups = runners.map { runner in Task { try await RunnerGroup([runner], drain: .zero).run() } }
             for id in ids {
                 let result = try await runners[1].result(of: id)

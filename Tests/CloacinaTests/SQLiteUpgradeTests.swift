@@ -100,8 +100,9 @@ import Testing
                 INSERT INTO cloacina_pipelines_new (\(columns)) SELECT \(columns) FROM cloacina_pipelines;
                 DROP TABLE cloacina_pipelines;
                 ALTER TABLE cloacina_pipelines_new RENAME TO cloacina_pipelines;
-                CREATE INDEX cloacina_pipelines_due ON cloacina_pipelines (priority DESC, due_at, id)
-                WHERE due_at IS NOT NULL;
+                CREATE INDEX cloacina_pipelines_due ON cloacina_pipelines (
+                    format, (CASE WHEN started_at IS NULL THEN '' ELSE version END || ' ' || workflow), priority, due_at, id
+                ) WHERE due_at IS NOT NULL;
                 CREATE UNIQUE INDEX cloacina_pipelines_key ON cloacina_pipelines (idempotency_key)
                 WHERE idempotency_key IS NOT NULL;
                 """)

@@ -157,14 +157,14 @@ import Testing
             self.shared, after: { call throws(PipelineError) in if call == .claim { throw HookedStore.fault } })
         let workflow = try Self.untouched()
         let runner = try self.clock.runner(workflow, store: store)
-        let id = try await runner.enqueue("w")
+        let id = try await runner.enqueue("w").id
         await runner.serveOnce()
         await self.clock.settle()
         #expect(try await runner.status(of: id) == .running)
         await runner.shutDown(drain: .zero)
         let stored = try #require(try await self.shared.load(id))
         #expect(stored.status == .queued && stored.owner == nil)
-        #expect(stored.events.last?.detail == PipelineEvent.givenBack)
+        #expect(stored.events.last?.reason == .claimLost)
         await self.clock.settle()
         #expect(try await self.shared.beats(everyOwner: true).isEmpty)
     }

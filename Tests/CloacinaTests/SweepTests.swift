@@ -29,12 +29,12 @@ import Testing
                 if call == .claim, isLosing.withLock({ $0 }) { throw HookedStore.fault }
             })
         let runner = try self.clock.runner(self.workflow(), store: store)
-        let lost = try await runner.enqueue("w")
+        let lost = try await runner.enqueue("w").id
         await runner.serveOnce()
         await self.clock.settle()
         #expect(try await runner.status(of: lost) == .running)
         isLosing.withLock { $0 = false }
-        let next = try await runner.enqueue("w")
+        let next = try await runner.enqueue("w").id
         await self.clock.advance(by: runner.configuration.heartbeatInterval * 3)
         #expect(try await self.completed() == [next])
         isFailing.withLock { $0 = false }
@@ -56,7 +56,7 @@ import Testing
         _ = try await self.shared.beat(dead, number: 1, pipelines: [], at: now)
         let new = NewPipeline(try self.workflow(), owner: dead, at: now)
         _ = try await self.shared.create([new])
-        let id = try await other.enqueue("w")
+        let id = try await other.enqueue("w").id
         await runner.serveOnce()
         await self.clock.settle()
         #expect(try await self.completed() == [id, new.id])
@@ -88,6 +88,32 @@ import Testing
         await self.clock.settle()
         #expect(try await self.completed() == [due.id, left[1].id])
         #expect(try await self.shared.load(left[0].id)?.owner == dead[0])
+    }
+
+    /// What a recovery could not have, because somebody had locked it, is looked for with the very next sweep.
+    @Test func whatARecoveryLeftIsFoundByTheNextSweep() async throws {
+        let workflow = try self.workflow()
+        let dead = UUID()
+        let left = NewPipeline(workflow, owner: dead, at: self.clock.now())
+        let isFirst = Mutex(true)
+        let store = HookedStore(
+            self.shared,
+            after: { call throws(PipelineError) in
+                guard call == .recover(dead), isFirst.withLock({ $0 }) else { return }
+                isFirst.withLock { $0 = false }
+                // As if it had been locked.
+                _ = try await self.shared.create([left])
+            })
+        let runner = try self.clock.runner(workflow, store: store) { $0.leaseDuration = .zero }
+        _ = try await self.shared.beat(dead, number: 1, pipelines: [], at: self.clock.now())
+        let taken = NewPipeline(workflow, owner: dead, at: self.clock.now())
+        _ = try await self.shared.create([taken])
+        await runner.serveOnce()
+        await self.clock.settle()
+        #expect(try await self.completed() == [taken.id])
+        await runner.serveOnce()
+        await self.clock.settle()
+        #expect(try await self.completed() == [taken.id, left.id])
     }
 
     /// However many places it has, it can tell how many of them are taken.

@@ -23,7 +23,7 @@ import Testing
             }
         }
         let runner = try self.clock.runner(workflow, store: self.shared)
-        let id = try await runner.enqueue("w")
+        let id = try await runner.enqueue("w").id
         await runner.serveOnce()
         await self.clock.settle()
         // Somebody takes it for dead, and it is the one to go on with what it had.
@@ -101,6 +101,41 @@ import Testing
         #expect(stored.status == .queued && stored.request == request)
     }
 
+    /// A store that can't read what happened to one pipeline.
+    private final class DamagedStore: ForwardingWorkflowStore {
+        let underlying: any WorkflowStore
+        private let damaged: UUID
+
+        init(_ store: any WorkflowStore, damaged: UUID) {
+            self.underlying = store
+            self.damaged = damaged
+        }
+
+        func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline? {
+            guard id == self.damaged else { return try await self.underlying.load(id) }
+            throw PipelineError(.storageFailed, "the history is damaged", underlying: PostgresError(.decodingFailed))
+        }
+    }
+
+    /// Nobody could go on with it, and its runner lives: it is paused, and nobody tries again and again.
+    @Test func whatARunnerCanNeitherGoOnWithNorReadIsSetAside() async throws {
+        let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+        let new = NewPipeline(workflow, owner: UUID(), at: self.clock.now())
+        let store = DamagedStore(self.shared, damaged: new.id)
+        let runner = try self.clock.runner(workflow, store: store)
+        var mine = new
+        mine.owner = runner.id
+        _ = try await self.shared.create([mine])
+        runner.setAdrift(mine.id, DefaultRunner.Adrift(epoch: 1))
+        await self.clock.settle()
+        let stored = try await self.stored(mine.id)
+        #expect(stored.status == .paused && stored.owner == nil)
+        let line = try #require(stored.events.last)
+        #expect(line.kind == .pipelinePaused && line.reason == .unreadable)
+        #expect(line.detail?.contains("the history is damaged") == true)
+        #expect(runner.state.withLock { $0.adrift.isEmpty })
+    }
+
     /// A claim of its own that it does not know of, while what it had before goes on.
     @Test func aLostClaimIsFoundAlthoughAnEarlierRunGoesOn() async throws {
         let (begun, mayEnd) = (Tally(), Tally())
@@ -117,7 +152,7 @@ import Testing
             }
         }
         let runner = try self.clock.runner(workflow, store: store)
-        let id = try await runner.enqueue("w")
+        let id = try await runner.enqueue("w").id
         await runner.serveOnce()
         await self.clock.settle()
         #expect(try await self.shared.recover(runner.id, beats: 1, by: UUID(), at: self.clock.now()) == 1)

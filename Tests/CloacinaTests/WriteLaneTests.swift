@@ -103,6 +103,37 @@ import Testing
         #expect(batches.withLock { $0.count } == 6)
     }
 
+    /// One of several waits for somebody's lock for long: what comes later goes its way.
+    @Test func whoHasToWaitAloneHoldsUpNobodyWhoComesLater() async throws {
+        let (clock, mayBegin, mayEnd) = (HandClock(), Tally(), Tally())
+        let lane = WriteLane<Int, Int>(
+            maximumFlushes: 1, executor: clock.executor, metrics: EngineMetrics(factory: MetricsRecorder())
+        ) { (items: [Int]) async throws(PipelineError) -> [Int] in
+            if items == [0] { await mayBegin.reached(1) }
+            if items.contains(3), items.count > 1 { throw Self.contention }
+            if items == [3] { await mayEnd.reached(1) }
+            return items
+        }
+        let first = clock.begin { try await lane.write(0) }
+        await clock.settle()
+        let ended = Mutex<[Int]>([])
+        let others = (1...4).map { item in
+            clock.begin {
+                let item = try await lane.write(item)
+                ended.withLock { $0.append(item) }
+            }
+        }
+        await clock.settle()
+        mayBegin.add()
+        await clock.settle()
+        #expect(ended.withLock { $0.sorted() } == [1, 2, 4])
+        #expect(try await lane.write(5) == 5)
+        #expect(ended.withLock { $0.count } == 3)
+        mayEnd.add()
+        for task in others { try await task.value }
+        #expect(try await first.value == 0)
+    }
+
     private static let contention = PipelineError(
         .storageFailed, "on demand", underlying: PostgresError(.rejectedByServer, sqlState: "55P03"))
 
@@ -144,15 +175,15 @@ import Testing
         configuration.databasePatience = .seconds(3_600)
         let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
         let runner = try DefaultRunner(store: store, workflows: [workflow], configuration: configuration)
-        let waiting = Task { try await runner.enqueue("w", options: ExecutionOptions(idempotencyKey: "k")) }
+        let waiting = Task { try await runner.enqueue("w", options: ExecutionOptions(idempotencyKey: "k")).id }
         await store.tries.reached(1)
         // Two are on their way, one after the other, and the next ones wait for a place.
         var sent: [Task<UUID, any Error>] = []
         for number in 1...2 {
-            sent.append(Task { try await runner.enqueue("w") })
+            sent.append(Task { try await runner.enqueue("w").id })
             await store.others.reached(number)
         }
-        sent += (0..<5).map { _ in Task.immediate { try await runner.enqueue("w") } }
+        sent += (0..<5).map { _ in Task.immediate { try await runner.enqueue("w").id } }
         // The key is tried all the same, and goes into no batch.
         await store.tries.reached(store.tries.count + 2)
         store.mayCreate.add()

@@ -40,7 +40,7 @@ enum CrashJob: Sendable, Codable {
         try await runner.pause(asked)
         try await runner.resume(asked)
         try await runner.cancel(asked)
-        try await Self.accept(runner.enqueue("crash"), pool, label)
+        try await Self.accept(runner.enqueue("crash").id, pool, label)
         try await Self.accept(runner.executeAsync("crash").id, pool, label)
         let open = PipelineQuery(workflow: "crash", statuses: [.queued, .running])
         while try await !runner.list(open).isEmpty { await runner.serveOnce() }

@@ -15,6 +15,15 @@ package struct RandomWorkflow: Sendable {
         _ name: String = "random", using random: inout some RandomNumberGenerator, maximumTasks: Int = 9,
         body: (_ position: Int) -> WorkflowTask.Body = { _ in { _, _ in } }
     ) throws {
+        try self.init(name, using: &random, maximumTasks: maximumTasks) { task in task.plain(run: body(task.position)) }
+    }
+
+    /// - Parameter make: Makes a task of what chance says of it. It may change that, but for the id of a task that another one
+    ///   names.
+    package init(
+        _ name: String, using random: inout some RandomNumberGenerator, maximumTasks: Int,
+        make: (RandomTask) throws -> WorkflowTask
+    ) throws {
         let count = Int.random(in: 2...maximumTasks, using: &random)
         var (tasks, ancestors, committing) = ([WorkflowTask](), [Set<Int>](), Set<Int>())
         for position in 0..<count {
@@ -32,10 +41,11 @@ package struct RandomWorkflow: Sendable {
             let retry: RetryPolicy =
                 Int.random(in: 0..<3, using: &random) == 0 ? .fixed(3, delay: .milliseconds(1)) : .none
             if Int.random(in: 0..<4, using: &random) == 0 { committing.insert(position) }
-            tasks.append(
-                WorkflowTask(
-                    "t\(position)", dependencies: dependencies.map { "t\($0)" }, retry: retry, triggerRule: rule,
-                    handles: handles, run: body(position)))
+            let task = RandomTask(
+                position: position, isLast: position == count - 1, id: "t\(position)",
+                dependencies: dependencies.map { "t\($0)" }, retry: retry, rule: rule, handles: handles,
+                commitsItself: committing.contains(position))
+            tasks.append(try make(task))
         }
         self.workflow = try Workflow(name, tasks: tasks)
         self.committing = committing
@@ -61,5 +71,27 @@ package struct RandomWorkflow: Sendable {
         case 8: return .none(some())
         default: return .not(self.rule(over: ids, depth: depth - 1, using: &random))
         }
+    }
+}
+
+/// What chance says of one task.
+package struct RandomTask: Sendable {
+    package let position: Int
+    /// Whether it is the workflow's last one, which no other names.
+    package let isLast: Bool
+    package var id: String
+    package let dependencies: [String]
+    package let retry: RetryPolicy
+    package var rule: TriggerRule?
+    package let handles: [String]
+    package var codeVersion = ""
+    /// Whether it commits its completion with its own writes, where that is possible.
+    package let commitsItself: Bool
+
+    /// The task, with work that commits nothing itself.
+    package func plain(run body: @escaping WorkflowTask.Body) -> WorkflowTask {
+        WorkflowTask(
+            self.id, dependencies: self.dependencies, retry: self.retry, triggerRule: self.rule, handles: self.handles,
+            codeVersion: self.codeVersion, run: body)
     }
 }

@@ -7,6 +7,7 @@ extension StoreConformance {
     package static let aging: [Check] = [
         Check(name: "a heartbeat has the runner's own number", run: Self.ownNumbers),
         Check(name: "who has left is not silent", run: Self.leaving),
+        Check(name: "who is killed while it stops has not died", run: Self.stopping),
         Check(name: "prune keeps the children of what has not ended", run: Self.keptChildren),
         Check(name: "prune leaves alone what is younger than its bound", run: Self.pruneBound),
         Check(name: "each priority has its own queue, and a survey sees them all", run: Self.levels),
@@ -44,6 +45,22 @@ extension StoreConformance {
         #expect(try await store.beats(everyOwner: true) == [Self.other: 5])
         #expect(try await store.recover(Self.runner, beats: 5, by: UUID(), at: Self.at(9)) == 0)
         #expect(try await store.load(Self.id(1))?.revision == 2)
+    }
+
+    static func stopping(_ store: any WorkflowStore) async throws {
+        _ = try await store.create([Self.new(1), Self.new(2, owner: Self.other), Self.new(3, owner: Self.id(7))])
+        for (runner, isStopping) in [(Self.runner, false), (Self.other, false), (Self.other, true)] {
+            _ = try await store.beat(
+                runner, number: isStopping ? 2 : 1, pipelines: [], isStopping: isStopping, at: Self.at(1))
+        }
+        // The last has never said anything.
+        for (runner, number) in [(Self.runner, 1), (Self.other, 2), (Self.id(7), 0)] {
+            #expect(try await store.recover(runner, beats: number, by: Self.id(8), at: Self.at(9)) == 1)
+        }
+        for (number, reason) in [(1, PipelineEvent.Reason.runnerDied), (2, .runnerStopped), (3, .runnerDied)] {
+            let last = try await store.load(Self.id(number))?.events.last
+            #expect(last?.kind == .pipelineRecovered && last?.reason == reason)
+        }
     }
 
     static func keptChildren(_ store: any WorkflowStore) async throws {

@@ -12,7 +12,8 @@ package enum StoreConformance {
         package var testDescription: String { self.name }
     }
 
-    package static let all = Self.general + Self.aging + Self.requesting + Self.events
+    package static let all =
+        Self.general + Self.aging + Self.requesting + Self.events + Self.keys + Self.callers + Self.queue
 
     private static let general: [Check] = [
         Check(name: "a pipeline comes back as it was stored", run: Self.comesBack),
@@ -23,6 +24,7 @@ package enum StoreConformance {
         Check(name: "the end gives up the claim", run: Self.endings),
         Check(name: "claims go by priority, then by age", run: Self.claimOrder),
         Check(name: "what has begun is claimed by its version only", run: Self.claimVersions),
+        Check(name: "what is due and would not be claimed is stranded", run: Self.stranded),
         Check(name: "a delay holds back", run: Self.delays),
         Check(name: "only the runner of a running pipeline hears what is asked", run: Self.requests),
         Check(name: "recovery needs the right number of beats", run: Self.recovery),
@@ -206,6 +208,36 @@ package enum StoreConformance {
         let older = try await store.claim(Self.claim(workflows: ["w": "v1", "x": "v1"]))
         #expect(older.map(\.id) == [Self.id(2)] && older.map(\.startedAt) == [Self.start] && older.map(\.epoch) == [2])
         #expect(older.first?.events.map(\.kind) == [.pipelineStarted, .pipelineReleased, .pipelineStarted])
+    }
+
+    /// Of each priority, the oldest first; nothing of what the claim would take, and nothing that is not due.
+    static func stranded(_ store: any WorkflowStore) async throws {
+        _ = try await store.create([
+            Self.new(1, owner: nil), Self.new(2, workflow: "gone", owner: nil),
+            Self.new(3, workflow: "gone", owner: nil, options: ExecutionOptions(priority: 5)),
+            Self.new(4, workflow: "gone", owner: nil, at: Self.at(-1)),
+            Self.new(5, workflow: "gone", owner: nil, options: ExecutionOptions(delay: .seconds(60))),
+            Self.new(6), Self.new(7, workflow: "gone"),
+        ])
+        // Those that have begun go back, each with its version.
+        _ = try await store.apply([6, 7].map { Self.change($0, status: .queued, dueAt: Self.at(1)) })
+        func found(_ claim: QueueClaim, limit: Int = 100) async throws -> [String] {
+            try await store.stranded(claim, dueBefore: Self.at(2), limit: limit).map { pipeline in
+                "\(pipeline.id.uuidString.suffix(1)) \(pipeline.reason)"
+            }
+        }
+        func claim(_ workflows: [String: String], earlier: [String: Set<String>] = [:]) -> QueueClaim {
+            QueueClaim(runner: Self.other, workflows: workflows, earlier: earlier, limit: 0, at: Self.at(2))
+        }
+        let all = [
+            "3 unknown_workflow", "4 unknown_workflow", "2 unknown_workflow", "6 unknown_version", "7 unknown_workflow",
+        ]
+        #expect(try await found(claim(["w": "v2"])) == all)
+        #expect(try await found(claim(["w": "v2"]), limit: 2) == Array(all.prefix(2)))
+        #expect(try await found(claim(["w": "v2"]), limit: -1).isEmpty)
+        #expect(try await found(claim(["w": "v2"], earlier: ["w": ["v1"]])) == all.filter { !$0.hasPrefix("6") })
+        #expect(try await found(claim(["w": "v1", "gone": "v9"])) == ["7 unknown_version"])
+        #expect(try await found(claim(["w": "v1", "gone": "v9"], earlier: ["gone": ["v1"]])).isEmpty)
     }
 
     static func delays(_ store: any WorkflowStore) async throws {

@@ -97,9 +97,11 @@ package struct StoreDuel {
 
     private mutating func newPipeline(beside batch: [NewPipeline]) -> NewPipeline {
         if self.random.below(12) == 0, let again = self.random.pick(self.created) { return again }
+        if self.random.below(8) == 0, let rival = self.rival() { return rival }
         if self.rigor == .exact, self.random.below(12) == 0, let twin = self.random.pick(batch) { return twin }
         var options = ExecutionOptions(priority: [0, 0, 0, 1, 5, -3][self.random.below(6)])
         if self.random.below(3) == 0 { options.idempotencyKey = self.text("key \(self.random.below(10))") }
+        if self.random.below(3) == 0 { options.keyReuse = .afterFailure }
         if self.random.below(3) == 0 { options.delay = .milliseconds(125 * self.random.below(9)) }
         if self.random.below(4) == 0 { options.timeout = .milliseconds(self.random.below(1_000_000)) }
         let owner = self.random.below(2) == 0 ? self.random.pick(self.runners) : nil
@@ -108,6 +110,15 @@ package struct StoreDuel {
             id: Self.id(&self.random), workflow: self.workflow(), version: self.version(), input: self.context(),
             options: options, owner: owner, at: self.now,
             parent: self.random.below(4) == 0 ? self.anyID() : nil, depth: self.random.below(4))
+    }
+
+    /// Another one with the key, the workflow and the input of one that was created.
+    private mutating func rival() -> NewPipeline? {
+        guard var rival = self.random.pick(self.created), rival.options.idempotencyKey != nil else { return nil }
+        rival.id = Self.id(&self.random)
+        rival.options.keyReuse = self.random.below(2) == 0 ? .afterFailure : .never
+        if self.random.below(4) == 0 { rival.input = self.context() }
+        return rival
     }
 
     private mutating func apply() async throws {
@@ -179,9 +190,14 @@ package struct StoreDuel {
     private mutating func claim() async throws {
         var workflows: [String: String] = [:]
         for _ in 0..<self.random.below(4) { workflows[self.workflow()] = self.version() }
+        // Two workflows may share a version, and one may be known in several.
+        var earlier: [String: Set<String>] = [:]
+        for workflow in workflows.keys.sorted() where self.random.below(3) == 0 {
+            earlier[workflow] = [self.version()]
+        }
         var claim = QueueClaim(
             runner: self.runners[self.random.below(4)], workflows: workflows,
-            versions: self.random.below(3) == 0 ? [self.version()] : [], limit: self.random.below(6) - 1, at: self.now)
+            earlier: earlier, limit: self.random.below(6) - 1, at: self.now)
         if self.random.below(6) == 0 { claim.abovePriority = self.random.below(3) - 1 }
         if self.random.below(6) == 0 { claim.onlyChildren = true }
         self.operation = "claim \(claim.limit) of \(workflows)"

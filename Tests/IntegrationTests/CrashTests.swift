@@ -51,7 +51,7 @@ extension ServerTests {
                 let survivor = try self.survivor(fixture, begun, mayEnd)
                 let old = Set([try await survivor.execute("old").id, try await survivor.execute("old").id])
                 var known = [try await self.leave(by: ghost, fixture.store)]
-                for _ in 0..<3 { known.append(try await survivor.enqueue("crash")) }
+                for _ in 0..<3 { known.append(try await survivor.enqueue("crash").id) }
                 let execution = try await survivor.executeAsync("held")
                 await begun.reached(1)
                 let victim = try VictimProcess(
@@ -141,7 +141,7 @@ extension ServerTests {
                 let stub = try Workflow("crash") { WorkflowTask("stub") { _ in } }
                 let runner = try DefaultRunner(pool: pool, label: label, workflows: [stub])
                 var ids: [UUID] = []
-                for _ in 0..<count { ids.append(try await runner.enqueue("crash")) }
+                for _ in 0..<count { ids.append(try await runner.enqueue("crash").id) }
                 return ids
             }
         }

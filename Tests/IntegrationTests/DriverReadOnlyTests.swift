@@ -60,6 +60,17 @@ extension ServerTests {
             }
         }
 
+        @Test func aSessionThatIsReadOnlyByChoiceSaysNothingOfTheServer() async throws {
+            try await withPrivateDatabase { _ in
+                let database = try #require(TestDatabase.current)
+                try await PostgresConnection.withConnection(database.administrator) { connection in
+                    try await connection.script("SET default_transaction_read_only = on")
+                    let isWritable = try await connection.isWritable()
+                    #expect(isWritable)
+                }
+            }
+        }
+
         @Test func aTransactionThatIsReadOnlyByChoiceCostsNoConnection() async throws {
             try await withPrivateDatabase { _ in
                 let database = try #require(TestDatabase.current)

@@ -65,6 +65,32 @@ extension ServerTests {
             }
         }
 
+        private static func holding(
+            _ count: Int, of pool: PostgresPool, _ label: PostgresLabel, _ body: () async throws -> Void
+        ) async throws {
+            guard count > 0 else { return try await body() }
+            try await pool.withConnection(label) { _ in try await Self.holding(count - 1, of: pool, label, body) }
+        }
+
+        /// Tasks hold all of a larger budget: tenants' heartbeats don't go one after the other.
+        @Test func theReserveOfALargerBudgetLendsSeveralAtATime() async throws {
+            let database = try #require(TestDatabase.current)
+            let labels = try await MarkedTenants.make(3, in: database).labels
+            var configuration = PostgresPoolConfiguration(database.administrator)
+            configuration.maximumConnections = 8
+            configuration.maximumPerTenant = 8
+            try await PostgresPool.withPool(configuration) { pool in
+                try await Self.holding(8, of: pool, labels[0]) {
+                    try await pool.withReservedConnection(labels[1]) { first in
+                        let second = try await pool.withReservedConnection(labels[2]) { try await Self.marker($0) }
+                        let marker = try await Self.marker(first)
+                        #expect([marker, second] == labels[1...].map(\.schema))
+                    }
+                    #expect(pool.statistics.opened == 10 && pool.statistics.timedOut == 0)
+                }
+            }
+        }
+
         @Test func nothingOfTheReserveIsLeftWhenThePoolEnds() async throws {
             let database = try #require(TestDatabase.current)
             let label = try await MarkedTenants.make(1, in: database).labels[0]

@@ -240,8 +240,8 @@ extension ServerTests {
                             for statement in [
                                 PostgresWorkflowQueries.create([new]), PostgresWorkflowQueries.apply(change),
                                 PostgresWorkflowQueries.load(id), PostgresWorkflowQueries.history(id),
-                                PostgresWorkflowQueries.find(key: "\(number)"),
-                                PostgresWorkflowQueries.ask(.pause, of: id), PostgresWorkflowQueries.inQueueOrder,
+                                PostgresWorkflowQueries.input(of: id, key: "\(number)"),
+                                PostgresWorkflowQueries.ask(.pause, of: id), PostgresWorkflowQueries.byIndexes,
                                 PostgresWorkflowQueries.claim(
                                     QueueClaim(runner: UUID(), workflows: ["w": "v"], limit: 3, at: Date())),
                             ] {

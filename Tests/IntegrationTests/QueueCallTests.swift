@@ -41,7 +41,7 @@ extension ServerTests {
             """
             SELECT EXISTS (
                 SELECT FROM pg_stat_activity WHERE application_name = 'the group that listens' AND state = 'idle'
-                    AND query LIKE 'LISTEN %' AND pid <> \(pid) AND datname = current_database())
+                    AND (query LIKE 'LISTEN %' OR query LIKE '%pg_is_in_recovery%') AND pid <> \(pid) AND datname = current_database())
             """
         }
 
@@ -67,19 +67,41 @@ extension ServerTests {
                         let sender = try DefaultRunner(pool: pool, label: fixture.label, workflows: [workflow])
                         // The sweep that every group begins with finds nothing, or the first of these.
                         for _ in 0..<3 {
-                            #expect(try await sender.result(of: sender.enqueue("w")).status == .completed)
+                            #expect(try await sender.result(of: sender.enqueue("w").id).status == .completed)
                         }
                         // Nobody is called for what is put there in a transaction, until somebody rings.
                         let id = try await pool.withConnection(fixture.label) { lease in
-                            try await lease.withTransaction { try await sender.enqueue("w", in: $0) }
+                            try await lease.withTransaction { try await sender.enqueue("w", in: $0).id }
                         }
                         await sender.ring()
                         #expect(try await sender.result(of: id).status == .completed)
                         let delayed = try await sender.enqueue(
-                            "w", options: ExecutionOptions(delay: .milliseconds(50)))
+                            "w", options: ExecutionOptions(delay: .milliseconds(50))
+                        ).id
                         #expect(try await sender.result(of: delayed).status == .completed)
                     }
                 }
+            }
+        }
+
+        @Test func healthTellsWhetherCallsAreHeard() async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let serving = try fixture.runner(workflow, configuration: Self.configuration)
+                let sender = try fixture.runner(workflow)
+                #expect(serving.health.isListening == nil && !serving.health.isServing)
+                try await self.listening(fixture, serving) {
+                    // The first is found by the sweep that every group begins with, if not by its call.
+                    for _ in 0..<3 {
+                        let result = try await sender.result(of: sender.enqueue("w").id, within: .seconds(120))
+                        #expect(result.status == .completed)
+                    }
+                    let health = serving.health
+                    #expect(health.isListening == true && health.isServing && health.isHealthy)
+                    #expect(health.lastSweep != nil && !health.isReadOnly)
+                }
+                #expect(serving.health.isListening == nil && serving.health.problems == ["the runner was shut down"])
+                #expect(sender.health.isHealthy && sender.health.isListening == nil)
             }
         }
 
@@ -90,14 +112,67 @@ extension ServerTests {
                 let serving = try fixture.runner(workflow, configuration: Self.configuration)
                 let sender = try fixture.runner(workflow)
                 try await self.listening(fixture, serving) {
-                    #expect(try await sender.result(of: sender.enqueue("w")).status == .completed)
+                    #expect(try await sender.result(of: sender.enqueue("w").id).status == .completed)
                     for _ in 0..<2 {
                         let pid = try await self.killListener()
-                        #expect(try await sender.result(of: sender.enqueue("w")).status == .completed)
+                        #expect(try await sender.result(of: sender.enqueue("w").id).status == .completed)
                         try await TenantFixture.withSuperuser { try await $0.waitUntil(Self.isListening(not: pid)) }
-                        #expect(try await sender.result(of: sender.enqueue("w")).status == .completed)
+                        #expect(try await sender.result(of: sender.enqueue("w").id).status == .completed)
                     }
                 }
+            }
+        }
+
+        /// The one who resumes it serves the queue, in another version.
+        @Test func whatIsResumedIsBegunByTheRunnerThatHasItsVersion() async throws {
+            try await EngineFixture.with { fixture in
+                let (begun, mayEnd) = (Tally(), Tally())
+                let old = try Workflow("w") {
+                    WorkflowTask("a") { _ in }
+                    WorkflowTask("b", after: "a") { _ in
+                        begun.add()
+                        await mayEnd.reached(1)
+                    }
+                    WorkflowTask("c", after: "b") { _ in }
+                }
+                let other = try fixture.runner(old, configuration: Self.configuration)
+                let execution = try await other.executeAsync("w")
+                await begun.reached(1)
+                try await execution.pause()
+                mayEnd.add()
+                while try await execution.status() != .paused { await Task.yield() }
+                let new = try Workflow("w") { WorkflowTask("z") { _ in } }
+                let mine = try fixture.runner(new, configuration: Self.configuration)
+                await mine.serveOnce()
+                try await self.listening(fixture, other) {
+                    try await mine.resume(execution.id)
+                    #expect(try await execution.result().status == .completed)
+                }
+                await mine.shutDown(drain: .zero)
+            }
+        }
+
+        @Test func whatARunnerReleasesAtItsEndIsBegunByAnother() async throws {
+            try await EngineFixture.with { fixture in
+                let begun = Tally()
+                let workflow = try Workflow("w") {
+                    WorkflowTask("t") { _ in
+                        begun.add()
+                        // Until it is cancelled.
+                        if begun.count == 1 { try await Task.sleep(for: .seconds(3_600)) }
+                    }
+                }
+                let leaving = try fixture.runner(workflow, configuration: Self.configuration)
+                await leaving.serveOnce()
+                let id = try await leaving.enqueue("w").id
+                await begun.reached(1)
+                let other = try fixture.runner(workflow, configuration: Self.configuration)
+                try await self.listening(fixture, other) {
+                    await leaving.shutDown(drain: .zero)
+                    let result = try await other.result(of: id)
+                    #expect(result.status == .completed)
+                }
+                #expect(begun.count == 2)
             }
         }
 
@@ -121,7 +196,7 @@ extension ServerTests {
                 let other = try fixture.runner(short, configuration: Self.configuration)
                 try await self.listening(fixture, other) {
                     for _ in 0..<3 {
-                        let result = try await full.result(of: full.enqueue("short"))
+                        let result = try await full.result(of: full.enqueue("short").id)
                         #expect(result.status == .completed)
                     }
                     #expect(other.writeStatistics.writes == 3)

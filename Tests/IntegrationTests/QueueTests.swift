@@ -49,7 +49,7 @@ extension ServerTests {
                 let sender = try DefaultRunner(pool: pool, label: label, workflows: [workflow])
                 try await self.serving(runners.map { [$0] }) {
                     let ids = try await withThrowingTaskGroup(of: UUID.self) { group in
-                        for _ in 0..<200 { group.addTask { try await sender.enqueue("w") } }
+                        for _ in 0..<200 { group.addTask { try await sender.enqueue("w").id } }
                         return try await group.reduce(into: []) { $0.append($1) }
                     }
                     for id in ids { #expect(try await sender.result(of: id).status == .completed) }
@@ -204,7 +204,7 @@ extension ServerTests {
                     let id = Mutex<UUID?>(nil)
                     try? await pool.withConnection(label) { lease in
                         try await lease.withTransaction { transaction in
-                            let new = try await runner.enqueue("w", in: transaction)
+                            let new = try await runner.enqueue("w", in: transaction).id
                             id.withLock { $0 = new }
                             if !commits { throw Broken() }
                         }
@@ -267,7 +267,7 @@ extension ServerTests {
                 let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
                 let runner = try DefaultRunner(pool: pool, label: label, workflows: [workflow])
                 for _ in 0..<5 { _ = try await runner.execute("w") }
-                let waiting = try await runner.enqueue("w")
+                let waiting = try await runner.enqueue("w").id
                 #expect(try await runner.prune(endedBefore: Date().addingTimeInterval(60), limit: 3) == 3)
                 #expect(try await runner.prune(endedBefore: Date().addingTimeInterval(60), limit: 3) == 2)
                 #expect(try await runner.list().map(\.id) == [waiting])

@@ -144,6 +144,7 @@ extension ServerTests {
                         let label = try await admin.tenant(named: name).label(.role)
                         let client = try DefaultRunner(pool: pool, label: label, workflows: [workflow])
                         let id = try await client.enqueue("orders", context: Context(["cents": .integer(Int64(cents))]))
+                            .id
                         let result = try await client.result(of: id)
                         #expect(result.status == .completed)
                         #expect(try result.finalContext.get("charged", as: Int.self) == cents)

@@ -35,8 +35,11 @@ CREATE TABLE cloacina_pipelines (
     outcomes TEXT
 ) STRICT, WITHOUT ROWID;
 
--- The pipelines that wait for a runner, in the order in which they are claimed.
-CREATE INDEX cloacina_pipelines_due ON cloacina_pipelines (priority DESC, due_at, id) WHERE due_at IS NOT NULL;
+-- The pipelines that wait for a runner, by what decides who may take them: a runner reads only what it can take, however much
+-- else waits.
+CREATE INDEX cloacina_pipelines_due ON cloacina_pipelines (
+    format, (CASE WHEN started_at IS NULL THEN '' ELSE version END || ' ' || workflow), priority, due_at, id
+) WHERE due_at IS NOT NULL;
 
 -- What each runner has claimed, so that a dead runner's pipelines are found however many have ended.
 CREATE INDEX cloacina_pipelines_owner ON cloacina_pipelines (owner) WHERE state = 'running';

@@ -6,7 +6,7 @@
 -- checks bind whoever writes here, the tenant too: what a runner reads is never beyond them.
 CREATE TABLE cloacina_pipelines (
     id uuid NOT NULL PRIMARY KEY,
-    workflow text COLLATE "C" NOT NULL CHECK (octet_length(workflow) <= 4000),
+    workflow text COLLATE "C" NOT NULL CHECK (octet_length(workflow) <= 1000),
     version text COLLATE "C" NOT NULL CHECK (octet_length(version) <= 200),
     -- A row of a higher format than a runner knows is left to newer runners.
     format integer NOT NULL CHECK (format BETWEEN 1 AND 1000000),
@@ -32,8 +32,11 @@ CREATE TABLE cloacina_pipelines (
     outcomes text CHECK (octet_length(outcomes) <= 67108864)
 ) WITH (fillfactor = 70);
 
--- The pipelines that wait for a runner. One that its caller's runner begins at once is never in here.
-CREATE INDEX cloacina_pipelines_due ON cloacina_pipelines (priority DESC, due_at, id) WHERE due_at IS NOT NULL;
+-- The pipelines that wait for a runner, by what decides who may take them: a runner reads only what it can take, however much
+-- else waits. One that its caller's runner begins at once is never in here.
+CREATE INDEX cloacina_pipelines_due ON cloacina_pipelines (
+    format, (CASE WHEN started_at IS NULL THEN '' ELSE version END || ' ' || workflow), priority, due_at, id
+) WHERE due_at IS NOT NULL;
 
 -- What each runner has claimed, so that a dead runner's pipelines are found however many have ended.
 CREATE INDEX cloacina_pipelines_owner ON cloacina_pipelines (owner) WHERE state = 'running';

@@ -11,5 +11,8 @@ struct Bench: AsyncParsableCommand {
             standard error. It needs a reachable PostgreSQL and pgbench on the PATH; everything it makes in the database \
             begins with "cloacina_bench" and is removed at the end.
             """,
-        subcommands: [DriverCommand.self, PoolCommand.self, TenantsCommand.self, EngineCommand.self, CallCommand.self])
+        subcommands: [
+            DriverCommand.self, PoolCommand.self, TenantsCommand.self, EngineCommand.self, LargeCommand.self,
+            CallCommand.self,
+        ])
 }

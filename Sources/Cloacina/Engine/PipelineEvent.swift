@@ -113,6 +113,8 @@ public struct PipelineEvent: Sendable, Hashable {
         public static let runnerStopped = Self(rawValue: "runner_stopped")
         /// The runner lives, but could not go on with the pipeline, and gave it back.
         public static let givenBack = Self(rawValue: "given_back")
+        /// The answer to the runner's claim was lost. It began nothing, and gave the pipeline back.
+        public static let claimLost = Self(rawValue: "claim_lost")
         /// A task that this one depends on, directly or not, failed.
         public static let dependencyFailed = Self(rawValue: "dependency_failed")
         /// A task that this one depends on was skipped by its own rule.
@@ -172,6 +174,9 @@ public struct PipelineEvent: Sendable, Hashable {
 extension PipelineEvent {
     /// The words of a pipeline's line whose runner gave it back.
     static let givenBack = "its runner lives, but could not go on with it"
+
+    /// The words of a pipeline's line whose claim was lost.
+    static let claimLost = "its runner never learned that it had claimed it"
 
     /// The words of a pipeline's line whose runner died.
     package static func recovery(of runner: UUID) -> String { "runner \(runner.uuidString.lowercased()) died" }

@@ -69,6 +69,8 @@ extension PipelineStateMachine {
         switch event.kind.known {
         case .pipelineCancelling: self.stop = .cancelled
         case .pipelineTimedOut: self.stop = .timedOut
+        // Nothing has begun under a claim that nobody knew of.
+        case .pipelineRecovered where event.reason == .claimLost: break
         case .pipelineRecovered:
             self.decide(at: now)
             self.replayRecovery(hasDied: event.reason != .givenBack && event.reason != .runnerStopped, at: event.at)

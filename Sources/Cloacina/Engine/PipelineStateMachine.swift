@@ -238,6 +238,20 @@ package struct PipelineStateMachine: Sendable {
         return starts
     }
 
+    /// Takes back the beginning of an attempt whose code has not run: it waits again, or is skipped when nothing begins any more.
+    package mutating func withdraw(_ start: TaskStart, at: Date) {
+        guard self.status == .running, self.isRunning(start.position, start.attempt) else { return }
+        self.runningCount -= 1
+        // Of one among suspects the history says that it began.
+        if self.suspects.isEmpty { self.tasks[start.position].attempt -= 1 }
+        self.makeReady(start.position)
+        switch self.stop {
+        case .cancelled: self.skipUnbegun(.cancelled, at: at)
+        case .timedOut: self.skipUnbegun(.timedOut, at: at)
+        case .none, .pausing, .releasing: break
+        }
+    }
+
     /// Closes the transition; nil when there is nothing to write.
     package mutating func commit(at: Date) -> PipelineTransition? {
         if self.status == .running { self.settle(at: at) }

@@ -11,7 +11,7 @@ public struct PipelineError: Error, Sendable {
         enum Base: String {
             case workflowNotFound, duplicateWorkflow, cancelled, storageFailed, pipelineVanished, takenOver
             case noDatabase, pipelineNotFound, released, notPossible, versionMismatch, duplicateItem, notCompleted
-            case invalidOptions, tooDeep, stranded, nestedConnection
+            case invalidOptions, tooDeep, stranded, nestedConnection, deadlineExceeded, keyConflict
         }
         let base: Base
 
@@ -21,8 +21,8 @@ public struct PipelineError: Error, Sendable {
         public static let duplicateWorkflow = Self(base: .duplicateWorkflow)
         /// The caller was cancelled: before anything was recorded, or while it waited for a pipeline that goes on.
         public static let cancelled = Self(base: .cancelled)
-        /// The database could not be read or written, for longer than the runner's patience; see
-        /// ``PipelineError/underlying``. The rows say how far the pipeline got; the runner puts it back into the queue when the
+        /// The database could not be read or written: it refused for good, or a call waited for longer than
+        /// ``RunnerConfiguration/databasePatience``, or the pipeline was stopped meanwhile; see ``PipelineError/underlying``. The rows say how far the pipeline got; the runner puts it back into the queue when the
         /// database answers again, and it may complete later.
         public static let storageFailed = Self(base: .storageFailed)
         /// Somebody deleted the pipeline's rows while it ran.
@@ -44,6 +44,9 @@ public struct PipelineError: Error, Sendable {
         public static let duplicateItem = Self(base: .duplicateItem)
         /// An option of an execution, or a setting of a runner, is beyond what it may be.
         public static let invalidOptions = Self(base: .invalidOptions)
+        /// The idempotency key belongs to a pipeline of another workflow, or with another input; the message names it. See
+        /// ``ExecutionOptions/idempotencyKey``.
+        public static let keyConflict = Self(base: .keyConflict)
         /// Tasks run workflows deeper than ``RunnerConfiguration/maximumDepth``.
         public static let tooDeep = Self(base: .tooDeep)
         /// No runner that is known here can go on with a pipeline that a task waits for.
@@ -51,6 +54,8 @@ public struct PipelineError: Error, Sendable {
         /// A task holds one of the pool's connections and asks for what may need another: with enough such tasks, none would get
         /// one.
         public static let nestedConnection = Self(base: .nestedConnection)
+        /// A pipeline did not end in the time that a caller would wait for it; it goes on. See ``DefaultRunner/result(of:within:)``.
+        public static let deadlineExceeded = Self(base: .deadlineExceeded)
         /// A pipeline did not complete; see ``PipelineResult/completed()``.
         public static let notCompleted = Self(base: .notCompleted)
 

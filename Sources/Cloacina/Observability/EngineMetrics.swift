@@ -15,6 +15,8 @@ final class EngineMetrics: Sendable {
     private let attemptTime: Timer
     /// Pipelines taken over from runners that died.
     private let recovered: Counter
+    /// Pipelines that wait and that no runner of this process takes.
+    private let stranded: Meter
     /// Pipelines created and transitions written, and the commits it took: their ratio is what gathering saves.
     private let writes: Counter
     private let commits: Counter
@@ -36,6 +38,7 @@ final class EngineMetrics: Sendable {
             ])
         self.attemptTime = Timer(label: "cloacina_task_attempt_time", factory: factory)
         self.recovered = Counter(label: "cloacina_pipelines_recovered", factory: factory)
+        self.stranded = Meter(label: "cloacina_pipelines_stranded", factory: factory)
         self.writes = Counter(label: "cloacina_writes", factory: factory)
         self.commits = Counter(label: "cloacina_commits", factory: factory)
     }
@@ -57,6 +60,9 @@ final class EngineMetrics: Sendable {
 
     /// Counts pipelines that were taken over.
     func noteRecovered(_ count: Int) { self.recovered.increment(by: count) }
+
+    /// Takes note of how many more pipelines of a tenant are stranded, or fewer.
+    func noteStranded(_ change: Int) { self.stranded.increment(by: Double(change)) }
 
     /// Counts what went into one commit.
     func noteCommit(of writes: Int) {

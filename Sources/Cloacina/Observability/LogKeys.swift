@@ -7,6 +7,7 @@ enum LogKeys {
     static let task = "task.id"
     static let attempt = "task.attempt"
     static let error = "error"
+    static let stranded = "queue.stranded"
     static let recovered = "recovery.pipelines"
 
     /// The facts of a line of a pipeline's history.

@@ -64,10 +64,66 @@ extension DefaultRunner {
     /// - Throws: ``PipelineError`` as ``snapshot(of:)``, and with ``PipelineError/Code/cancelled`` when the caller is
     ///   cancelled; the pipeline goes on.
     public func result(of id: UUID) async throws(PipelineError) -> PipelineResult {
+        try await self.result(of: id, notingIn: LimitedWait())
+    }
+
+    /// Waits for a pipeline's end, wherever it runs, but not for longer than a while, and says what came of it.
+    ///
+    /// - Parameter limit: How long to wait, as the runner's monotonic clock goes. With zero or less, the pipeline is looked at
+    ///   once; with more than a hundred years, for a hundred years.
+    /// - Throws: ``PipelineError`` as ``result(of:)``, and with ``PipelineError/Code/deadlineExceeded`` when the time is over; the
+    ///   pipeline goes on, and the message says where it stood when it was seen last. What the database takes to answer counts.
+    public func result(of id: UUID, within limit: Duration) async throws(PipelineError) -> PipelineResult {
+        let limit = LimitedWait.clamped(limit)
+        let wait = LimitedWait()
+        guard limit > .zero else {
+            let stored: StoredPipeline
+            do throws(PipelineError) {
+                stored = try await self.load(id)
+            } catch {
+                guard Task.isCancelled else { throw error }
+                throw PipelineError(.cancelled, "the caller was cancelled; the pipeline goes on", underlying: error)
+            }
+            guard !stored.status.isTerminal else { return try self.result(of: stored) }
+            wait.note(stored.status)
+            throw wait.overdue(id, after: limit)
+        }
+        // It ends with this call; a task of its own because the time's end must cancel it and nothing else.
+        let waiting = Task(executorPreference: self.clock.executor) {
+            () async -> Result<PipelineResult, PipelineError> in
+            do throws(PipelineError) {
+                return .success(try await self.result(of: id, notingIn: wait))
+            } catch {
+                return .failure(error)
+            }
+        }
+        let timer = Task.detached(executorPreference: self.clock.executor) {
+            do { try await self.clock.sleep(for: limit) } catch { return }
+            wait.end()
+            waiting.cancel()
+        }
+        defer { timer.cancel() }
+        let result = await withTaskCancellationHandler {
+            await waiting.value
+        } onCancel: {
+            waiting.cancel()
+        }
+        if case .failure(let error) = result, error.code == .cancelled, wait.isOver, !Task.isCancelled {
+            throw wait.overdue(id, after: limit)
+        }
+        return try result.get()
+    }
+
+    /// Waits for a pipeline's end; for that of a task's child only as long as some runner may take it.
+    func result(
+        of id: UUID, notingIn wait: LimitedWait = LimitedWait(), asChild: Bool = false
+    ) async throws(PipelineError) -> PipelineResult {
+        var queued: (since: Date, looks: Int)?
         var pause = Duration.milliseconds(5)
         var known: PipelineStatus?
         while true {
             if let active = self.state.withLock({ $0.active[id] }) {
+                if !active.isOver { wait.note(.running) }
                 let end = await self.lendingSlot { await self.end(of: active) }
                 if case .ended(let result) = end { return result }
                 if case .broken(let error) = end, error.code == .pipelineVanished { throw error }
@@ -80,6 +136,18 @@ extension DefaultRunner {
                 }
                 if let changed, changed.status.isTerminal { return try self.result(of: changed) }
                 known = changed?.status ?? known
+                if let known { wait.note(known) }
+                if asChild, known == .queued {
+                    let now = self.clock.now()
+                    var look = queued ?? (since: now, looks: 0)
+                    if now.timeIntervalSince(look.since) >= self.configuration.sweepInterval.seconds {
+                        look = (now, look.looks + 1)
+                        try await self.checkChild(id, afterLooks: look.looks)
+                    }
+                    queued = look
+                } else {
+                    queued = nil
+                }
             } catch {
                 guard Task.isCancelled else { throw error }
                 throw PipelineError(.cancelled, "the caller was cancelled; the pipeline goes on", underlying: error)
@@ -167,7 +235,8 @@ extension DefaultRunner {
     }
 
     /// Deletes pipelines that ended before a time, with their history; their idempotency keys are free after that. Children of
-    /// pipelines that have not ended are kept.
+    /// pipelines that have not ended are kept. An SQLite file gets shorter before this returns; see
+    /// ``init(sqliteAt:sqlite:workflows:configuration:logger:fileID:line:)``.
     ///
     /// - Returns: How many; call again while it is `limit`.
     /// - Throws: ``PipelineError`` with ``PipelineError/Code/storageFailed``.
@@ -182,7 +251,7 @@ extension DefaultRunner {
         return stored
     }
 
-    private static func notFound(_ id: UUID) -> PipelineError {
+    static func notFound(_ id: UUID) -> PipelineError {
         PipelineError(.pipelineNotFound, "there is no pipeline \(id)")
     }
 
@@ -296,6 +365,8 @@ extension DefaultRunner {
             machine.receive(.cancel(at: now))
             if var transition = machine.commit(at: now) {
                 transition.foldsEverything = true
+                // One that has not begun ends with the tasks of the current version.
+                transition.version = machine.workflow.contentVersion.hex
                 return transition
             }
         }

@@ -9,9 +9,11 @@ extension DefaultRunner {
     /// Says regularly that the runner lives, as long as it has pipelines, and takes itself off the list after that: who has
     /// nothing to do is not waited for, and can't be taken for dead.
     func beginBeating() {
+        let now = self.clock.now()
         let mustStart = self.state.withLock { state in
             guard !state.isBeating else { return false }
             state.isBeating = true
+            state.health.beatingSince = now
             return true
         }
         // Ends by itself when the runner has nothing to do.
@@ -37,19 +39,30 @@ extension DefaultRunner {
                 } else {
                     try await self.beat(for: active)
                 }
+                self.noteHeartbeat(nil)
             } catch {
+                self.noteHeartbeat(error)
                 self.logger.warning("a heartbeat failed", metadata: [LogKeys.error: "\(error)"])
             }
             self.beginGivingBack()
             let mustEnd = self.state.withLock { state in
                 guard hasLeft && state.isIdle || state.hasLeft else { return false }
                 state.isBeating = false
+                state.health.beatingSince = nil
                 return true
             }
             if mustEnd { return }
             wasIdle = isIdle
             // What has come since is announced at once.
             if !hasLeft { try? await self.clock.sleep(for: self.configuration.heartbeatInterval) }
+        }
+    }
+
+    private func noteHeartbeat(_ error: PipelineError?) {
+        self.refusals.note(error)
+        let now = self.clock.now()
+        self.state.withLock { state in
+            if let error { state.health.noteHeartbeat(error) } else { state.health.noteHeartbeat(at: now) }
         }
     }
 
@@ -94,7 +107,8 @@ extension DefaultRunner {
 
     /// Looks once after the queue and after runners that died, as a ``RunnerGroup`` does again and again: for tests.
     package func serveOnce() async {
-        self.state.withLock { $0.serves = true }
+        self.noteServing()
+        self.state.withLock { $0.strandedLook = nil }
         _ = await self.sweep()
         await self.pruneOld()
     }
@@ -106,7 +120,10 @@ extension DefaultRunner {
             if let known = state.adrift[id] {
                 // The later claim counts, and what was asked under it.
                 guard known.epoch <= adrift.epoch else { return }
-                if known.epoch == adrift.epoch { adrift.request = adrift.request ?? known.request }
+                if known.epoch == adrift.epoch {
+                    adrift.request = adrift.request ?? known.request
+                    adrift.isLostClaim = adrift.isLostClaim && known.isLostClaim
+                }
             }
             state.adrift[id] = adrift
         }
@@ -131,10 +148,13 @@ extension DefaultRunner {
     private func giveBackAdrift() async {
         // One that was given back without an answer may be active again.
         let adrift = self.state.withLock { state in state.adrift.filter { state.active[$0.key].map(\.isOver) ?? true } }
-        var hasGivenBack = false
+        var (hasGivenBack, isForOthers) = (false, false)
         for (id, adrift) in adrift {
             do throws(PipelineError) {
-                hasGivenBack = try await self.giveBack(id, adrift) || hasGivenBack
+                if let stored = try await self.giveBack(id, adrift) {
+                    hasGivenBack = true
+                    isForOthers = isForOthers || (try? self.workflow(of: stored)) == nil
+                }
                 self.state.withLock { if $0.adrift[id]?.epoch == adrift.epoch { $0.adrift[id] = nil } }
             } catch {
                 // The others must not wait for this one.
@@ -145,33 +165,44 @@ extension DefaultRunner {
             }
         }
         if hasGivenBack { await self.ring() }
+        // This runner may serve the queue, and not know the version.
+        if isForOthers { await self.callOthers() }
     }
 
-    private func giveBack(_ id: UUID, _ adrift: Adrift) async throws(PipelineError) -> Bool {
+    /// Puts a pipeline back into the queue, or sets one aside that can't be read.
+    ///
+    /// - Returns: The pipeline as it was; nil when it is not in the queue now.
+    private func giveBack(_ id: UUID, _ adrift: Adrift) async throws(PipelineError) -> StoredPipeline? {
         while true {
             let stored: StoredPipeline?
             do throws(PipelineError) {
                 stored = try await self.store.load(id)
             } catch {
                 guard !error.isTransient, let row = try await self.store.row(of: id) else { throw error }
-                return try await self.setAside(row, adrift, error)
+                try await self.setAside(row, adrift, error)
+                return nil
             }
             guard let stored, stored.status == .running, stored.owner == self.id, stored.epoch == adrift.epoch else {
-                return false
+                return nil
             }
             if let request = adrift.request { try await self.store.ask(request, of: id) }
             let now = self.clock.now()
             var transition = PipelineTransition(expectedRevision: stored.revision)
             transition.status = .queued
-            transition.dueAt = stored.place(at: now).addingTimeInterval(self.pause(beforeRequeuing: stored))
+            transition.dueAt = stored.place(at: now)
+            if !adrift.isLostClaim {
+                transition.dueAt?.addTimeInterval(self.pause(beforeRequeuing: stored))
+            }
             transition.foldsEverything = true
             transition.isUntouched = !stored.isTouched
             transition.events = [
                 PipelineEvent(
-                    .pipelineRecovered, worker: self.id, at: now, reason: .givenBack, detail: PipelineEvent.givenBack)
+                    .pipelineRecovered, worker: self.id, at: now,
+                    reason: adrift.isLostClaim ? .claimLost : .givenBack,
+                    detail: adrift.isLostClaim ? PipelineEvent.claimLost : PipelineEvent.givenBack)
             ]
             let change = PipelineChange(id: id, epoch: stored.epoch, at: now, transition: transition)
-            if try await self.store.apply([change]) != [.stale] { return true }
+            if try await self.store.apply([change]) != [.stale] { return stored }
         }
     }
 
@@ -191,12 +222,12 @@ extension DefaultRunner {
     /// Pauses a pipeline of this runner's whose history can't be read; nobody could go on with it.
     private func setAside(
         _ row: StoredPipeline, _ adrift: Adrift, _ error: PipelineError
-    ) async throws(PipelineError) -> Bool {
-        guard row.status == .running, row.owner == self.id, row.epoch == adrift.epoch else { return false }
+    ) async throws(PipelineError) {
+        guard row.status == .running, row.owner == self.id, row.epoch == adrift.epoch else { return }
         let claim = QueueClaim(runner: self.id, workflows: [:], limit: 0, at: self.clock.now())
         let change = PipelineChange(
             puttingAside: row.id, revision: row.revision, epoch: row.epoch, for: claim, error)
-        return try await self.store.apply([change]) != [.stale]
+        _ = try await self.store.apply([change])
     }
 
     /// Looks after the queue and after runners that died. What is slow is done now and then only.
@@ -205,19 +236,31 @@ extension DefaultRunner {
     func sweep() async -> Duration? {
         let everyOwner = self.state.withLock { state in
             state.sweeps += 1
-            return state.sweeps % 4 == 1 || state.detector.knowsSilentOwners
+            return state.sweeps % 4 == 1 || state.mustLookForOwners || state.detector.knowsSilentOwners
         }
         do throws(PipelineError) {
             let survey = try await self.survey(everyOwner: everyOwner, at: self.clock.now())
+            let now = self.clock.now()
+            self.state.withLock { state in
+                state.health.noteSweep(at: now)
+                if everyOwner { state.mustLookForOwners = false }
+            }
             if let nextDue = survey.nextDue { self.wake(at: nextDue) }
             if survey.isDue || self.state.withLock({ $0.lostClaims != nil }) { self.wake(lookingAhead: survey.isDue) }
             for (id, request) in survey.unheard { await self.makeUpFor(request, id) }
             let beats = survey.beats.filter { $0.key != self.id }
-            let verdict = self.state.withLock { $0.detector.look(beats, at: .now) }
+            let verdict = self.state.withLock { $0.detector.look(beats, at: self.clock.instant()) }
             if await self.recover(verdict.dead) > 0 { self.wake(lookingAhead: true) }
+            // An idle tenant costs one look at its queue in four; what only newer versions can read is no part of the survey.
+            if survey.isDue || everyOwner || self.state.withLock({ $0.strandings.count > 0 }) {
+                await self.lookForStranded()
+            }
             return verdict.nextLook
         } catch {
             self.state.withLock { $0.detector.lookFailed() }
+            // An orderly stop is nothing to warn of.
+            guard !Task.isCancelled else { return nil }
+            self.state.withLock { $0.health.noteSweep(error) }
             self.logger.warning("a sweep failed", metadata: [LogKeys.error: "\(error)"])
             return nil
         }
@@ -256,7 +299,7 @@ extension DefaultRunner {
         do throws(PipelineError) {
             return try await self.store.survey(everyOwner: everyOwner, at: now)
         } catch {
-            guard everyOwner else { throw error }
+            guard everyOwner, !Task.isCancelled else { throw error }
             self.logger.warning(
                 "owners that never said anything can't be looked for", metadata: [LogKeys.error: "\(error)"])
             return try await self.store.survey(everyOwner: false, at: now)
@@ -272,6 +315,7 @@ extension DefaultRunner {
         do throws(PipelineError) {
             while try await self.prune(endedBefore: time, limit: 1_000) == 1_000, .now < end {}
         } catch {
+            guard !Task.isCancelled else { return }
             self.logger.warning("what is old can't be deleted", metadata: [LogKeys.error: "\(error)"])
         }
     }
@@ -288,7 +332,11 @@ extension DefaultRunner {
                 self.logger.warning("a dead runner's pipelines can't be had", metadata: [LogKeys.error: "\(error)"])
                 continue
             }
-            self.state.withLock { $0.detector.forget(runner) }
+            self.state.withLock { state in
+                state.detector.forget(runner)
+                // Rows that somebody had locked are left, and their owner is known no longer.
+                state.mustLookForOwners = true
+            }
             recovered += count
             if count > 0 {
                 self.metrics.noteRecovered(count)
@@ -315,6 +363,7 @@ extension DefaultRunner {
         let alarm = self.state.withLock { state in
             state.isShutDown = true
             state.serves = false
+            (state.health.servingSince, state.health.listener) = (nil, nil)
             for run in state.active.values { run.mailbox.post(.release) }
             return state.alarm.take()
         }
@@ -345,6 +394,8 @@ extension DefaultRunner {
             }
         }
         await leaving.value
+        _ = self.state.withLock { $0.strandings.look([]) }
+        self.reportStranded()
         self.bodies?.retire()
     }
 }

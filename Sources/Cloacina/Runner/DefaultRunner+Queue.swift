@@ -1,6 +1,6 @@
 public import CloacinaPostgres
 public import CloacinaWorkflow
-public import FoundationEssentials
+import FoundationEssentials
 import Logging
 import Synchronization
 
@@ -8,19 +8,21 @@ import Synchronization
 extension DefaultRunner {
     /// Puts a workflow into the tenant's queue, where any runner that serves it and knows the workflow begins it.
     ///
-    /// - Returns: The pipeline's id; an existing one's when that has the idempotency key.
-    /// - Throws: ``PipelineError`` with ``PipelineError/Code/workflowNotFound``, ``PipelineError/Code/invalidOptions`` or
+    /// - Returns: The pipeline; an earlier call's when that has the idempotency key, see ``PipelineExecution/isNew``.
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/workflowNotFound``, ``PipelineError/Code/invalidOptions``,
+    ///   ``PipelineError/Code/keyConflict`` when the idempotency key belongs to another workflow or another input, or
     ///   ``PipelineError/Code/storageFailed``.
     @discardableResult
     public func enqueue(
         _ workflowName: String, context: Context = Context(), options: ExecutionOptions = ExecutionOptions()
-    ) async throws(PipelineError) -> UUID {
+    ) async throws(PipelineError) -> PipelineExecution {
         let new = try self.queued(workflowName, context, options)
-        let creation = try await self.create(new)
-        // The id is new, so when it exists, an earlier try was stored although its answer was lost: nobody was called.
-        if case .exists(let id) = creation, id != new.id { return id }
+        if let earlier = try await self.create(new).earlier(than: new) {
+            return PipelineExecution(id: earlier, runner: self, isNew: false)
+        }
+        // Also when an earlier try was stored although its answer was lost: nobody was called.
         await self.ring(after: options.delay)
-        return new.id
+        return PipelineExecution(id: new.id, runner: self, isNew: true)
     }
 
     /// Puts a workflow into the queue inside a transaction of the caller's own: it is there when the transaction commits, and
@@ -29,18 +31,22 @@ extension DefaultRunner {
     /// The transaction must be one of this tenant's. Runners of other processes notice with their next sweep, or as soon as
     /// ``ring(after:)`` is called after the commit.
     ///
-    /// - Returns: The pipeline's id; an existing one's when that has the idempotency key.
-    /// - Throws: ``PipelineError`` with ``PipelineError/Code/workflowNotFound`` or ``PipelineError/Code/invalidOptions``;
-    ///   `PostgresError`.
+    /// A caller whose idempotency key another transaction has stored and not yet committed waits for that one's end. A refusal
+    /// leaves the transaction as it was.
+    ///
+    /// - Returns: The pipeline, which nobody finds before the commit; an earlier call's when that has the idempotency key, see
+    ///   ``PipelineExecution/isNew``.
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/workflowNotFound``, ``PipelineError/Code/invalidOptions`` or
+    ///   ``PipelineError/Code/keyConflict``; `PostgresError`.
     @discardableResult
     public func enqueue(
         _ workflowName: String, context: Context = Context(), options: ExecutionOptions = ExecutionOptions(),
         in transaction: borrowing PostgresTransaction
-    ) async throws -> UUID {
+    ) async throws -> PipelineExecution {
         let new = try self.queued(workflowName, context, options)
-        let created = try await transaction.query(PostgresWorkflowQueries.create([new]))
-        guard created.isEmpty, let key = options.idempotencyKey else { return new.id }
-        return try await transaction.query(PostgresWorkflowQueries.find(key: key)).single(as: UUID.self)
+        let creation = try await PostgresWorkflowStore.create(new, in: transaction)
+        let earlier = try creation.earlier(than: new)
+        return PipelineExecution(id: earlier ?? new.id, runner: self, isNew: earlier == nil)
     }
 
     private func queued(
@@ -190,20 +196,17 @@ extension DefaultRunner {
     private func claim(_ look: Look) async throws(PipelineError) -> Bool {
         self.beginning.begin()
         defer { self.beginning.end() }
-        let (known, versions, isShutDown) = self.state.withLock { state in
-            (state.workflows, Set(state.earlier.values.joined().map(\.version)), state.isShutDown)
-        }
         // A shutdown waits for what is beginning only if it has begun before.
-        guard !isShutDown else { return false }
-        var claim = QueueClaim(
-            runner: self.id, workflows: known.mapValues(\.version), versions: versions, limit: look.limit,
-            byteLimit: look.byteLimit, at: self.clock.now())
+        guard !self.state.withLock({ $0.isShutDown }) else { return false }
+        var claim = self.capabilities(at: self.clock.now())
+        claim.limit = look.limit
+        claim.byteLimit = look.byteLimit
         claim.abovePriority = look.abovePriority
         claim.onlyChildren = look.onlyChildren
         do throws(PipelineError) {
             try await self.findLostClaims()
         } catch {
-            // It reads every pipeline; where that takes too long, the queue must be served all the same.
+            // Where that takes too long, the queue must be served all the same.
             self.logger.warning("lost claims can't be looked for", metadata: [LogKeys.error: "\(error)"])
         }
         // What is claimed begins the heartbeat; a tenant with nothing to do is only read.
@@ -211,6 +214,7 @@ extension DefaultRunner {
         do throws(PipelineError) {
             claimed = try await self.store.claim(claim)
         } catch {
+            self.refusals.note(error)
             self.state.withLock { $0.lostClaims = (.now, false) }
             throw error
         }
@@ -247,7 +251,8 @@ extension DefaultRunner {
         guard isLast || !lost.isLookedUp || mustLook else { return }
         for (id, epoch) in try await self.store.claims(of: self.id)
         where self.state.withLock({ $0.active[id].map { $0.isOver || $0.epoch < epoch } ?? true }) {
-            self.setAdrift(id, Adrift(epoch: epoch))
+            let wasDriven = self.state.withLock { $0.active[id]?.epoch == epoch }
+            self.setAdrift(id, Adrift(epoch: epoch, isLostClaim: !wasDriven))
         }
         self.state.withLock { $0.lostClaims = isLast ? nil : (lost.since, true) }
     }

@@ -42,6 +42,8 @@ public final class DefaultRunner: PipelineExecutor {
         let epoch: Int
         /// What was asked of it and is stored nowhere.
         var request: PipelineRequest?
+        /// True when the answer to the claim was lost, so that nothing was driven under it.
+        var isLostClaim = false
     }
 
     struct State {
@@ -52,6 +54,12 @@ public final class DefaultRunner: PipelineExecutor {
         var active: [UUID: Active] = [:]
         /// The count of what came from the queue, and of how much more may.
         var admission: AdmissionStateMachine
+        /// The versions of each workflow that were declared to fit the current one.
+        var compatible: [String: Set<String>] = [:]
+        /// The pipelines that wait and that no runner takes.
+        var strandings = StrandingDetector()
+        /// When they were looked for last: looks are a sweep interval apart, however often the runner looks for other things.
+        var strandedLook: ContinuousClock.Instant?
         /// Which other runners are alive.
         var detector: FailureDetector
         /// The limit to how often calls have the queue looked at.
@@ -79,6 +87,8 @@ public final class DefaultRunner: PipelineExecutor {
         /// When a claim failed last of which nobody knows whether it was stored, and whether that was looked up since.
         var lostClaims: (since: ContinuousClock.Instant, isLookedUp: Bool)?
         var sweeps = 0
+        /// True when a dead runner's pipelines were taken over since the last look at every owner: some may have been locked.
+        var mustLookForOwners = false
         /// When the queue is looked at next because something is due then, and what waits for that.
         var alarm: (due: Date, task: Task<Void, Never>)?
         /// Whether what is due next must be asked for once the queue is empty.
@@ -86,6 +96,10 @@ public final class DefaultRunner: PipelineExecutor {
 
         /// When the first of the pipelines is due that were put back into the queue.
         var released: Date?
+        /// The notes of which ``DefaultRunner/health`` is made.
+        var health = HealthRecord()
+        /// The number of pipelines that no runner goes on with, as of the last sweep that counted them.
+        var stranded: Int?
 
         /// A workflow in a version, if it is known.
         func registered(_ name: String, version: String) -> Registered? {
@@ -111,6 +125,7 @@ public final class DefaultRunner: PipelineExecutor {
     let clock: any EngineClock
     let metrics: EngineMetrics
     let spans: EngineSpans
+    let refusals: RefusalWatch
     let slots: TaskSlots
     /// Where tasks' code runs, so that what computes or blocks holds up nothing else; nil where a test's clock says where.
     let bodies: TaskBodyExecutor?
@@ -159,7 +174,9 @@ public final class DefaultRunner: PipelineExecutor {
         self.store = store
         self.metrics = metrics
         self.spans = spans
-        self.writer = WriteBatcher(store, executor: clock.executor, metrics: metrics)
+        let refusals = RefusalWatch(clock)
+        self.refusals = refusals
+        self.writer = WriteBatcher(store, executor: clock.executor, metrics: metrics) { refusals.note($0) }
         self.database = database
         self.configuration = configuration
         self.logger = logger ?? .silent
@@ -177,14 +194,18 @@ public final class DefaultRunner: PipelineExecutor {
 
     /// Makes a workflow known to this runner: new pipelines of its name begin with it.
     ///
+    /// - Parameter versions: Content versions (``CloacinaWorkflow/Workflow/contentVersion``, in hexadecimal) whose pipelines go on with
+    ///   this one as soon as they are found in the queue, if their history fits; the others only once no runner takes them, and as
+    ///   ``RunnerConfiguration/versionPolicy`` says.
     /// - Throws: ``PipelineError`` with ``PipelineError/Code/duplicateWorkflow`` when the runner has one of that name.
     public func register(
-        _ workflow: Workflow, fileID: String = #fileID, line: Int = #line
+        _ workflow: Workflow, compatibleWith versions: Set<String> = [], fileID: String = #fileID, line: Int = #line
     ) throws(PipelineError) {
         let registered = Registered(workflow: workflow, version: workflow.contentVersion.hex)
         let isNew = self.state.withLock { state in
             guard state.workflows[workflow.name] == nil else { return false }
             state.workflows[workflow.name] = registered
+            state.compatible[workflow.name] = versions
             return true
         }
         guard isNew else {
@@ -204,6 +225,7 @@ public final class DefaultRunner: PipelineExecutor {
         self.state.withLock { state in
             guard state.registered(workflow.name, version: registered.version) == nil else { return }
             state.earlier[workflow.name, default: []].append(registered)
+            state.strandings.forgetMisfits()
         }
     }
 
@@ -221,17 +243,23 @@ public final class DefaultRunner: PipelineExecutor {
     /// When the caller is cancelled, the tasks that run are cancelled, the others are skipped, and the result says what each
     /// came to. Handlers that still run then are waited for, for ``RunnerConfiguration/cancellationGrace``.
     ///
+    /// Once the pipeline is stored, a database that is away does not end the call: it goes on when the database is back. A caller
+    /// that is cancelled meanwhile is told ``PipelineError/Code/storageFailed`` after the time of grace, and the pipeline is
+    /// cancelled when the database is back.
+    ///
     /// - Parameters:
-    ///   - options: With an idempotency key that a pipeline has already, that one's result is waited for, and cancelling the
-    ///     caller only ends the waiting. So it is with a delay, and once the pipeline was paused or given back.
+    ///   - options: With an idempotency key that a pipeline of the workflow and the input has already, that one's result is waited
+    ///     for, and cancelling the caller only ends the waiting; ``PipelineResult/isNew`` is false then. Cancelling only ends the
+    ///     waiting with a delay, too, and once the pipeline was paused or given back.
     ///   - observe: Is given each line that this call's own run adds to the history, once it is stored, in order: from the first
     ///     task's end to the pipeline's. Not what another runner adds, and nothing with a delay; ``history(of:)`` has it all.
     /// - Throws: ``PipelineError``: ``PipelineError/Code/workflowNotFound``, ``PipelineError/Code/invalidOptions``,
+    ///   ``PipelineError/Code/keyConflict`` when the idempotency key belongs to another workflow or another input,
     ///   ``PipelineError/Code/cancelled`` when the caller was cancelled before, or while it waited for a pipeline that goes on,
     ///   ``PipelineError/Code/storageFailed``, ``PipelineError/Code/pipelineVanished``,
     ///   ``PipelineError/Code/takenOver``, ``PipelineError/Code/released`` when the runner is shut down meanwhile.
     public func execute(
-        _ workflowName: String, context: Context, options: ExecutionOptions,
+        _ workflowName: String, context: Context = Context(), options: ExecutionOptions,
         observe: (@Sendable (PipelineEvent) -> Void)? = nil
     ) async throws(PipelineError) -> PipelineResult {
         try self.checkHeldConnection()
@@ -243,7 +271,9 @@ public final class DefaultRunner: PipelineExecutor {
             execution.cancelHere()
         }
         switch end {
-        case .ended(let result): return result
+        case .ended(var result):
+            result.isNew = execution.isNew
+            return result
         case .broken(let error): throw error
         case .left, nil: return try await execution.result()
         }
@@ -260,6 +290,7 @@ public final class DefaultRunner: PipelineExecutor {
     ///
     /// With a delay it is put into the queue.
     ///
+    /// - Returns: The pipeline; an earlier call's when that has the idempotency key, see ``PipelineExecution/isNew``.
     /// - Throws: ``PipelineError`` as above.
     public func executeAsync(
         _ workflowName: String, context: Context = Context(), options: ExecutionOptions = ExecutionOptions(),
@@ -277,8 +308,7 @@ public final class DefaultRunner: PipelineExecutor {
         try options.check(fileID: #fileID, line: #line)
         guard !Task.isCancelled else { throw PipelineError(.cancelled, "the caller was cancelled before") }
         guard options.delay <= .zero else {
-            let id = try await self.enqueue(workflowName, context: context, options: options)
-            return PipelineExecution(id: id, runner: self, isOwn: false)
+            return try await self.enqueue(workflowName, context: context, options: options)
         }
         self.beginning.begin()
         defer { self.beginning.end() }
@@ -302,19 +332,19 @@ public final class DefaultRunner: PipelineExecutor {
             creation = try await self.create(new)
         } catch {
             // It may be stored all the same.
-            self.setAdrift(new.id, Adrift(epoch: 1))
+            self.setAdrift(new.id, Adrift(epoch: 1, isLostClaim: true))
             throw error
         }
-        if case .exists(let id) = creation, id != new.id {
-            return PipelineExecution(id: id, runner: self, isOwn: false)
+        if let earlier = try creation.earlier(than: new) {
+            return PipelineExecution(id: earlier, runner: self, isNew: false)
         }
         var stored = StoredPipeline(new)
         stored.input = Context(context, byteLimit: min(context.byteLimit, self.configuration.maximumContextBytes))
-        // The id is new, so when it exists, an earlier try was stored although its answer was lost. If that took long, somebody
-        // else may have it by now.
+        // When it exists, an earlier try was stored although its answer was lost. If that took long, somebody else may have it by
+        // now.
         self.launch(
             stored, registered.workflow, fromQueue: false, mayBeLost: creation != .created, observe: observe)
-        return PipelineExecution(id: new.id, runner: self, isOwn: true)
+        return PipelineExecution(id: new.id, runner: self, isNew: true, isOwn: true)
     }
 
     /// Stores a new pipeline. One whose idempotency key somebody else's transaction holds is tried again by itself: it must not

@@ -5,6 +5,8 @@ import Synchronization
 package protocol EngineClock: Sendable {
     /// The time. It never goes back, but when a clock that was far ahead is put right.
     func now() -> Date
+    /// The monotonic time, by which leases are counted. It goes on while the process is stopped.
+    func instant() -> ContinuousClock.Instant
     /// Waits; throws when the task is cancelled.
     func sleep(for duration: Duration) async throws
     /// Where everything runs that the engine starts, tasks' code included; the global pool when nil.
@@ -16,6 +18,8 @@ package protocol EngineClock: Sendable {
 }
 
 extension EngineClock {
+    package func instant() -> ContinuousClock.Instant { .now }
+
     package var executor: (any TaskExecutor)? { nil }
 
     package func random() -> UInt64 { .random(in: .min ... .max) }

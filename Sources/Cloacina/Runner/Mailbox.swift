@@ -31,6 +31,8 @@ final class Mailbox: Sendable {
         case timedOut(position: Int, attempt: Int)
         /// The pipeline took too long.
         case pipelineTimedOut
+        /// A write that the database did not answer is to be tried again.
+        case tryAgain
     }
 
     private struct State {

@@ -5,25 +5,41 @@ import Synchronization
 public struct PipelineExecution: Sendable, Identifiable {
     /// The pipeline's id.
     public let id: UUID
+    /// True when the call that returned this began the pipeline, or put it into the queue; false when an earlier call did, with the
+    /// same idempotency key.
+    public let isNew: Bool
 
     private let runner: DefaultRunner
     /// Whether the call that returned this began the pipeline in this process.
     let isOwn: Bool
 
-    init(id: UUID, runner: DefaultRunner, isOwn: Bool) {
+    init(id: UUID, runner: DefaultRunner, isNew: Bool, isOwn: Bool = false) {
         self.id = id
         self.runner = runner
+        self.isNew = isNew
         self.isOwn = isOwn
     }
 
     /// Where it stands.
     public func status() async throws(PipelineError) -> PipelineStatus { try await self.runner.status(of: self.id) }
 
-    /// Waits for its end, wherever it runs, and says what came of it.
+    /// Waits for its end, wherever it runs, and says what came of it; ``PipelineResult/isNew`` is ``isNew``.
     ///
     /// - Throws: ``PipelineError``; with ``PipelineError/Code/cancelled`` when the caller is cancelled, which leaves the
     ///   pipeline alone.
-    public func result() async throws(PipelineError) -> PipelineResult { try await self.runner.result(of: self.id) }
+    public func result() async throws(PipelineError) -> PipelineResult {
+        var result = try await self.runner.result(of: self.id)
+        result.isNew = self.isNew
+        return result
+    }
+
+    /// Waits for its end, wherever it runs, but not for longer than a while; see ``DefaultRunner/result(of:within:)``.
+    ///
+    /// - Throws: ``PipelineError``; with ``PipelineError/Code/deadlineExceeded`` when the time is over, and with
+    ///   ``PipelineError/Code/cancelled`` when the caller is cancelled. Either leaves the pipeline alone.
+    public func result(within limit: Duration) async throws(PipelineError) -> PipelineResult {
+        try await self.runner.result(of: self.id, within: limit)
+    }
 
     /// Cancels it; see ``DefaultRunner/cancel(_:)``.
     public func cancel() async throws(PipelineError) { try await self.runner.cancel(self.id) }

@@ -72,6 +72,9 @@ public struct PipelineResult: Sendable, Identifiable {
     public let startedAt: Date
     /// How long it took from then to its end.
     public let duration: Duration
+    /// True when the call that answers this began the pipeline; false when an earlier call did, with the same idempotency key, and
+    /// wherever a result is asked for by a pipeline's id.
+    public internal(set) var isNew = false
     /// When it ended, or, of one that has not, when it was looked at.
     public var endedAt: Date { self.startedAt.addingTimeInterval(self.duration.seconds) }
 

@@ -10,8 +10,16 @@ extension PipelineRun {
         if transition.status == .queued, transition.dueAt == now { transition.dueAt = self.pipeline.place(at: now) }
         let change = PipelineChange(
             id: self.pipeline.id, epoch: self.pipeline.epoch, at: now, transition: transition)
-        let outcome = try await self.means.patiently { () throws(PipelineError) in
-            try await self.means.writer.apply(change)
+        var isContended = false
+        let outcome = try await self.persistently { means throws(PipelineError) in
+            do throws(PipelineError) {
+                // One that has to wait for somebody's lock holds up no other write again.
+                guard isContended else { return try await means.writer.apply(change) }
+                return try await means.store.apply([change])[0]
+            } catch {
+                isContended = isContended || error.isContention
+                throw error
+            }
         }
         switch outcome {
         case .applied(let asked): self.answered = asked
@@ -31,7 +39,7 @@ extension PipelineRun {
 
     /// A transition that comes too late was written before, when only the answer was lost, or the claim is lost. Nobody else
     /// changes a pipeline under our epoch: who takes it over ends that first.
-    private func checkWritten(_ transition: PipelineTransition) async throws(PipelineError) {
+    private mutating func checkWritten(_ transition: PipelineTransition) async throws(PipelineError) {
         let stored = try await self.stored()
         guard stored.epoch == self.pipeline.epoch, stored.revision == transition.expectedRevision + 1,
             stored.status == transition.status
@@ -39,7 +47,7 @@ extension PipelineRun {
     }
 
     /// Makes sure that the pipeline is still this run's.
-    func checkClaim() async throws(PipelineError) {
+    mutating func checkClaim() async throws(PipelineError) {
         let stored = try await self.stored()
         guard stored.epoch == self.pipeline.epoch, stored.status == .running else { throw Self.takenOver }
     }
@@ -63,8 +71,8 @@ extension PipelineRun {
         let change = PipelineChange(
             id: self.pipeline.id, epoch: self.pipeline.epoch, at: now, transition: transition)
         do throws(PipelineError) {
-            let outcome = try await self.means.patiently { () throws(PipelineError) in
-                try await self.means.store.apply([change])[0]
+            let outcome = try await self.persistently { means throws(PipelineError) in
+                try await means.store.apply([change])[0]
             }
             guard case .applied = outcome else { return false }
         } catch {
@@ -77,14 +85,13 @@ extension PipelineRun {
         return true
     }
 
-    private static var takenOver: PipelineError {
+    static var takenOver: PipelineError {
         PipelineError(.takenOver, "another runner has claimed the pipeline")
     }
 
-    private func stored() async throws(PipelineError) -> StoredPipeline {
-        let stored = try await self.means.patiently { () throws(PipelineError) in
-            try await self.means.store.load(self.pipeline.id)
-        }
+    private mutating func stored() async throws(PipelineError) -> StoredPipeline {
+        let id = self.pipeline.id
+        let stored = try await self.persistently { means throws(PipelineError) in try await means.store.load(id) }
         guard let stored else {
             throw PipelineError(.pipelineVanished, "the pipeline's rows were deleted while it ran")
         }

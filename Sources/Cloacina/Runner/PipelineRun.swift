@@ -40,12 +40,16 @@ struct PipelineRun {
     /// Why the run can't go on: only what is stored knows what became of a task.
     private var lost: PipelineError?
     /// Whether somebody else may have claimed the pipeline.
-    private var mayBeLost = false
+    var mayBeLost = false
+    /// True once mail was read while a write was being tried again: the machine may have more to say.
+    var hasHeard = false
+    /// What was asked of the run while its last write was being tried again.
+    var late: PipelineRequest?
     private var isWaitingForQuarantine = false
     private var isInQuarantine = false
     private var isWaitingForSlot = false
     private var isShuttingDown = false
-    private var isInterrupting = false
+    private(set) var isInterrupting = false
     private var isOnlyRetrying = false
     private var heldSlots = 0
     /// What the last write found asked: older than any mail.
@@ -92,7 +96,7 @@ struct PipelineRun {
                 if self.mayBeLost { try await self.checkClaim() }
                 self.mayBeLost = false
                 try await self.advance()
-                if self.machine.status == .running { await self.read() }
+                if self.machine.status == .running, !self.hasHeard { await self.read() }
             }
             if let lost = self.lost { throw lost }
             end = self.machine.status.isTerminal ? .ended(try self.result()) : .left(self.machine.status)
@@ -110,6 +114,7 @@ struct PipelineRun {
 
     /// Begins what can begin, writes what was decided, and only then runs it.
     private mutating func advance() async throws(PipelineError) {
+        self.hasHeard = false
         // Nothing begins while the end of everything only waits for a commit.
         var startable = self.deferred.isEmpty ? self.machine.startableCount : 0
         if startable > 0, !self.mayBeginSuspects() { startable = 0 }
@@ -127,7 +132,11 @@ struct PipelineRun {
         self.means.place?.arrive()
         if !starts.isEmpty { self.means.place?.begin() }
         if let transition = self.machine.commit(at: now) { try await self.write(transition, at: now) }
-        for start in starts { self.start(start) }
+        // What came in while the database was away may have stopped the pipeline.
+        let mayStart = !self.hasHeard || self.machine.stop == .none && self.lost == nil
+        for start in starts {
+            if mayStart { self.start(start) } else { self.machine.withdraw(start, at: self.means.clock.now()) }
+        }
         // Others' turn, while nothing of this one runs.
         if self.running.isEmpty { self.leaveQuarantine() }
         self.noteRetrying(self.machine.isOnlyRetrying)
@@ -163,8 +172,9 @@ struct PipelineRun {
         for mail in await self.mailbox.take() { self.receive(mail) }
     }
 
-    private mutating func receive(_ mail: Mailbox.Mail) {
+    mutating func receive(_ mail: Mailbox.Mail) {
         switch mail {
+        case .tryAgain: break
         case .finished(let attempt):
             self.finish(attempt)
             let deferred = self.deferred
@@ -366,15 +376,20 @@ extension PipelineRun {
         // What was asked before is not stored.
         case .broken: self.unheard = self.machine.unheard
         }
+        if let late = self.late { self.keep(late.mail, stands: stands) }
         // What stands still, and was not to any more just when that was being written, must be told.
-        if stands, let request = self.answered { self.unheard = request }
-        for mail in mail where self.unheard != .cancel {
-            switch mail {
-            case .cancel: self.unheard = .cancel
-            case .pause: self.unheard = stands ? nil : .pause
-            case .resume: self.unheard = stands ? .resume : nil
-            default: break
-            }
+        if stands, let request = self.answered, self.unheard != .cancel { self.unheard = request }
+        for mail in mail { self.keep(mail, stands: stands) }
+    }
+
+    /// Keeps what was asked too late for the run. Nothing takes back a cancel.
+    private mutating func keep(_ mail: Mailbox.Mail, stands: Bool) {
+        guard self.unheard != .cancel else { return }
+        switch mail {
+        case .cancel: self.unheard = .cancel
+        case .pause: self.unheard = stands ? nil : .pause
+        case .resume: self.unheard = stands ? .resume : nil
+        default: break
         }
     }
 

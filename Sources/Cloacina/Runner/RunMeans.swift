@@ -29,31 +29,22 @@ struct RunMeans: Sendable {
 }
 
 extension RunMeans {
-    /// Tries again as long as the connection, not the statement, is what fails, and the task is not cancelled; that of a
-    /// pipeline never is.
+    /// Tries again for ``RunnerConfiguration/databasePatience``, as long as the connection, not the statement, is what fails, and
+    /// the task is not cancelled: for whoever waits for the answer. A pipeline's own writes are tried for longer; see
+    /// ``PipelineRun/persistently(_:)``.
     func patiently<Value>(
         _ operation: () async throws(PipelineError) -> Value
     ) async throws(PipelineError) -> Value {
         let deadline = ContinuousClock.now.advanced(by: self.configuration.databasePatience)
-        var delay = Duration.milliseconds(20)
-        var timeouts = 0
+        var retry = DatabaseRetry()
         while true {
             do throws(PipelineError) {
                 return try await operation()
             } catch {
-                // A server that ends statements after a time of its own will do so again.
-                if error.isTimeoutOfServer { timeouts += 1 }
-                guard timeouts < 3 else {
-                    var error = error
-                    error.isLasting = true
-                    throw error
-                }
-                guard error.isTransient, !Task.isCancelled, ContinuousClock.now.advanced(by: delay) < deadline else {
-                    throw error
-                }
+                let pause = try retry.pause(after: error)
+                guard !Task.isCancelled, ContinuousClock.now.advanced(by: pause) < deadline else { throw error }
                 self.logger.debug("database not reachable", metadata: [LogKeys.error: "\(error)"])
-                try? await Task.sleep(for: delay)
-                delay = min(delay * 2, .seconds(1))
+                try? await Task.sleep(for: pause)
             }
         }
     }

@@ -6,8 +6,14 @@ public struct RunnerConfiguration: Sendable {
     /// a process with runners of many tenants may run as many for each.
     public var maximumConcurrentTasks = 16
 
-    /// How long the runner keeps trying to write when the database can't be reached, before it gives a pipeline up: 30 s.
-    /// Tasks that run go on meanwhile, and what they did is written when the database is back.
+    /// How long a call keeps trying while the database can't be reached or refuses to write for now, before it throws: 30 s. It
+    /// bounds ``DefaultRunner/enqueue(_:context:options:)``, the creation of what is executed, and the waiting for a pipeline that
+    /// runs elsewhere.
+    ///
+    /// What a runner has to store of a pipeline that it has claimed is tried for as long as the claim may stand, however long
+    /// that takes; after this time a warning is logged once. Tasks that run go on meanwhile, and nothing of that pipeline
+    /// begins. It ends when the database answers, refuses for good or says that another runner has the pipeline, and
+    /// ``cancellationGrace`` (at least a second) after the pipeline was cancelled or the time to drain of a shutdown was over.
     public var databasePatience: Duration = .seconds(30)
 
     /// How many pipelines from the queue a runner has at a time: 256. At least 1. Those that wait for other pipelines or for
@@ -30,6 +36,10 @@ public struct RunnerConfiguration: Sendable {
     /// How many pipelines deep tasks may run other workflows: 64. A workflow that runs itself without an end is stopped there, with
     /// ``PipelineError/Code/tooDeep``.
     public var maximumDepth = 64
+
+    /// The way with pipelines that have begun with a version of their workflow that no runner has: they go on with the current one
+    /// when their stored history fits it. ``VersionPolicy/pinned`` leaves them in the queue.
+    public var versionPolicy = VersionPolicy.continueWhenHistoryFits
 
     /// How long a task that was cancelled may take to stop before nobody waits for it any more: 10 s. Also how long handlers
     /// (`onSuccess`, `onFailure`) may go on after their pipeline has ended, before they are cancelled.

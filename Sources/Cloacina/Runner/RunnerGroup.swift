@@ -27,7 +27,10 @@ public final class RunnerGroup: Service {
     }
     private let members = Mutex(Members())
     private let listener: PostgresConfiguration?
+    /// Tells whether the listener is connected; nil without one.
+    private let listening: ListenerWatch?
     private let drain: Duration
+    private let listenerCheck: Duration
     private let logger: Logger
 
     /// Makes a group.
@@ -35,15 +38,26 @@ public final class RunnerGroup: Service {
     /// - Parameters:
     ///   - runners: One or more for each tenant.
     ///   - listener: Where to listen for calls of other processes: any login of the database. Without one, a
-    ///     runner begins at once what it puts into its own queue, and others' with the next sweep.
+    ///     runner begins at once what it puts into its own queue, and others' with the next sweep. Every 3 s the server is asked
+    ///     whether it can be written to; one that can't is left, so name all hosts, with `target_session_attrs=read-write`.
     ///   - drain: How long what runs may take to end when the group is shut down, before it is cancelled: 15 s. When the task that
     ///     runs the group is cancelled meanwhile, as a service group does that has waited long enough, that is at once.
-    public init(
+    public convenience init(
         _ runners: [DefaultRunner], listeningOn listener: PostgresConfiguration? = nil,
         drain: Duration = .seconds(15), logger: Logger? = nil
     ) {
+        self.init(runners, listeningOn: listener, drain: drain, logger: logger, listenerCheck: .seconds(3))
+    }
+
+    /// Makes a group that asks the listener's server as often as a test wants whether it can be written to.
+    package init(
+        _ runners: [DefaultRunner], listeningOn listener: PostgresConfiguration?, drain: Duration,
+        logger: Logger? = nil, listenerCheck: Duration
+    ) {
         self.listener = listener
+        self.listening = listener.map { _ in ListenerWatch() }
         self.drain = drain
+        self.listenerCheck = listenerCheck
         self.logger = logger ?? .silent
         self.members.withLock { $0.runners = runners }
     }
@@ -64,7 +78,7 @@ public final class RunnerGroup: Service {
             throw PipelineError(.released, "the group has ended and serves nobody any more", fileID: fileID, line: line)
         }
         guard isServing else { return }
-        runner.beginServing()
+        runner.beginServing(self.listening)
         if self.listener != nil { runner.inBackground { await self.learnToken(of: runner) } }
     }
 
@@ -89,7 +103,8 @@ public final class RunnerGroup: Service {
             members.isServing = true
             return members.runners
         }
-        for runner in runners { runner.state.withLock { $0.serves = true } }
+        self.listening?.begin()
+        for runner in runners { runner.noteServing(self.listening) }
         await cancelWhenGracefulShutdown {
             await withDiscardingTaskGroup { group in
                 if let listener = self.listener { group.addTask { await self.listen(listener) } }
@@ -104,8 +119,8 @@ public final class RunnerGroup: Service {
             return members.runners
         }
         let ends = last.map { runner in Task { await runner.shutDown(drain: drain) } }
-        // One that was cancelled to begin with ends in good order all the same.
-        guard !Task.isCancelled else {
+        // One that was cancelled to begin with ends in good order all the same; not one whose service group has waited long enough.
+        guard !Task.isCancelled || Task.isShuttingDownGracefully else {
             for end in ends { await end.value }
             return
         }
@@ -147,16 +162,23 @@ public final class RunnerGroup: Service {
             do {
                 try await PostgresConnection.withConnection(configuration) { connection in
                     try await connection.listen(on: QueueCall.channel)
+                    try await Self.checkWritable(connection)
+                    self.listening?.connected()
                     pause = .milliseconds(100)
                     await self.learnTokens()
                     // What was called while nobody listened.
                     for runner in self.runners { runner.wake(lookingAhead: true) }
-                    for try await call in connection.notifications {
-                        guard let call = QueueCall(call.payload) else { continue }
-                        for runner in self.members.withLock({ $0.byToken[call.token] ?? [] }) { runner.hear(call) }
+                    try await withThrowingTaskGroup(of: Void.self) { group in
+                        group.addTask { try await self.hearCalls(on: connection) }
+                        group.addTask { try await self.watch(connection) }
+                        // Whichever fails first ends the other.
+                        defer { group.cancelAll() }
+                        try await group.next()
                     }
                 }
+                self.listening?.disconnected(nil)
             } catch {
+                self.listening?.disconnected(error)
                 // An orderly stop is nothing to warn of.
                 if !Task.isCancelled {
                     self.logger.warning("not listening", metadata: [LogKeys.error: "\(error)"])
@@ -164,6 +186,32 @@ public final class RunnerGroup: Service {
             }
             try? await Task.sleep(for: pause)
             pause = min(pause * 2, .seconds(5))
+        }
+    }
+
+    private func hearCalls(on connection: PostgresConnection) async throws {
+        for try await call in connection.notifications {
+            guard let call = QueueCall(call.payload) else { continue }
+            for runner in self.members.withLock({ $0.byToken[call.token] ?? [] }) { runner.hear(call) }
+        }
+    }
+
+    /// Asks the server again and again whether it can be written to: who only listens is told by no error that nobody calls there
+    /// any more.
+    private func watch(_ connection: PostgresConnection) async throws {
+        while true {
+            try await Task.sleep(for: self.listenerCheck)
+            try await Self.checkWritable(connection)
+        }
+    }
+
+    private static func checkWritable(_ connection: PostgresConnection) async throws(PostgresError) {
+        guard try await connection.isWritable(deadline: .now + .seconds(10)) else {
+            throw PostgresError(
+                .connectionLost,
+                advice:
+                    "the server has turned read-only or is a standby; a connection string that names every host, with "
+                    + "target_session_attrs=read-write, finds the one that calls come from")
         }
     }
 
@@ -208,8 +256,8 @@ public final class RunnerGroup: Service {
 
 extension DefaultRunner {
     /// Begins to serve the queue, with what waits there already, or is due soon.
-    fileprivate func beginServing() {
-        self.state.withLock { $0.serves = true }
+    fileprivate func beginServing(_ listener: ListenerWatch?) {
+        self.noteServing(listener)
         self.wake(lookingAhead: true)
     }
 }

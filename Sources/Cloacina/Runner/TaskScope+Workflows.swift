@@ -16,13 +16,14 @@ extension TaskScope {
     ///
     /// - Parameters:
     ///   - name: What the child is called among this task's children; a second call with the same name is given the first
-    ///     one's result. The workflow's name by default.
+    ///     one's result, whatever its input. The workflow's name by default.
     ///   - context: The child's input; what it hands back is in the result alone.
     ///   - timeout: How long the child may take; no limit by default.
     /// - Returns: What came of it, also when it failed; see ``PipelineResult/completed()``.
     /// - Throws: ``PipelineError`` as ``DefaultRunner/execute(_:context:options:observe:)``; with
-    ///   ``PipelineError/Code/noDatabase`` when the task was not started by a runner. A task that is cancelled cancels its
-    ///   children and throws ``PipelineError/Code/cancelled``.
+    ///   ``PipelineError/Code/noDatabase`` when the task was not started by a runner, and with
+    ///   ``PipelineError/Code/keyConflict`` when it has a child of another workflow by that name. A task that is cancelled
+    ///   cancels its children and throws ``PipelineError/Code/cancelled``.
     public func execute(
         _ workflowName: String, as name: String? = nil, context: Context = Context(), timeout: Duration? = nil
     ) async throws(PipelineError) -> PipelineResult {
@@ -104,12 +105,16 @@ extension DefaultRunner {
     ) async throws(PipelineError) -> (result: PipelineResult, isNew: Bool) {
         let execution: PipelineExecution
         do throws(PipelineError) {
-            execution = try await self.begin(workflowName, context: context, options: options, below: place)
+            execution = try await self.outlastingOutages { () throws(PipelineError) in
+                try await self.begin(workflowName, context: context, options: options, below: place)
+            }
         } catch {
             throw error.cuttingOff
         }
         do throws(PipelineError) {
-            let result = try await execution.result()
+            let result = try await self.outlastingOutages { () throws(PipelineError) in
+                try await self.result(of: execution.id, asChild: true)
+            }
             return (result, execution.isOwn)
         } catch {
             // When a shutdown has cancelled the task, the child goes back into the queue as its parent does.
@@ -124,6 +129,22 @@ extension DefaultRunner {
                 _ = await cancelling.result
             }
             throw error.cuttingOff
+        }
+    }
+}
+
+extension DefaultRunner {
+    /// Asks again until the database answers: a task that waits has not failed. Its cancellation and its timeout end that.
+    private func outlastingOutages<Value>(
+        _ body: () async throws(PipelineError) -> Value
+    ) async throws(PipelineError) -> Value {
+        while true {
+            do throws(PipelineError) {
+                return try await body()
+            } catch {
+                guard error.isTransient, !Task.isCancelled else { throw error }
+                try? await self.clock.sleep(for: DatabaseRetry.longestPause)
+            }
         }
     }
 }

@@ -18,9 +18,9 @@ extension WorkflowTask {
     /// It needs a tenant's database: with a runner over an SQLite file, or in memory, it fails with
     /// ``PipelineError/Code/noDatabase``.
     ///
-    /// A commit of which the answer was lost with the connection is looked up afterwards, for as long as the runner's
-    /// ``RunnerConfiguration/databasePatience``. A task whose time runs out, or that is cancelled, while it commits has
-    /// completed when the commit succeeds.
+    /// A commit of which the answer was lost with the connection is looked up afterwards, until the database answers; once the
+    /// task is cancelled, for the runner's ``RunnerConfiguration/databasePatience`` at most. A task whose time runs out, or that
+    /// is cancelled, while it commits has completed when the commit succeeds.
     public static func transactional(
         _ id: String, after dependencies: String..., retry: RetryPolicy = .none, triggerRule: TriggerRule? = nil,
         handles: [String] = [], timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
@@ -102,6 +102,18 @@ extension TaskScope {
     /// cancelled, so it does in a task of its own.
     fileprivate func isCommitted(by means: TaskMeans) async throws -> Bool {
         guard let database = means.database else { return false }
+        while true {
+            do {
+                return try await self.askOnce(database, means)
+            } catch let error as PipelineError {
+                // For as long as the claim may stand: only the database knows what the task came to.
+                guard error.isTransient, !Task.isCancelled else { throw error }
+                try? await means.runner.clock.sleep(for: DatabaseRetry.longestPause)
+            }
+        }
+    }
+
+    private func askOnce(_ database: TenantDatabase, _ means: TaskMeans) async throws -> Bool {
         let asking = Task { [attempt = self.attempt] () throws(PipelineError) -> Bool in
             try await means.runner.means.patiently { () throws(PipelineError) in
                 do {

@@ -49,6 +49,12 @@ extension ForwardingWorkflowStore {
         try await self.underlying.survey(everyOwner: everyOwner, at: at)
     }
 
+    package func stranded(
+        _ claim: QueueClaim, dueBefore: Date, limit: Int
+    ) async throws(PipelineError) -> [StrandedPipeline] {
+        try await self.underlying.stranded(claim, dueBefore: dueBefore, limit: limit)
+    }
+
     package func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
         try await self.underlying.recover(runner, beats: beats, by: rescuer, at: at)
     }

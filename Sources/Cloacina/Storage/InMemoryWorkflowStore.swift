@@ -5,7 +5,8 @@ import Synchronization
 package final class InMemoryWorkflowStore: WorkflowStore {
     fileprivate struct State {
         var pipelines: [UUID: StoredPipeline] = [:]
-        var keys: [String: UUID] = [:]
+        /// By their bytes, as databases compare them: Swift takes different spellings for the same.
+        var keys: [[UInt8]: UUID] = [:]
         var beats: [UUID: Int] = [:]
         var stopping: Set<UUID> = []
     }
@@ -25,7 +26,13 @@ package final class InMemoryWorkflowStore: WorkflowStore {
         self.state.withLock { state in
             let due = state.pipelines.values.filter { $0.canBeClaimed(by: claim) }
                 .sorted { ($1.priority, $0.dueAt ?? claim.at, $0.id) < ($0.priority, $1.dueAt ?? claim.at, $1.id) }
-            return due.prefix(max(0, claim.limit)).map { pipeline in
+            var bytes = 0
+            let claimable = due.prefix(max(0, claim.limit)).prefix { pipeline in
+                // One is always taken, and then as many as the bytes before them leave room for.
+                defer { bytes += pipeline.input.byteCount }
+                return bytes < max(1, claim.byteLimit)
+            }
+            return claimable.map { pipeline in
                 var (claimed, event) = pipeline.claimed(by: claim)
                 claimed.events.append(event)
                 state.pipelines[pipeline.id] = claimed
@@ -83,6 +90,26 @@ package final class InMemoryWorkflowStore: WorkflowStore {
                 survey.unheard = state.pipelines.filter { $0.value.status == .paused }.compactMapValues(\.request)
             }
             return survey
+        }
+    }
+
+    package func stranded(
+        _ claim: QueueClaim, dueBefore: Date, limit: Int
+    ) async throws(PipelineError) -> [StrandedPipeline] {
+        self.state.withLock { state in
+            let found = state.pipelines.values.compactMap { pipeline -> (Int, StrandedPipeline)? in
+                guard pipeline.status == .queued, let dueAt = pipeline.dueAt, dueAt <= dueBefore,
+                    let reason = claim.obstacle(
+                        workflow: pipeline.workflow, version: pipeline.version, hasBegun: pipeline.startedAt != nil,
+                        format: StoredLimits.format)
+                else { return nil }
+                let stranded = StrandedPipeline(
+                    id: pipeline.id, workflow: pipeline.workflow, version: pipeline.version, reason: reason,
+                    createdAt: pipeline.createdAt, dueAt: dueAt)
+                return (pipeline.priority, stranded)
+            }
+            return found.sorted { ($1.0, $0.1.dueAt, $0.1.id) < ($0.0, $1.1.dueAt, $1.1.id) }.map(\.1)
+                .prefix(max(0, limit)).map { $0 }
         }
     }
 
@@ -162,8 +189,15 @@ package final class InMemoryWorkflowStore: WorkflowStore {
 extension InMemoryWorkflowStore.State {
     fileprivate mutating func create(_ new: NewPipeline) -> Creation {
         if self.pipelines[new.id] != nil { return .exists(new.id) }
-        if let key = new.options.idempotencyKey {
-            if let existing = self.keys[key] { return .exists(existing) }
+        if let key = new.options.idempotencyKey.map({ Array($0.utf8) }) {
+            if let stored = self.keys[key].flatMap({ self.pipelines[$0] }) {
+                let holder = KeyHolder(id: stored.id, workflow: stored.workflow, parent: stored.parent)
+                guard new.takesKey, new.isSame(as: holder), [.failed, .cancelled].contains(stored.status) else {
+                    let text = stored.input.jsonText
+                    return new.answer(for: holder, hasSameText: false) ?? new.answer(for: holder, storedInput: text)
+                }
+                self.pipelines[stored.id]?.idempotencyKey = nil
+            }
             self.keys[key] = new.id
         }
         self.pipelines[new.id] = StoredPipeline(new)
@@ -185,7 +219,7 @@ extension InMemoryWorkflowStore.State {
     }
 
     fileprivate mutating func delete(_ id: UUID) {
-        if let key = self.pipelines.removeValue(forKey: id)?.idempotencyKey { self.keys[key] = nil }
+        if let key = self.pipelines.removeValue(forKey: id)?.idempotencyKey { self.keys[Array(key.utf8)] = nil }
     }
 }
 
@@ -194,7 +228,7 @@ extension StoredPipeline {
         guard self.status == .queued, let dueAt, dueAt <= claim.at, claim.workflows[self.workflow] != nil,
             claim.abovePriority.map({ self.priority > $0 }) ?? true, !claim.onlyChildren || self.parent != nil
         else { return false }
-        return self.startedAt == nil || claim.versions.contains(self.version)
+        return self.startedAt == nil || claim.knows(self.version, of: self.workflow)
     }
 
     fileprivate func recovered(

@@ -6,9 +6,16 @@
 
 /// How a pipeline is started.
 public struct ExecutionOptions: Sendable, Hashable {
-    /// A key that at most one pipeline of the tenant has: who starts a second one is given the first. At most 2,000 bytes of
-    /// UTF-8. The key is free again when its pipeline is deleted, as ``RunnerConfiguration/retention`` does.
+    /// A key that at most one pipeline of the tenant has: who starts the same workflow with the same input a second time is given
+    /// the first one, and learns that (``PipelineExecution/isNew``, ``PipelineResult/isNew``). With another workflow or another
+    /// input the call throws ``PipelineError/Code/keyConflict``. Inputs are the same when their values are equal; priority, delay
+    /// and timeout don't count.
+    ///
+    /// At most 2,000 bytes of UTF-8, compared byte by byte. The key is free again when its pipeline is deleted, as
+    /// ``RunnerConfiguration/retention`` does; see also ``keyReuse``.
     public var idempotencyKey: String?
+    /// The rule by which a call takes its key from the pipeline that has it, and begins a new one: never.
+    public var keyReuse: KeyReusePolicy = .never
     /// Pipelines of a higher priority leave the queue before others: 0.
     public var priority = 0
     /// How long it waits before it may begin: zero. With a delay it waits in the queue, where every runner may take it that a
@@ -20,9 +27,11 @@ public struct ExecutionOptions: Sendable, Hashable {
 
     /// Makes the defaults.
     public init(
-        idempotencyKey: String? = nil, priority: Int = 0, delay: Duration = .zero, timeout: Duration? = nil
+        idempotencyKey: String? = nil, keyReuse: KeyReusePolicy = .never, priority: Int = 0, delay: Duration = .zero,
+        timeout: Duration? = nil
     ) {
         self.idempotencyKey = idempotencyKey
+        self.keyReuse = keyReuse
         self.priority = priority
         self.delay = delay
         self.timeout = timeout
@@ -39,6 +48,18 @@ public struct ExecutionOptions: Sendable, Hashable {
                 fileID: fileID, line: line)
         }
     }
+}
+
+/// The rule by which a call that brings an idempotency key takes that from the pipeline that has it.
+public enum KeyReusePolicy: String, Sendable, Hashable, CaseIterable {
+    /// Leaves the key to that pipeline as long as it is stored, whatever came of it: the caller is given that one. Temporal's
+    /// `RejectDuplicate`, but for the error.
+    case never
+    /// Takes the key once that pipeline, of the same workflow, has failed or was cancelled: a new one begins, with whatever input
+    /// the call brings, and has the key from then on; the earlier one stays stored without a key. Of several callers at the same
+    /// time one begins a new pipeline, and the others are answered as with ``never``. So are those that find a pipeline that
+    /// waits, runs, is paused, or has completed. Temporal's `AllowDuplicateFailedOnly`.
+    case afterFailure
 }
 
 /// Which pipelines to list.

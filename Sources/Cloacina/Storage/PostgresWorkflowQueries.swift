@@ -4,7 +4,8 @@ import FoundationEssentials
 /// The statements of ``PostgresWorkflowStore``. The tables' names carry no schema: the lease's label decides whose they are.
 ///
 /// What is kept prepared reaches its rows by the whole primary key with bound values, so that the plan made while a new
-/// tenant's tables are empty is the plan for full ones. What joins or searches is planned each time it runs. Times are bound
+/// tenant's tables are empty is the plan for full ones. What joins or searches is planned each time it runs, except for the claim,
+/// which is given no choice of a plan. Times are bound
 /// and there is no volatile function, so all of it also runs where the schema is distributed (Citus).
 enum PostgresWorkflowQueries {
     /// Stores pipelines and the first line of each one's history; answers the ids of those that were not there.
@@ -45,18 +46,49 @@ enum PostgresWorkflowQueries {
             ])
     }
 
-    /// Which pipeline has an idempotency key.
-    static func find(key: String) -> PostgresStatement {
-        PostgresStatement(trusted: "SELECT id FROM cloacina_pipelines WHERE idempotency_key = $1", [.text(key)])
-    }
-
-    /// Which pipelines have these idempotency keys, and which of these ids there are.
-    static func find(keys: [String], ids: [UUID]) -> PostgresStatement {
+    /// Takes the keys of new pipelines from those of the same workflow that failed or were cancelled; to be followed by
+    /// ``create(_:)`` in the same transaction. Not for one that is stored already: its creation would not be.
+    static func releaseKeys(for pipelines: [NewPipeline]) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                SELECT id, idempotency_key FROM cloacina_pipelines WHERE idempotency_key = ANY ($1)
-                UNION ALL SELECT id, NULL FROM cloacina_pipelines WHERE id = ANY ($2)
-                """, [.textArray(keys), .uuidArray(ids)], prepared: false)
+                UPDATE cloacina_pipelines AS p SET idempotency_key = NULL
+                FROM unnest($1::text[], $2::text[], $3::uuid[]) AS n (idempotency_key, workflow, id)
+                WHERE p.idempotency_key = ANY ($1) AND p.idempotency_key = n.idempotency_key AND p.workflow = n.workflow
+                    AND p.state IN ('failed', 'cancelled') AND p.parent_id IS NULL
+                    AND NOT EXISTS (SELECT FROM cloacina_pipelines AS same WHERE same.id = n.id)
+                """,
+            [
+                .textArray(pipelines.map { $0.options.idempotencyKey ?? "" }), .textArray(pipelines.map(\.workflow)),
+                .uuidArray(pipelines.map(\.id)),
+            ], prepared: false)
+    }
+
+    /// The holders of these new pipelines' keys, by their places from 1 among them, and if the input is the same text; and, without
+    /// a place, those of their ids that there are.
+    static func holders(of pipelines: [NewPipeline]) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                SELECT n.place::int8 AS place, p.id, p.workflow, p.parent_id, p.input = n.input AS has_same_text
+                FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (idempotency_key, input, place)
+                    JOIN cloacina_pipelines AS p ON p.idempotency_key = n.idempotency_key
+                WHERE p.idempotency_key = ANY ($1)
+                UNION ALL
+                SELECT NULL, id, NULL, NULL, NULL FROM cloacina_pipelines WHERE id = ANY ($3)
+                """,
+            [
+                .optionalTextArray(pipelines.map(\.options.idempotencyKey)),
+                .textArray(pipelines.map(\.input.jsonText)),
+                .uuidArray(pipelines.map(\.id)),
+            ], prepared: false)
+    }
+
+    /// The input of a pipeline as long as it has a key, unless that is beyond what is read: then NULL.
+    static func input(of holder: UUID, key: String) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                SELECT CASE WHEN octet_length(input) <= \(StoredLimits.valueBytes) THEN input END AS input
+                FROM cloacina_pipelines WHERE id = $1 AND idempotency_key = $2
+                """, [.uuid(holder), .text(key)])
     }
 
     // MARK: Transitions
@@ -267,11 +299,14 @@ enum PostgresWorkflowQueries {
         PostgresStatement(trusted: "SELECT state FROM cloacina_pipelines WHERE id = $1", [.uuid(id)])
     }
 
-    /// The bytes that the lines of a history take up, in a subquery; counted without reading the values.
+    /// The bytes that the lines of a history take up, own commits that stand apart among them, in a subquery; counted without
+    /// reading the values.
     private static func historyBytes(of pipeline: String) -> String {
         """
         (SELECT coalesce(sum(200 + coalesce(octet_length(h.detail), 0) + coalesce(octet_length(h.delta), 0)), 0)::int8 FROM (
-            SELECT detail, delta FROM cloacina_events WHERE pipeline_id = \(pipeline) LIMIT \(StoredLimits.historyLines + 1)
+            (SELECT detail, delta FROM cloacina_events WHERE pipeline_id = \(pipeline) LIMIT \(StoredLimits.historyLines + 1))
+            UNION ALL
+            (SELECT NULL, delta FROM cloacina_task_commits WHERE pipeline_id = \(pipeline) LIMIT \(StoredLimits.historyLines + 1))
         ) AS h)
         """
     }
@@ -288,22 +323,34 @@ enum PostgresWorkflowQueries {
                 """, [.uuid(id)])
     }
 
+    /// The histories of pipelines; those that are beyond what is read are one row without a kind each.
     static func histories(_ ids: [UUID]) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                SELECT \(self.eventColumns) FROM cloacina_events WHERE pipeline_id = ANY ($1)
+                WITH sizes AS (
+                    SELECT p.id, \(self.historyBytes(of: "p.id")) <= \(StoredLimits.historyBytes) AS fits
+                    FROM unnest($1::uuid[]) AS p (id)
+                )
+                SELECT \(self.eventColumns) FROM cloacina_events
+                WHERE pipeline_id = ANY (ARRAY(SELECT id FROM sizes WHERE fits))
+                UNION ALL
+                SELECT id, 0, 0, NULL, NULL, 0, NULL, NULL, 'epoch', NULL, NULL, NULL, NULL FROM sizes WHERE NOT fits
                 ORDER BY pipeline_id, revision, position
                 """, [.uuidArray(ids)], prepared: false)
     }
 
-    /// The own commits that stand apart. To be asked before the pipelines and their histories: what is folded in meanwhile is then
-    /// found twice, never not at all.
+    /// The own commits that stand apart, as far as a pipeline's are not beyond what is read, of which its history tells. To be asked
+    /// before the pipelines and their histories: what is folded in meanwhile is then found twice, never not at all.
     static func commits(_ ids: [UUID]) -> PostgresStatement {
         PostgresStatement(
             trusted: """
                 SELECT pipeline_id, 'task completed' AS kind, task, attempt, worker, started_at, at, NULL::timestamptz AS due_at,
                     NULL AS reason, NULL AS detail, delta
-                FROM cloacina_task_commits WHERE pipeline_id = ANY ($1) ORDER BY pipeline_id, at, task
+                FROM (
+                    SELECT *, sum(200 + coalesce(octet_length(delta), 0)) OVER (PARTITION BY pipeline_id) AS bytes
+                    FROM cloacina_task_commits WHERE pipeline_id = ANY ($1)
+                ) AS commits WHERE bytes <= \(StoredLimits.historyBytes)
+                ORDER BY pipeline_id, at, task
                 """, [.uuidArray(ids)])
     }
 
@@ -327,7 +374,9 @@ enum PostgresWorkflowQueries {
         PostgresStatement(
             trusted: """
                 SELECT \(self.eventColumns) FROM (
-                    SELECT *, sum(200 + coalesce(octet_length(detail), 0) + coalesce(octet_length(delta), 0)) OVER (
+                    SELECT *, sum(
+                        200 + coalesce(octet_length(task), 0) + coalesce(octet_length(detail), 0) + coalesce(octet_length(delta), 0)
+                    ) OVER (
                         ORDER BY pipeline_id DESC, revision DESC, position DESC
                         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes
                     FROM (
@@ -365,70 +414,130 @@ enum PostgresWorkflowQueries {
     static let impatiently = PostgresStatement(
         trusted: "SELECT pg_catalog.set_config('lock_timeout', '100ms', true)")
 
-    /// Keeps the server from reading every pipeline to find those that wait, for this transaction. What it knows of the table
-    /// is old as long as a backlog grows or drains, and the index is in the right order.
-    static let inQueueOrder = PostgresStatement(
+    /// Leaves the server one plan for a claim or a deletion, whatever it knows of the tables, for this transaction: by the
+    /// indexes, and in their order. What the server knows is old as long as a backlog grows or drains, and without it a part of
+    /// what is deleted costs as much as reading the histories of everything.
+    static let byIndexes = PostgresStatement(
         trusted: """
             SELECT pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_bitmapscan', 'off', true),
+                pg_catalog.set_config('enable_hashjoin', 'off', true), pg_catalog.set_config('enable_mergejoin', 'off', true),
+                pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true),
                 pg_catalog.set_config('jit', 'off', true)
             """)
 
-    /// The priorities of what waits, the highest first, and a NULL. The queue's index is by priority: going from one to the next
-    /// reads a few rows, however many wait for their time.
-    private static let levels = """
-        levels AS (
-            (SELECT priority FROM cloacina_pipelines WHERE due_at IS NOT NULL ORDER BY priority DESC LIMIT 1)
+    /// The lane of a pipeline that waits: what decides which runners may take it, as the queue's index has it. See
+    /// ``QueueClaim/lanes``.
+    private static let lane = "(CASE WHEN started_at IS NULL THEN '' ELSE version END || ' ' || workflow)"
+
+    /// What waits that this version can read, in a condition.
+    private static let waits = "due_at IS NOT NULL AND format = \(StoredLimits.format)"
+
+    /// More than any priority.
+    private static let aboveAll = "2147483648::int8"
+
+    /// Those of a claim's lanes, which are sorted, that something waits in. Each step goes to the first lane that is not
+    /// below the claim's next one, so it passes over all lanes that nobody asks for, and all that are empty.
+    private static func filledLanes(_ lanes: String) -> String {
+        """
+        lanes AS (
+            SELECT '' COLLATE "C" AS lane
             UNION ALL
             SELECT (
-                SELECT p.priority FROM cloacina_pipelines AS p
-                WHERE p.due_at IS NOT NULL AND p.priority < levels.priority ORDER BY p.priority DESC LIMIT 1)
-            FROM levels WHERE levels.priority IS NOT NULL
-        )
+                SELECT \(self.lane) FROM cloacina_pipelines
+                WHERE \(self.waits) AND \(self.lane) >= (\(lanes)::text[])[width_bucket(lanes.lane, \(lanes)::text[]) + 1]
+                ORDER BY \(self.lane) LIMIT 1)
+            FROM lanes WHERE lanes.lane IS NOT NULL
+        ), filled AS (
+            SELECT lane FROM lanes WHERE lane = ANY (\(lanes))
+        ),
         """
+    }
+
+    /// How many lanes a claim asks for one by one. Of more it finds out first which are not empty.
+    private static let fewLanes = 32
 
     /// Claims what waits, in one statement with the line of history that says so; after a position, only what comes after it
-    /// with the same priority.
+    /// with the same priority. Its last column tells whether so many candidates were others' already that there may be more:
+    /// of each lane no more are considered than the window has room for.
     ///
-    /// A level's rows come in the index's order up to the time; what is due later is not read. Rows are locked as they come, so
-    /// few more than are claimed. What they would read is added up without reading it, and the rest is left when it is enough.
-    static func claim(_ claim: QueueClaim, after position: QueueCursor.Position? = nil) -> PostgresStatement {
+    /// The queue's index begins with the lane, so a claim walks over nothing that the runner can't take, however much of it there
+    /// is and however long it waits. The priorities of its lanes are gone through from the highest, and of each priority the
+    /// oldest of all lanes come first: the rows of a lane come in the index's order up to the time, so what is due later is not
+    /// read. Candidates are locked one by one until there are enough, so that no more rows are locked than may be claimed and
+    /// other runners get the rest. What the claimed ones would read is added up without reading it, and the rest is left when it
+    /// is enough.
+    ///
+    /// Unlike other statements that search it is kept prepared, because planning it takes longer than running it; see
+    /// ``byIndexes``.
+    static func claim(
+        _ claim: QueueClaim, after position: QueueCursor.Position? = nil, window: Int? = nil
+    ) -> PostgresStatement {
         let workflows = claim.workflows.sorted { $0.key < $1.key }
+        let lanes = claim.lanes
+        let limit = max(0, claim.limit)
         var binds: [PostgresValue] = [
-            .timestamp(claim.at), .int64(Int64(clamping: max(0, claim.limit))), .textArray(workflows.map(\.key)),
+            .timestamp(claim.at), .int64(Int64(clamping: limit)), .textArray(workflows.map(\.key)),
             .textArray(workflows.map(\.value)), .uuid(claim.runner), .textArray(claim.versions.sorted()),
-            .int64(Int64(clamping: max(1, claim.byteLimit))),
+            .int64(Int64(clamping: max(1, claim.byteLimit))), .textArray(lanes),
+            .int64(Int64(clamping: max(limit, window ?? Self.window(for: claim)))),
         ]
         func bind(_ value: PostgresValue) -> String {
             binds.append(value)
             return "$\(binds.count)"
         }
-        var (ofPosition, ofPriority) = ("levels.priority", "")
+        let hasMany = position == nil && lanes.count > Self.fewLanes
+        let from = hasMany ? "filled" : "unnest($8::text[]) AS filled (lane)"
+        let condition = """
+            revision < \(StoredLimits.count) AND epoch < \(StoredLimits.count)
+            \(claim.onlyChildren ? "AND parent_id IS NOT NULL" : "")
+            """
+        func oldest(of priority: String, _ following: String = "") -> String {
+            """
+            SELECT next.id FROM \(from) CROSS JOIN LATERAL (
+                SELECT id, due_at FROM cloacina_pipelines
+                WHERE format = \(StoredLimits.format) AND \(self.lane) = filled.lane AND priority = \(priority)
+                    AND due_at <= $1 \(following) AND \(condition)
+                ORDER BY due_at, id LIMIT $9
+            ) AS next ORDER BY next.due_at, next.id LIMIT $9
+            """
+        }
+        let candidates: String
         if let position {
-            let (priority, dueAt) = (bind(.int32(Int32(clamping: position.priority))), bind(.timestamp(position.dueAt)))
-            ofPosition = "\(priority) AND (due_at, id) > (\(dueAt), \(bind(.uuid(position.id))))"
+            let priority = bind(.int32(Int32(clamping: position.priority)))
+            let place = "(\(bind(.timestamp(position.dueAt))), \(bind(.uuid(position.id))))"
+            candidates = "candidates AS (\(oldest(of: priority, "AND (due_at, id) > \(place)")))"
+        } else {
+            let above = claim.abovePriority.map { "AND priority > \(bind(.int32(Int32(clamping: $0))))" } ?? ""
+            candidates = """
+                \(hasMany ? self.filledLanes("$8") : "") levels AS (
+                    SELECT \(Self.aboveAll) AS priority
+                    UNION ALL
+                    SELECT (
+                        SELECT max(top.priority)::int8 FROM \(from) CROSS JOIN LATERAL (
+                            SELECT priority FROM cloacina_pipelines
+                            WHERE \(self.waits) AND \(self.lane) = filled.lane AND priority < levels.priority \(above)
+                            ORDER BY priority DESC LIMIT 1
+                        ) AS top)
+                    FROM levels WHERE levels.priority IS NOT NULL
+                ), candidates AS (
+                    SELECT oldest.id FROM levels CROSS JOIN LATERAL (\(oldest(of: "levels.priority"))) AS oldest
+                    WHERE levels.priority < \(Self.aboveAll) LIMIT $9
+                )
+                """
         }
-        if let above = claim.abovePriority, position == nil {
-            ofPriority = "WHERE levels.priority > \(bind(.int32(Int32(clamping: above))))"
-        }
-        let ofLevel = """
-            SELECT id, priority, due_at, octet_length(input)
-                + CASE WHEN started_at IS NULL THEN 0 ELSE \(self.historyBytes(of: "q.id")) END AS bytes
-            FROM cloacina_pipelines AS q
-            WHERE priority = \(ofPosition) AND due_at <= $1 AND workflow = ANY ($3)
-                AND (started_at IS NULL OR version = ANY ($6)) AND format <= \(StoredLimits.format)
-                AND revision < \(StoredLimits.count) AND epoch < \(StoredLimits.count)
-                \(claim.onlyChildren ? "AND parent_id IS NOT NULL" : "")
-            ORDER BY due_at, id LIMIT $2
-            FOR UPDATE SKIP LOCKED
-            """
-        let ofEveryLevel = """
-            SELECT first.id, first.priority, first.due_at, first.bytes
-            FROM levels CROSS JOIN LATERAL (\(ofLevel)) AS first \(ofPriority) LIMIT $2
-            """
+        // The coalesce keeps the server from looking a key up in the queue's index, which it would have to read as a whole.
         return PostgresStatement(
             trusted: """
-                WITH RECURSIVE \(self.levels), due AS (
-                    \(position == nil ? ofEveryLevel : ofLevel)
+                WITH RECURSIVE \(candidates), due AS (
+                    SELECT locked.id, locked.priority, locked.due_at, locked.bytes
+                    FROM candidates CROSS JOIN LATERAL (
+                        SELECT id, priority, due_at, octet_length(input)
+                            + CASE WHEN started_at IS NULL THEN 0 ELSE \(self.historyBytes(of: "q.id")) END AS bytes
+                        FROM cloacina_pipelines AS q
+                        WHERE id = candidates.id AND coalesce(due_at <= $1, false) AND workflow = ANY ($3)
+                            AND (started_at IS NULL OR version = ANY ($6)) AND \(condition)
+                        FOR UPDATE SKIP LOCKED
+                    ) AS locked LIMIT $2
                 ), sized AS (
                     SELECT id, due_at, bytes, coalesce(sum(bytes) OVER (
                         ORDER BY priority DESC, due_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
@@ -449,9 +558,16 @@ enum PostgresWorkflowQueries {
                     INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at)
                     SELECT id, revision, 0, 'pipeline started', 0, $5, $1 FROM claimed
                 )
-                SELECT \(self.pipelineColumns), queued_at, bytes FROM claimed ORDER BY priority DESC, queued_at, id
-                """, binds, prepared: false)
+                SELECT \(self.pipelineColumns), queued_at, bytes, is_cut
+                FROM (
+                    SELECT (SELECT count(*) FROM due) < $2 AND (SELECT count(*) FROM candidates) >= $9 AS is_cut
+                ) AS search LEFT JOIN claimed ON true
+                ORDER BY priority DESC, queued_at, id
+                """, binds)
     }
+
+    /// How many candidates a claim considers at first: as many more than it takes as other runners may claim at the same time.
+    static func window(for claim: QueueClaim) -> Int { min(max(0, claim.limit), 1 << 20) * 2 + 16 }
 
     // MARK: Runners
 
@@ -479,8 +595,7 @@ enum PostgresWorkflowQueries {
                 """, [.uuid(runner), .uuidArray(pipelines)], prepared: false)
     }
 
-    /// The runners with their beats, and a row without an id whose number is the highest priority of what waits: NULL when
-    /// nothing does. It is all that is asked of a tenant that has nothing to do, and kept short for that. With `everyOwner`,
+    /// The runners with their beats, and a row without an id whose number is NULL when nothing waits. It is all that is asked of a tenant that has nothing to do, and kept short for that. With `everyOwner`,
     /// also the owners of running pipelines that never said anything, and the paused pipelines with what was asked of them: each
     /// by an index that holds no others.
     ///
@@ -490,8 +605,7 @@ enum PostgresWorkflowQueries {
         let known = """
             (SELECT id, beats AS number, NULL AS request FROM cloacina_runners \(limit))
             UNION ALL
-            SELECT NULL, (SELECT priority FROM cloacina_pipelines WHERE due_at IS NOT NULL ORDER BY priority DESC LIMIT 1),
-                NULL
+            SELECT NULL, (SELECT 1 FROM cloacina_pipelines WHERE \(self.waits) ORDER BY \(self.lane) LIMIT 1), NULL
             """
         guard everyOwner else { return PostgresStatement(trusted: known, prepared: false) }
         return PostgresStatement(
@@ -506,20 +620,69 @@ enum PostgresWorkflowQueries {
                 """, prepared: false)
     }
 
-    /// Whether a pipeline is due, and when the next one is, from the first of each priority.
+    /// Whether a pipeline is due, and when the next one is, from the first of each priority of each lane: going from one to the
+    /// next reads a few rows, however many wait. Of very many that are left, a claim finds out.
     static func queue(at: Date) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                WITH RECURSIVE \(self.levels)
-                SELECT coalesce(bool_or(first <= $1), false) AS is_due, min(next) AS due_at FROM (
+                WITH RECURSIVE places AS (
+                    SELECT '' COLLATE "C" AS lane, 0 AS priority
+                    UNION ALL
+                    SELECT next.lane, next.priority FROM places CROSS JOIN LATERAL (
+                        SELECT \(self.lane) AS lane, priority FROM cloacina_pipelines
+                        WHERE \(self.waits) AND (\(self.lane), priority) > (places.lane, places.priority)
+                        ORDER BY \(self.lane), priority LIMIT 1
+                    ) AS next
+                ), found AS (
+                    SELECT lane, priority FROM places LIMIT \(StoredLimits.surveyRows)
+                )
+                SELECT coalesce(bool_or(first <= $1), false) OR count(*) = \(StoredLimits.surveyRows) AS is_due,
+                    min(next) AS due_at
+                FROM (
                     SELECT (
-                        SELECT p.due_at FROM cloacina_pipelines AS p
-                        WHERE p.priority = levels.priority AND p.due_at IS NOT NULL ORDER BY p.due_at LIMIT 1) AS first, (
-                        SELECT p.due_at FROM cloacina_pipelines AS p
-                        WHERE p.priority = levels.priority AND p.due_at > $1 ORDER BY p.due_at LIMIT 1) AS next
-                    FROM levels
+                        SELECT due_at FROM cloacina_pipelines
+                        WHERE \(self.waits) AND \(self.lane) = found.lane AND priority = found.priority
+                        ORDER BY due_at LIMIT 1) AS first, (
+                        SELECT due_at FROM cloacina_pipelines
+                        WHERE \(self.waits) AND \(self.lane) = found.lane AND priority = found.priority AND due_at > $1
+                        ORDER BY due_at LIMIT 1) AS next
+                    FROM found
                 ) AS queue
                 """, [.timestamp(at)], prepared: false)
+    }
+
+    /// What is due and a claim would not take: of each lane that is none of the claim's, what comes first in the index.
+    static func stranded(_ claim: QueueClaim, dueBefore: Date, limit: Int) -> PostgresStatement {
+        PostgresStatement(
+            trusted: """
+                WITH RECURSIVE lanes AS (
+                    SELECT 0 AS format, '' COLLATE "C" AS lane
+                    UNION ALL
+                    SELECT next.format, next.lane FROM lanes CROSS JOIN LATERAL (
+                        SELECT format, \(self.lane) AS lane FROM cloacina_pipelines
+                        WHERE due_at IS NOT NULL AND (format, \(self.lane)) > (lanes.format, lanes.lane)
+                        ORDER BY format, \(self.lane) LIMIT 1
+                    ) AS next
+                ), foreigners AS (
+                    SELECT format, lane FROM lanes
+                    WHERE format > \(StoredLimits.format) OR format = \(StoredLimits.format) AND lane <> ALL ($2)
+                    LIMIT \(StoredLimits.foreignLanes)
+                )
+                SELECT q.id, q.workflow, q.version, q.format, q.created_at, q.due_at, q.has_begun
+                FROM foreigners CROSS JOIN LATERAL (
+                    SELECT * FROM (
+                        SELECT id, workflow, version, format, created_at, due_at, priority, started_at IS NOT NULL AS has_begun
+                        FROM cloacina_pipelines
+                        WHERE due_at IS NOT NULL AND format = foreigners.format AND \(self.lane) = foreigners.lane
+                        ORDER BY priority, due_at, id LIMIT \(StoredLimits.laneHead)
+                    ) AS head
+                    WHERE due_at <= $1
+                ) AS q ORDER BY q.priority DESC, q.due_at, q.id LIMIT $3
+                """,
+            [
+                .timestamp(dueBefore), .textArray(claim.lanes),
+                .int64(Int64(clamping: min(max(0, limit), StoredLimits.surveyRows))),
+            ], prepared: false)
     }
 
     /// Requeues a dead runner's pipelines and folds in what their tasks committed themselves. Rows locked by a write under way are

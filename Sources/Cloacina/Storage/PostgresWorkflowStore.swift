@@ -6,17 +6,26 @@ package struct PostgresWorkflowStore: WorkflowStore {
     private let pool: PostgresPool
     private let label: PostgresLabel
     private let cursor: QueueCursor
+    /// How many lines of histories one statement deletes.
+    private let linesPerDeletion: Int
 
     package init(
-        pool: PostgresPool, label: PostgresLabel, slowClaim: Duration = .milliseconds(5)
+        pool: PostgresPool, label: PostgresLabel, slowClaim: Duration = .milliseconds(5),
+        linesPerDeletion: Int = 200_000
     ) {
         self.pool = pool
+        self.linesPerDeletion = max(1, linesPerDeletion)
         self.label = label
         self.cursor = QueueCursor(slowClaim: slowClaim)
     }
 
     package func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation] {
-        var queries = [PostgresWorkflowQueries.create(pipelines)]
+        if Self.dependOnEachOther(pipelines) {
+            var creations: [Creation] = []
+            for pipeline in pipelines { creations += try await self.create([pipeline]) }
+            return creations
+        }
+        var queries = Self.creating(pipelines)
         if pipelines.contains(where: { $0.options.idempotencyKey != nil }) {
             queries.insert(PostgresWorkflowQueries.impatiently, at: 0)
         }
@@ -28,33 +37,76 @@ package struct PostgresWorkflowStore: WorkflowStore {
         return pipelines.map { existing[$0.id] ?? .created }
     }
 
-    /// What stood in the way of new pipelines.
-    private func existing(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [UUID: Creation] {
-        let keys = pipelines.compactMap(\.options.idempotencyKey)
-        // By their bytes, as the database compares them: Swift takes different spellings for the same.
-        var (holders, ids) = ([[UInt8]: UUID](), Set<UUID>())
-        if !keys.isEmpty {
-            let question = PostgresWorkflowQueries.find(keys: keys, ids: pipelines.map(\.id))
-            (holders, ids) = try await self.run([question]) { results in
-                var (holders, ids) = ([[UInt8]: UUID](), Set<UUID>())
-                for row in results[0] {
-                    let id: UUID = try row.value("id")
-                    if let key: String = try row.value("idempotency_key") {
-                        holders[Array(key.utf8)] = id
-                    } else {
-                        ids.insert(id)
-                    }
+    /// The statements that store pipelines, in one transaction.
+    private static func creating(_ pipelines: [NewPipeline]) -> [PostgresStatement] {
+        let taking = pipelines.filter(\.takesKey)
+        return (taking.isEmpty ? [] : [PostgresWorkflowQueries.releaseKeys(for: taking)])
+            + [PostgresWorkflowQueries.create(pipelines)]
+    }
+
+    /// True when one of several pipelines with one key may take it from an earlier pipeline: then their order counts, and one
+    /// statement has none.
+    private static func dependOnEachOther(_ pipelines: [NewPipeline]) -> Bool {
+        guard pipelines.count > 1, pipelines.contains(where: \.takesKey) else { return false }
+        var counts: [[UInt8]: Int] = [:]
+        for key in pipelines.compactMap(\.options.idempotencyKey) { counts[Array(key.utf8), default: 0] += 1 }
+        return pipelines.contains { pipeline in
+            pipeline.takesKey && pipeline.options.idempotencyKey.flatMap { counts[Array($0.utf8)] } != 1
+        }
+    }
+
+    /// Stores a pipeline inside a transaction of the caller's.
+    static func create(
+        _ new: NewPipeline, in transaction: borrowing PostgresTransaction
+    ) async throws -> Creation {
+        while true {
+            let created = try await transaction.pipeline(self.creating([new]))
+            guard created.last?.isEmpty ?? true, let key = new.options.idempotencyKey else { return .created }
+            let rows = try await transaction.query(PostgresWorkflowQueries.holders(of: [new]))
+            // Without one, what was in its way has been deleted since.
+            guard let (holder, hasSameText) = try Holders(rows).byPlace[1] else { continue }
+            if let answer = new.answer(for: holder, hasSameText: hasSameText) { return answer }
+            let inputs = try await transaction.query(PostgresWorkflowQueries.input(of: holder.id, key: key))
+            guard let input = inputs.first else { continue }
+            return new.answer(for: holder, storedInput: try input.value("input"))
+        }
+    }
+
+    /// The holders of new pipelines' keys, by the places of those, and the ids that are stored already.
+    private struct Holders {
+        var byPlace: [Int: (holder: KeyHolder, hasSameText: Bool)] = [:]
+        var ids: Set<UUID> = []
+
+        init(_ rows: PostgresRows) throws {
+            for row in rows {
+                let id: UUID = try row.value("id")
+                guard let place = try row.value("place", as: Int?.self) else {
+                    self.ids.insert(id)
+                    continue
                 }
-                return (holders, ids)
+                let holder = KeyHolder(id: id, workflow: try row.value("workflow"), parent: try row.value("parent_id"))
+                self.byPlace[place] = (holder, try row.value("has_same_text"))
             }
         }
+    }
+
+    /// What stood in the way of new pipelines.
+    private func existing(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [UUID: Creation] {
         var creations: [UUID: Creation] = [:]
+        let keyed = pipelines.filter { $0.options.idempotencyKey != nil }
+        for pipeline in pipelines where pipeline.options.idempotencyKey == nil {
+            creations[pipeline.id] = .exists(pipeline.id)
+        }
+        guard !keyed.isEmpty else { return creations }
+        let holders = try await self.run([PostgresWorkflowQueries.holders(of: keyed)]) { try Holders($0[0]) }
         var free: [NewPipeline] = []
-        for pipeline in pipelines {
-            let key = pipeline.options.idempotencyKey
-            let holder = key.flatMap { holders[Array($0.utf8)] }
-            if key == nil || holder != nil || ids.contains(pipeline.id) {
-                creations[pipeline.id] = .exists(holder ?? pipeline.id)
+        for (index, pipeline) in keyed.enumerated() {
+            if holders.ids.contains(pipeline.id) {
+                creations[pipeline.id] = .exists(pipeline.id)
+            } else if let (holder, hasSameText) = holders.byPlace[index + 1],
+                let answer = try await self.answer(to: pipeline, for: holder, hasSameText: hasSameText)
+            {
+                creations[pipeline.id] = answer
             } else {
                 // What was in its way has been deleted since.
                 free.append(pipeline)
@@ -63,6 +115,18 @@ package struct PostgresWorkflowStore: WorkflowStore {
         guard !free.isEmpty else { return creations }
         for (pipeline, creation) in zip(free, try await self.create(free)) { creations[pipeline.id] = creation }
         return creations
+    }
+
+    /// The answer to a new pipeline whose key another one has; nil when that has it no more.
+    private func answer(
+        to new: NewPipeline, for holder: KeyHolder, hasSameText: Bool
+    ) async throws(PipelineError) -> Creation? {
+        if let answer = new.answer(for: holder, hasSameText: hasSameText) { return answer }
+        // One at a time: each may be large.
+        let question = PostgresWorkflowQueries.input(of: holder.id, key: new.options.idempotencyKey ?? "")
+        return try await self.run([question]) { results in
+            try results[0].first.map { new.answer(for: holder, storedInput: try $0.value("input")) }
+        }
     }
 
     package func apply(_ changes: [PipelineChange]) async throws(PipelineError) -> [StoreOutcome] {
@@ -82,7 +146,8 @@ package struct PostgresWorkflowStore: WorkflowStore {
                 return [.applied(try Self.request(of: row))]
             }
         }
-        return try await self.run([PostgresWorkflowQueries.apply(changes)]) { results in
+        let query = PostgresWorkflowQueries.apply(changes)
+        return try await self.run([query], lockTimeout: Self.batchLockTimeout) { results in
             var applied: [UUID: StoreOutcome] = [:]
             for row in results[0] { applied[try row.value("id")] = .applied(try Self.request(of: row)) }
             return changes.map { applied[$0.id] ?? .stale }
@@ -91,28 +156,31 @@ package struct PostgresWorkflowStore: WorkflowStore {
 
     package func claim(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
         guard claim.limit > 0, !claim.workflows.isEmpty else { return [] }
-        guard let position = self.cursor.position(at: .now) else { return try await self.claimFromStart(claim) }
+        guard let position = self.cursor.position(at: .now, for: claim) else {
+            return try await self.claimFromStart(claim)
+        }
         let claimed = try await self.claim(claim, after: position)
-        self.cursor.note(claimed.last, isFull: claimed.count == claim.limit)
+        self.cursor.note(claimed.last, of: claim, isFull: claimed.count == claim.limit)
         // Of those that can't be read others may take the place.
-        guard claimed.pipelines.count < claim.limit else { return claimed.pipelines }
         var rest = claim
-        rest.limit -= claimed.pipelines.count
+        guard rest.takeAway(claimed.pipelines) else { return claimed.pipelines }
         return claimed.pipelines + (try await self.claimFromStart(rest))
     }
 
     private func claimFromStart(_ claim: QueueClaim) async throws(PipelineError) -> [StoredPipeline] {
         var found: [StoredPipeline] = []
         var rest = claim
+        var window = PostgresWorkflowQueries.window(for: claim)
         while true {
             let begin = ContinuousClock.now
-            let claimed = try await self.claim(rest, after: nil)
-            self.cursor.note(claimed.last, isFull: claimed.count == rest.limit)
+            let claimed = try await self.claim(rest, after: nil, window: window)
+            self.cursor.note(claimed.last, of: claim, isFull: claimed.count == rest.limit)
             self.cursor.noteScan(from: begin, to: .now)
             found += claimed.pipelines
-            // What can't be read took the place of others.
-            guard claimed.count == rest.limit, claimed.pipelines.count < claimed.count else { return found }
-            rest.limit -= claimed.pipelines.count
+            // Others hold so much of what comes first that there may be more behind it, or what can't be read took the place of
+            // others.
+            if claimed.isCut { window = min(window, 1 << 40) * 16 }
+            guard claimed.isCut || claimed.count == rest.limit, rest.takeAway(claimed.pipelines) else { return found }
         }
     }
 
@@ -120,21 +188,27 @@ package struct PostgresWorkflowStore: WorkflowStore {
     private struct Claimed {
         var pipelines: [StoredPipeline]
         var count = 0
+        /// Whether others held so much of what comes first that there may be more.
+        var isCut = false
         var last: QueueCursor.Position?
     }
 
     private func claim(
-        _ claim: QueueClaim, after position: QueueCursor.Position?
+        _ claim: QueueClaim, after position: QueueCursor.Position?, window: Int? = nil
     ) async throws(PipelineError) -> Claimed {
         let queries = [
-            PostgresWorkflowQueries.inQueueOrder, PostgresWorkflowQueries.claim(claim, after: position),
+            PostgresWorkflowQueries.byIndexes,
+            PostgresWorkflowQueries.claim(claim, after: position, window: window),
         ]
         var last: QueueCursor.Position?
-        var count = 0
+        var (count, isCut) = (0, false)
         var unreadable: [PipelineChange] = []
         var claimed = try await self.run(queries) { results in
-            count = results[1].count
-            return try results[1].compactMap { row -> StoredPipeline? in
+            try results[1].compactMap { row -> StoredPipeline? in
+                isCut = try row.value("is_cut")
+                // Where nothing was claimed, one row says that.
+                guard try row.value("id", as: UUID?.self) != nil else { return nil }
+                count += 1
                 last = QueueCursor.Position(
                     priority: try row.value("priority"), dueAt: try row.value("queued_at"), id: try row.value("id"))
                 do {
@@ -173,7 +247,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
             }
         }
         if !unreadable.isEmpty { _ = try await self.apply(unreadable) }
-        return Claimed(pipelines: claimed, count: count, last: last)
+        return Claimed(pipelines: claimed, count: count, isCut: isCut, last: last)
     }
 
     private static func checkSize(_ bytes: Int) throws(PipelineError) {
@@ -201,6 +275,10 @@ package struct PostgresWorkflowStore: WorkflowStore {
             }
             for row in results[1] {
                 let id: UUID = try row.value("pipeline_id")
+                guard try row.value("kind", as: String?.self) != nil else {
+                    unreadable[id] = Self.tooLong
+                    continue
+                }
                 do { histories[id, default: PipelineHistory()].append(try PipelineEvent(row)) } catch {
                     unreadable[id] = error
                 }
@@ -298,6 +376,28 @@ package struct PostgresWorkflowStore: WorkflowStore {
         return survey
     }
 
+    package func stranded(
+        _ claim: QueueClaim, dueBefore: Date, limit: Int
+    ) async throws(PipelineError) -> [StrandedPipeline] {
+        let queries = [
+            PostgresWorkflowQueries.byIndexes,
+            PostgresWorkflowQueries.stranded(claim, dueBefore: dueBefore, limit: limit),
+        ]
+        return try await self.run(queries, within: Self.patience) { results in
+            try results[1].compactMap { row in
+                let (workflow, version): (String, String) = (try row.value("workflow"), try row.value("version"))
+                let reason = claim.obstacle(
+                    workflow: workflow, version: version, hasBegun: try row.value("has_begun"),
+                    format: try row.value("format"))
+                return try reason.map { reason in
+                    StrandedPipeline(
+                        id: try row.value("id"), workflow: workflow, version: version, reason: reason,
+                        createdAt: try row.value("created_at"), dueAt: try row.value("due_at"))
+                }
+            }
+        }
+    }
+
     package func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
         let queries = [PostgresWorkflowQueries.recover(runner, beats: beats, by: rescuer, at: at)]
         return try await self.run(queries, within: Self.patience) { results in
@@ -346,13 +446,15 @@ package struct PostgresWorkflowStore: WorkflowStore {
     }
 
     package func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
-        var lines = Self.linesPerDeletion
+        var lines = self.linesPerDeletion
         while true {
-            let query = PostgresWorkflowQueries.prune(
-                endedBefore: endedBefore, below: bound, limit: limit, lines: lines)
+            let queries = [
+                PostgresWorkflowQueries.byIndexes,
+                PostgresWorkflowQueries.prune(endedBefore: endedBefore, below: bound, limit: limit, lines: lines),
+            ]
             do throws(PipelineError) {
-                let (pruned, deleted) = try await self.run([query], within: Self.patience) { results in
-                    guard let row = results[0].first else { return (0, 0) }
+                let (pruned, deleted) = try await self.run(queries, within: Self.patience) { results in
+                    guard let row = results[1].first else { return (0, 0) }
                     return (try row.value("pruned", as: Int.self), try row.value("lines", as: Int.self))
                 }
                 // As long as only lines are deleted, the pipelines that they belong to come next.
@@ -365,26 +467,26 @@ package struct PostgresWorkflowStore: WorkflowStore {
         }
     }
 
-    /// How many lines of histories one statement deletes.
-    private static let linesPerDeletion = 200_000
-
     /// How long a statement may take that others wait for: the other tenants, or who counts heartbeats. Somebody's lock on a
     /// table must not stop more than what needs the table.
     private static var patience: Duration { .seconds(10) }
 
     private func send(
-        _ statements: [PostgresStatement], within patience: Duration?
+        _ statements: [PostgresStatement], within patience: Duration?, lockTimeout: Duration
     ) async throws -> [PostgresRows] {
         // Tasks may have leased every connection of the budget.
         try await self.pool.withReservedConnection(self.label) { lease in
             try await lease.pipeline(
-                statements, deadline: patience.map { .now.advanced(by: $0) }, lockTimeout: Self.lockTimeout,
+                statements, deadline: patience.map { .now.advanced(by: $0) }, lockTimeout: lockTimeout,
                 fileID: #fileID, line: #line)
         }
     }
 
     /// How long a statement waits for somebody's lock: a tenant that locks its tables must not pin a connection that all share.
     private static let lockTimeout: Duration = .seconds(5)
+    /// How long several transitions that go together wait for a lock on one of them, such as that of a task that is committing.
+    /// Longer than a commit usually takes; each is tried for itself after that.
+    private static let batchLockTimeout: Duration = .milliseconds(250)
 
     private static func request(of row: PostgresRow) throws -> PipelineRequest? {
         try row.value("request", as: String?.self).flatMap { PipelineRequest(rawValue: $0) }
@@ -392,14 +494,23 @@ package struct PostgresWorkflowStore: WorkflowStore {
 
     private func run<Value>(
         _ statements: [PostgresStatement], within patience: Duration? = nil,
-        _ read: ([PostgresRows]) throws -> Value
+        lockTimeout: Duration = Self.lockTimeout, _ read: ([PostgresRows]) throws -> Value
     ) async throws(PipelineError) -> Value {
         do {
-            let results = try await self.send(statements, within: patience)
+            let results = try await self.send(statements, within: patience, lockTimeout: lockTimeout)
             return try read(results)
         } catch {
             throw PipelineError(.storageFailed, "the pipeline can't be read or written", underlying: error)
         }
+    }
+}
+
+extension QueueClaim {
+    /// Leaves what is still to be claimed; false when that is nothing.
+    fileprivate mutating func takeAway(_ claimed: [StoredPipeline]) -> Bool {
+        self.limit -= claimed.count
+        self.byteLimit -= claimed.reduce(0) { $0 &+ $1.storedBytes }
+        return self.limit > 0 && (self.byteLimit > 0 || claimed.isEmpty)
     }
 }
 

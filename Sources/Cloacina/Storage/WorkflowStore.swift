@@ -5,7 +5,7 @@ package import FoundationEssentials
 /// Every method is atomic for each pipeline: all of a change is stored, or nothing. A pipeline is one runner's alone while it
 /// is `running`; the claim is its revision and its epoch, which every change compares and sets.
 package protocol WorkflowStore: Sendable {
-    /// Stores new pipelines; the answers are in their order.
+    /// Stores new pipelines; the answers are in their order, and as if they had come one after the other.
     func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation]
 
     /// Stores those transitions whose pipelines are as they expect them; the answers are in their order.
@@ -37,8 +37,12 @@ package protocol WorkflowStore: Sendable {
     ) async throws(PipelineError) -> BeatAnswer
 
     /// What a runner that goes round wants to know. With `everyOwner` also the owners that never said anything, and what nobody
-    /// has heard, which is slow.
+    /// has heard.
     func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey
+
+    /// Pipelines that are due before a time and that a claim would not take, the most urgent first. At most a thousand of each of a
+    /// hundred workflows and versions are looked at.
+    func stranded(_ claim: QueueClaim, dueBefore: Date, limit: Int) async throws(PipelineError) -> [StrandedPipeline]
 
     /// Puts back into the queue what a runner had claimed that hasn't said anything since, and ends its claims, as another one's
     /// doing; the number of pipelines. They wait where they would have, had they never been claimed.
@@ -116,8 +120,10 @@ extension WorkflowStore {
 package enum Creation: Sendable, Hashable {
     /// It is stored.
     case created
-    /// There is one with its idempotency key, or its id, already.
+    /// There is one with its id already, or one of its workflow and input with its idempotency key.
     case exists(UUID)
+    /// There is one with its idempotency key that is of another workflow, input or parent.
+    case conflicts(KeyHolder)
 }
 
 /// What became of a change.
@@ -229,9 +235,13 @@ extension PipelineEvent {
 package struct QueueClaim: Sendable {
     package var runner: UUID
     /// The workflows it knows, with the versions that new pipelines begin with.
-    package var workflows: [String: String]
-    /// All versions that it knows: one that has begun is claimed by a runner of its version only.
-    package var versions: Set<String>
+    package let workflows: [String: String]
+    /// The other versions of each that it knows: one that has begun is claimed by a runner of its version only.
+    package let earlier: [String: Set<String>]
+    /// The lanes of the queue that it takes from, sorted by their bytes as databases do. What no task has begun is in its
+    /// workflow's lane, and what has begun in that of its workflow in its version: a runner passes over what it can't take by
+    /// not looking there, and what goes back to its old place, or is new but older, is found as early as all else.
+    let lanes: [String]
     package var limit: Int
     /// How many bytes of stored text a claim reads: it ends with the pipeline that reaches it. One is always taken.
     package var byteLimit: Int
@@ -242,12 +252,16 @@ package struct QueueClaim: Sendable {
     package var at: Date
 
     package init(
-        runner: UUID, workflows: [String: String], versions: Set<String> = [], limit: Int,
+        runner: UUID, workflows: [String: String], earlier: [String: Set<String>] = [:], limit: Int,
         byteLimit: Int = Self.defaultByteLimit, at: Date
     ) {
         self.runner = runner
         self.workflows = workflows
-        self.versions = versions.union(workflows.values)
+        self.earlier = earlier
+        let lanes = workflows.flatMap { workflow, current in
+            earlier[workflow, default: []].union([current, ""]).map { "\($0) \(workflow)" }
+        }
+        self.lanes = lanes.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
         self.limit = limit
         self.byteLimit = byteLimit
         self.at = at
@@ -255,6 +269,17 @@ package struct QueueClaim: Sendable {
 
     /// How many bytes of inputs and histories one claim reads: 8 MiB.
     package static let defaultByteLimit = 8 << 20
+
+    /// Tells if the runner knows the version that a pipeline of a workflow has begun in.
+    func knows(_ version: String, of workflow: String) -> Bool {
+        guard let current = self.workflows[workflow] else { return false }
+        return version == current || self.earlier[workflow]?.contains(version) == true
+    }
+
+    /// The versions of all its workflows.
+    var versions: Set<String> {
+        self.workflows.reduce(into: []) { $0.formUnion(self.earlier[$1.key, default: []].union([$1.value])) }
+    }
 }
 
 /// What is read of one pipeline at most. A row beyond is set aside, before it is read.
@@ -263,6 +288,10 @@ package enum StoredLimits {
     package static let format = 1
     /// How many bytes an input, or a task's change, may have.
     package static let valueBytes = 16 << 20
+    /// How many bytes an output, or the outcomes of all tasks, may have.
+    package static let resultBytes = 64 << 20
+    /// How many bytes of a task's name, or of a reason, are read.
+    package static let nameBytes = 4_000
     /// How many lines a history may have.
     package static let historyLines = 1_000_000
     /// How many bytes of deltas and texts a history may have.
@@ -271,6 +300,10 @@ package enum StoredLimits {
     package static let count = 1_000_000_000
     /// How many runners, or words to pipelines, one look reads.
     package static let surveyRows = 1_000
+    /// In how many lanes what nobody can take is looked for.
+    package static let foreignLanes = 100
+    /// How many pipelines of a lane are looked at for that.
+    package static let laneHead = 1_000
 }
 
 /// A pipeline as it is stored, with its history.

@@ -10,12 +10,12 @@ final class WriteBatcher: Sendable {
 
     init(
         _ store: any WorkflowStore, maximumFlushes: Int = 2, executor: (any TaskExecutor)? = nil,
-        metrics: EngineMetrics = .shared
+        metrics: EngineMetrics = .shared, noting note: @escaping @Sendable (PipelineError?) -> Void = { _ in }
     ) {
-        self.creations = WriteLane(maximumFlushes: maximumFlushes, executor: executor, metrics: metrics) {
+        self.creations = WriteLane(maximumFlushes: maximumFlushes, executor: executor, metrics: metrics, noting: note) {
             (pipelines: [NewPipeline]) throws(PipelineError) in try await store.create(pipelines)
         }
-        self.changes = WriteLane(maximumFlushes: maximumFlushes, executor: executor, metrics: metrics) {
+        self.changes = WriteLane(maximumFlushes: maximumFlushes, executor: executor, metrics: metrics, noting: note) {
             (changes: [PipelineChange]) throws(PipelineError) in try await store.apply(changes)
         }
     }
@@ -52,20 +52,24 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
     private let maximumBatch: Int
     private let executor: (any TaskExecutor)?
     private let metrics: EngineMetrics
+    private let note: @Sendable (PipelineError?) -> Void
     private let operation: @Sendable ([Item]) async throws(PipelineError) -> [Answer]
     private let state = Mutex(State())
 
     /// - Parameters:
     ///   - maximumFlushes: How many commits may be under way at the same time.
     ///   - maximumBatch: How many writes go together at most.
+    ///   - note: Is told what came of each commit: nil, or why it failed.
     init(
         maximumFlushes: Int, maximumBatch: Int = 256, executor: (any TaskExecutor)? = nil, metrics: EngineMetrics,
+        noting note: @escaping @Sendable (PipelineError?) -> Void = { _ in },
         operation: @escaping @Sendable ([Item]) async throws(PipelineError) -> [Answer]
     ) {
         self.maximumFlushes = maximumFlushes
         self.maximumBatch = maximumBatch
         self.executor = executor
         self.metrics = metrics
+        self.note = note
         self.operation = operation
     }
 
@@ -103,16 +107,17 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
             let answers = try await self.operation(batch.map(\.item))
             self.state.withLock { $0.statistics.note(batch.count) }
             self.metrics.noteCommit(of: batch.count)
+            self.note(nil)
             for (entry, answer) in zip(batch, answers) { entry.waiting.resume(returning: .success(answer)) }
         } catch {
+            self.note(error)
             guard batch.count > 1, !error.isTransient || error.isContention else {
                 for entry in batch { entry.waiting.resume(returning: .failure(error)) }
                 return
             }
-            // Nothing was stored, and one of them may be why: each for itself, and nobody after those that have to wait.
-            await withDiscardingTaskGroup { group in
-                for entry in batch { group.addTask { await self.write([entry]) } }
-            }
+            // Nothing was stored, and one of them may be why: each for itself. Not children: what comes next must not wait for one
+            // that has to wait for somebody's lock. Each ends by itself, and its writer waits for it.
+            for entry in batch { Task.detached(executorPreference: self.executor) { await self.write([entry]) } }
         }
     }
 }

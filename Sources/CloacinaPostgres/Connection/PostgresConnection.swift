@@ -138,14 +138,19 @@ public actor PostgresConnection: PostgresQuerying {
 
     /// Whether what is on the other side can be written to: neither a standby nor a primary that was demoted.
     ///
-    /// For a connection that only listens, which would never be told by an error.
+    /// For a connection that only listens, which would never be told by an error. A login or a session that is read-only by its own
+    /// choice says nothing of the server.
     package func isWritable(
         deadline: ContinuousClock.Instant? = nil, fileID: String = #fileID, line: Int = #line
     ) async throws(PostgresError) -> Bool {
         let statement = PostgresStatement(
             trusted: """
-                SELECT NOT pg_catalog.pg_is_in_recovery() \
-                AND pg_catalog.current_setting('default_transaction_read_only') OPERATOR(pg_catalog.=) 'off'
+                SELECT NOT pg_catalog.pg_is_in_recovery() AND (
+                    pg_catalog.current_setting('default_transaction_read_only') OPERATOR(pg_catalog.=) 'off' OR NOT EXISTS (
+                    SELECT FROM pg_catalog.pg_settings
+                    WHERE name OPERATOR(pg_catalog.=) 'default_transaction_read_only'
+                        AND setting OPERATOR(pg_catalog.=) 'on'
+                        AND source OPERATOR(pg_catalog.=) ANY ('{configuration file,command line,environment variable}')))
                 """)
         return try await self.query(statement, deadline: deadline, fileID: fileID, line: line).single()
     }

@@ -1,13 +1,13 @@
 extension PostgresPool {
     /// How long the ordinary budget is tried before the reserve.
     private static var patience: Duration { .milliseconds(20) }
-    /// How long the reserve's connection is kept: longer than the pause between two heartbeats.
+    /// How long the reserve's connections are kept: longer than the pause between two heartbeats.
     static var reserveIdleTimeout: Duration { .seconds(10) }
 
     /// Lends a connection for the engine's own writes, which must never wait behind tasks that hold connections.
     ///
-    /// It comes from the budget when one is free within a moment, else from a reserve of one connection beside it,
-    /// which all tenants share fairly and which is kept for some seconds. It is for short work: whoever holds it holds
+    /// It comes from the budget when one is free within a moment, else from a reserve of a few connections beside
+    /// it, which all tenants share fairly and which are kept for some seconds. It is for short work: whoever holds it holds
     /// up the others.
     ///
     /// - Parameters:

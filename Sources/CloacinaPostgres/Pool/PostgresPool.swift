@@ -71,7 +71,7 @@ public final class PostgresPool: Service {
     private let configuration: PostgresPoolConfiguration
     private let logger: Logger
     private let metrics: PoolMetrics
-    /// One connection beside the budget; `nil` for the reserve itself.
+    /// A few connections beside the budget; `nil` for the reserve itself.
     let reserve: PostgresPool?
     private let state: Mutex<State>
     private let commands: AsyncStream<Command>
@@ -87,8 +87,8 @@ public final class PostgresPool: Service {
     ) {
         let metrics = PoolMetrics(factory: metrics)
         var reserve = configuration
-        reserve.maximumConnections = 1
-        reserve.maximumPerTenant = 1
+        reserve.maximumConnections = configuration.reservedConnections
+        reserve.maximumPerTenant = nil
         reserve.maximumWaiters = nil
         reserve.idleTimeout = min(configuration.idleTimeout, Self.reserveIdleTimeout)
         self.init(

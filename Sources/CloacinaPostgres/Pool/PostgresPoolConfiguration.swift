@@ -3,8 +3,9 @@ public struct PostgresPoolConfiguration: Sendable {
     /// How to reach the server, with the pool's own login.
     public var connection: PostgresConfiguration
     /// The budget: connections that may exist at one time, for all tenants together; 10 by default. At least 1: a pool of none
-    /// is a mistake in the program, and stops it. Beside it there may be one more, the reserve: the engine's own
-    /// writes, such as what became of a task and that a runner lives, go there while tasks hold every connection.
+    /// is a mistake in the program, and stops it. Beside it there may be a few more, the reserve: a quarter of the budget, at
+    /// least 1 and at most 4. The engine's own writes, such as what became of a task and that a runner lives, go there while
+    /// tasks hold every connection.
     public var maximumConnections = 10
     /// The floor: a tenant with fewer connections than this is never passed over; 1 by default.
     public var minimumPerTenant = 1
@@ -33,6 +34,10 @@ public struct PostgresPoolConfiguration: Sendable {
     var tenantCap: Int {
         self.maximumPerTenant ?? max(1, self.maximumConnections - max(1, self.maximumConnections / 4))
     }
+
+    /// How many connections the reserve has: one alone would have a thousand tenants' heartbeats wait for each other, for about
+    /// as long as a lease lasts where a commit takes 10 ms.
+    var reservedConnections: Int { min(4, max(1, self.maximumConnections / 4)) }
 
     /// Makes a configuration with defaults.
     public init(_ connection: PostgresConfiguration) {

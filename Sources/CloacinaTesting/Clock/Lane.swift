@@ -20,6 +20,8 @@ final class Lane: TaskExecutor {
 struct LaneClock: EngineClock {
     let clock: TestClock
     let lane: Lane
+    /// The monotonic time at the clock's beginning.
+    private let beginning = ContinuousClock.now
 
     init(_ clock: TestClock) {
         self.clock = clock
@@ -29,6 +31,8 @@ struct LaneClock: EngineClock {
     var executor: (any TaskExecutor)? { self.lane }
 
     func now() -> Date { self.clock.date }
+
+    func instant() -> ContinuousClock.Instant { self.beginning.advanced(by: self.clock.now.offset) }
 
     func sleep(for duration: Duration) async throws {
         try await self.clock.sleep(until: self.clock.now.advanced(by: duration))

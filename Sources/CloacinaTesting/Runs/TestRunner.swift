@@ -9,8 +9,11 @@ import Synchronization
 /// try run.result.expect(.completed).expectAttempts("load", 2)
 /// ```
 ///
-/// Tasks that need `scope.withConnection` fail here with ``PipelineError/Code/noDatabase``; see ``EphemeralTenant``. A runner
-/// keeps what it ran for as long as the process lives.
+/// Tasks that need `scope.withConnection` fail here with ``PipelineError/Code/noDatabase``; see ``EphemeralTenant``.
+///
+/// Each runner made by ``init(clock:configuration:)`` begins with nothing stored. It keeps what it ran, with idempotency keys,
+/// for as long as the process lives: two executions share a key when they are one runner's, or of runners that share what is
+/// stored.
 public final class TestRunner: Sendable {
     /// How a test's runner works: as in production, but for the heartbeat that nobody listens to, once a day.
     public static var defaultConfiguration: RunnerConfiguration {
@@ -24,6 +27,7 @@ public final class TestRunner: Sendable {
     /// The runner itself, for what can be asked of it beside ``execute(_:context:options:)``: cancel, pause, list.
     public let engine: DefaultRunner
 
+    private let store: InMemoryWorkflowStore
     private let lane: Lane
     private let watch: BodyWatch
     private let versions = Mutex<[String: String]>([:])
@@ -34,14 +38,32 @@ public final class TestRunner: Sendable {
     ///   - clock: The clock to go by; one that moves by itself.
     ///   - configuration: As in production, ``defaultConfiguration``. With a `maximumConcurrentTasks` of 1 no two tasks are
     ///     ever under way at the same time.
-    public init(clock: TestClock = TestClock(), configuration: RunnerConfiguration = TestRunner.defaultConfiguration) {
+    public convenience init(
+        clock: TestClock = TestClock(), configuration: RunnerConfiguration = TestRunner.defaultConfiguration
+    ) {
+        self.init(store: InMemoryWorkflowStore(), clock: clock, configuration: configuration)
+    }
+
+    /// Makes a runner over what another one stores, with its clock, as another process over the same database: for idempotency
+    /// keys, and for versions of a workflow that follow each other.
+    ///
+    /// - Parameters:
+    ///   - other: The runner whose pipelines this one finds, and the other way round.
+    ///   - configuration: As in production, ``defaultConfiguration``.
+    public convenience init(
+        sharing other: TestRunner, configuration: RunnerConfiguration = TestRunner.defaultConfiguration
+    ) {
+        self.init(store: other.store, clock: other.clock, configuration: configuration)
+    }
+
+    private init(store: InMemoryWorkflowStore, clock: TestClock, configuration: RunnerConfiguration) {
         let laneClock = LaneClock(clock)
+        self.store = store
         self.clock = clock
         self.lane = laneClock.lane
         self.watch = BodyWatch(clock)
         do {
-            self.engine = try DefaultRunner(
-                store: InMemoryWorkflowStore(), configuration: configuration, clock: laneClock)
+            self.engine = try DefaultRunner(store: store, configuration: configuration, clock: laneClock)
         } catch {
             preconditionFailure("a runner without workflows has none twice: \(error)")
         }
@@ -85,7 +107,7 @@ public final class TestRunner: Sendable {
         try await self.run(try await self.onLane { try await execution.result() })
     }
 
-    /// The attempts that began so far, of all pipelines.
+    /// The attempts that began so far, of all pipelines that this runner ran.
     public var beginnings: [TaskBeginning] { self.watch.beginnings }
 
     /// Makes a workflow known, for tasks that start others by their names.

@@ -41,8 +41,8 @@ extension ServerTests {
                 let runner = try fixture.runner(EngineFixture.chain(log), store: store, configuration: configuration)
                 let (existing, waiting) = try await fixture.pool.withConnection(fixture.label) { lease in
                     try await lease.withTransaction { transaction in
-                        let existing = try await runner.enqueue("chain", options: Self.contended, in: transaction)
-                        let waiting = Task { try await runner.enqueue("chain", options: Self.contended) }
+                        let existing = try await runner.enqueue("chain", options: Self.contended, in: transaction).id
+                        let waiting = Task { try await runner.enqueue("chain", options: Self.contended).id }
                         while store.failed(.create) == 0 { await Task.yield() }
                         #expect(try await runner.execute("chain").status == .completed)
                         return (existing, waiting)

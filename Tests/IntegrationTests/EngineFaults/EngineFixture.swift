@@ -67,7 +67,7 @@ struct EngineFixture {
     /// Puts pipelines into the queue, many at a time.
     func enqueue(_ count: Int, _ workflow: String, by runner: DefaultRunner) async throws -> [UUID] {
         try await withThrowingTaskGroup(of: UUID.self) { group in
-            for _ in 0..<count { group.addTask { try await runner.enqueue(workflow) } }
+            for _ in 0..<count { group.addTask { try await runner.enqueue(workflow).id } }
             return try await group.reduce(into: []) { $0.append($1) }
         }
     }

@@ -57,7 +57,7 @@ extension ServerTests {
                     #expect(seen.tasks.map(\.status) == [.completed, .ready] && seen.finalContext.values == ["a": 1])
                     // Nobody takes what is paused.
                     try await fixture.serving(other) {
-                        let next = try await other.enqueue("w")
+                        let next = try await other.enqueue("w").id
                         #expect(try await other.result(of: next).status == .completed)
                         #expect(try await other.status(of: execution.id) == .paused)
                         try await other.resume(execution.id)

@@ -39,7 +39,7 @@ extension ServerTests {
             while true {
                 let noise = try Context(["noise": .string(Self.noise())])
                 do throws(PipelineError) {
-                    ids.append(try await runner.enqueue("heavy", context: noise))
+                    ids.append(try await runner.enqueue("heavy", context: noise).id)
                 } catch {
                     return (ids, error)
                 }

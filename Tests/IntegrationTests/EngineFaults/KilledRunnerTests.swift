@@ -32,7 +32,7 @@ extension ServerTests {
             try await EngineFixture.with { fixture in
                 try await VictimProcess.prepare(fixture.label)
                 let survivor = try self.survivor(fixture)
-                let id = try await survivor.enqueue("long")
+                let id = try await survivor.enqueue("long").id
                 let process = try VictimProcess(.running(id, .paying), fixture.label)
                 try await VictimProcess.waitForEffect(of: "long", fixture.label)
                 let victim = try #require(try await fixture.store.load(id)?.owner)
@@ -69,7 +69,7 @@ extension ServerTests {
             try await EngineFixture.with { fixture in
                 try await VictimProcess.prepare(fixture.label)
                 let survivor = try self.survivor(fixture)
-                let id = try await survivor.enqueue("payment")
+                let id = try await survivor.enqueue("payment").id
                 let isHeld = moment == .committing || moment == .rollingBack
                 try await TenantFixture.withSuperuser { superuser in
                     if isHeld { try await superuser.query("SELECT pg_advisory_lock(77)") }

@@ -47,7 +47,7 @@ extension ServerTests {
                 let runner = try fixture.runner(EngineFixture.chain(log), store: store)
                 await runner.serveOnce()
                 while runner.state.withLock({ $0.isPumping }) { await Task.yield() }
-                let id = try await runner.enqueue("chain")
+                let id = try await runner.enqueue("chain").id
                 let isLooking = runner.state.withLock { $0.isPumping }
                 #expect(isLooking || store.answered(.claim) > 0, "nobody was called")
                 await runner.serveOnce()

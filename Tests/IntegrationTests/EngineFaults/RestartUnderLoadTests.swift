@@ -26,8 +26,8 @@ extension ServerTests {
             }
         }
 
-        /// The runner gives up before the server is back: what it had goes back into the queue.
-        @Test func whatARunnerWithoutPatienceGaveUpGoesOnWhenTheServerIsBack() async throws {
+        /// Patience is for who calls: what tasks came to is stored when the server is back, and none of them runs again.
+        @Test func whatTasksCameToIsStoredWhenTheServerIsBackWithoutPatienceToo() async throws {
             try await withPrivateDatabase { server in
                 try await EngineFixture.with { fixture in
                     let log = AttemptLog()
@@ -45,6 +45,7 @@ extension ServerTests {
                         try await server.startAgain()
                         try await PipelineAudit.waitForEnds(200, in: fixture.schema)
                     }
+                    #expect(log.entries.count == 600)
                     try await PipelineAudit.check(ids, in: fixture.schema, tasks: 3)
                     try await PipelineAudit.check(log, in: fixture.schema)
                 }

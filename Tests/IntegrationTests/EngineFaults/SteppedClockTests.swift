@@ -96,7 +96,7 @@ extension ServerTests {
                 await runner.serveOnce()
                 var ids: [UUID] = []
                 for _ in 0..<20 {
-                    ids.append(try await runner.enqueue("chain", options: ExecutionOptions(delay: .seconds(30))))
+                    ids.append(try await runner.enqueue("chain", options: ExecutionOptions(delay: .seconds(30))).id)
                 }
                 clock.step(by: step)
                 await runner.serveOnce()

@@ -42,7 +42,7 @@ extension ServerTests {
         ) async throws -> [String] {
             try await fixture.pool.withConnection(fixture.label) { lease in
                 try await lease.withTransaction { transaction in
-                    if isClaim { _ = try await transaction.query(PostgresWorkflowQueries.inQueueOrder) }
+                    if isClaim { _ = try await transaction.query(PostgresWorkflowQueries.byIndexes) }
                     let explain = PostgresStatement("EXPLAIN " + question.sql, question.binds, prepared: false)
                     return try await transaction.query(explain).column("QUERY PLAN", as: String.self)
                 }

@@ -65,5 +65,73 @@ extension ServerTests {
                 #expect(pruned == 20_000 - 20)
             }
         }
+
+        /// The lines of what is old go in parts, each for itself, and the pipelines with the last of them.
+        @Test func veryLongHistoriesAreDeletedInParts() async throws {
+            try await EngineFixture.with { fixture in
+                let store = PostgresWorkflowStore(pool: fixture.pool, label: fixture.label, linesPerDeletion: 100)
+                try await StoreConformance.fillHistories(of: 3, lines: 250, in: store)
+                let schema = PostgresIdentifier.quote(fixture.schema)
+                // From some line on none can be deleted.
+                try await TenantFixture.withSuperuser { connection in
+                    try await connection.script(
+                        """
+                        CREATE FUNCTION \(schema).refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+                        BEGIN
+                            IF (SELECT count(*) FROM \(schema).cloacina_events) <= 400 THEN RAISE EXCEPTION 'enough'; END IF;
+                            RETURN NULL;
+                        END $$;
+                        CREATE TRIGGER refuse BEFORE DELETE ON \(schema).cloacina_events
+                        FOR EACH STATEMENT EXECUTE FUNCTION \(schema).refuse();
+                        GRANT EXECUTE ON FUNCTION \(schema).refuse() TO PUBLIC
+                        """)
+                }
+                await #expect(throws: PipelineError.self) { try await StoreConformance.pruneAll(in: store) }
+                // What was deleted before stays so, and no pipeline has gone without its lines.
+                let left = try await store.events(EventQuery(limit: 10_000)).count
+                #expect((300...400).contains(left), "\(left)")
+                #expect(try await store.list(PipelineQuery()).count == 3)
+                try await TenantFixture.withSuperuser { connection in
+                    try await connection.script("DROP TRIGGER refuse ON \(schema).cloacina_events")
+                }
+                #expect(try await StoreConformance.pruneAll(in: store) == 3)
+                #expect(try await store.events(EventQuery()).isEmpty)
+                #expect(try await store.list(PipelineQuery()).isEmpty)
+            }
+        }
+
+        /// A part costs what it deletes, whatever the server knows of the tables and however many lines are left.
+        @Test(arguments: [false, true]) func aPartReadsNoMoreThanItDeletes(isAnalyzed: Bool) async throws {
+            try await EngineFixture.with { fixture in
+                let schema = PostgresIdentifier.quote(fixture.schema)
+                try await TenantFixture.withSuperuser { connection in
+                    try await connection.script(
+                        """
+                        INSERT INTO \(schema).cloacina_pipelines (id, workflow, version, state, revision, epoch, recoveries, priority,
+                            created_at, started_at, ended_at, input, format, depth)
+                        SELECT format('00000000-0000-7000-0000-%s', lpad(to_hex(n), 12, '0'))::uuid, 'w', 'v1', 'completed', 2, 1,
+                            0, 0, to_timestamp(0), to_timestamp(0), to_timestamp(0), '{}', 1, 0
+                        FROM generate_series(1, 200) AS n;
+                        INSERT INTO \(schema).cloacina_events (pipeline_id, revision, position, kind, attempt, at)
+                        SELECT id, r, 0, 'task failed', 0, now() FROM \(schema).cloacina_pipelines, generate_series(1, 500) AS r;
+                        \(isAnalyzed ? "ANALYZE \(schema).cloacina_events; ANALYZE \(schema).cloacina_pipelines" : "")
+                        """)
+                }
+                let prune = PostgresWorkflowQueries.prune(
+                    endedBefore: Date(), below: StoreConformance.id(1_000), limit: 1_000, lines: 50_000)
+                let plan = try await fixture.pool.withConnection(fixture.label) { lease in
+                    try await lease.withTransaction { transaction in
+                        _ = try await transaction.query(PostgresWorkflowQueries.byIndexes)
+                        let explain = PostgresStatement("EXPLAIN " + prune.sql, prune.binds, prepared: false)
+                        return try await transaction.query(explain).column("QUERY PLAN", as: String.self)
+                    }
+                }
+                #expect(!plan.contains { $0.contains("Seq Scan on cloacina") }, "\(plan)")
+                #expect(
+                    plan.contains { $0.contains("Index Scan using cloacina_events_pkey on cloacina_events e") },
+                    "\(plan)")
+                #expect(try await StoreConformance.pruneAll(in: fixture.store) == 200)
+            }
+        }
     }
 }

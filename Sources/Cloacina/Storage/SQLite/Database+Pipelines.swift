@@ -5,19 +5,25 @@ import GRDB
 extension Database {
     func create(_ new: NewPipeline) throws -> Creation {
         let key = new.options.idempotencyKey
+        let input = new.input.jsonText
+        if new.takesKey { try self.run(SQLiteQueries.releaseKey, [.text(key), .text(new.workflow), .uuid(new.id)]) }
         try self.run(
             SQLiteQueries.create,
             [
                 .uuid(new.id), .text(new.workflow), .text(new.version), .uuid(new.owner),
                 .integer(new.options.priority), .time(new.dueAt), .time(new.at),
-                .integer(new.options.timeout?.wholeMilliseconds), .text(key), .text(new.input.jsonText),
+                .integer(new.options.timeout?.wholeMilliseconds), .text(key), .text(input),
                 .uuid(new.parent), .integer(new.depth),
             ])
         guard self.changesCount > 0 else {
-            let existing = try self.rows(SQLiteQueries.existing, [.uuid(new.id), .text(key)]) {
-                try $0.value(UUID.self)
+            let existing = try self.rows(SQLiteQueries.existing, [.uuid(new.id), .text(key), .text(input)]) { row in
+                let holder = KeyHolder(id: try row.value(), workflow: try row.value(), parent: try row.optional())
+                return (holder, hasSameText: try row.value(Int64.self) != 0)
             }
-            return .exists(existing.first ?? new.id)
+            guard let (holder, hasSameText) = existing.first, holder.id != new.id else { return .exists(new.id) }
+            if let answer = new.answer(for: holder, hasSameText: hasSameText) { return answer }
+            let stored = try self.rows(SQLiteQueries.input, [.uuid(holder.id)]) { try $0.optional(String.self) }
+            return new.answer(for: holder, storedInput: stored.first ?? nil)
         }
         try self.note([new.event], of: new.id, revision: 1)
         return .created
@@ -69,37 +75,121 @@ extension Database {
         try self.rows(SQLiteQueries.historyBytes, [.uuid(pipeline)]) { try $0.value(Int.self) }.first ?? 0
     }
 
-    /// Hands what a runner may claim to a closure, in order, until it says that it has enough.
+    /// Hands what a runner may claim to a closure, in order, until it says that it has enough, or was handed so many.
+    ///
+    /// Only the runner's own lanes are looked at, so nothing is walked over that it can't take. The priorities are gone through
+    /// from the highest, and of each the oldest of all lanes come first.
     func forEachDue(
-        for claim: QueueClaim, _ body: (inout SQLiteRow) throws -> Bool
+        for claim: QueueClaim, limit: Int, _ body: (inout SQLiteRow) throws -> Bool
     ) throws {
-        try self.forEachLevel { level in
-            if let above = claim.abovePriority, level <= Int64(clamping: above) { return false }
-            let values: [SQLiteValue] = [.time(claim.at), .integer(level), .integer(claim.onlyChildren ? 1 : 0)]
-            var wantsMore = true
-            try self.forEach(SQLiteQueries.due, values) { row in
-                var head = row
-                let (_, workflow, version) = (
-                    try head.value(UUID.self), try head.value(String.self), try head.value(String.self)
-                )
-                let hasBegun = try head.optionalDate() != nil
-                guard claim.workflows[workflow] != nil, !hasBegun || claim.versions.contains(version) else {
-                    return true
-                }
-                wantsMore = try body(&row)
-                return wantsMore
+        let lanes = try self.filledLanes(of: claim)
+        var (highest, missing) = (Int64.max, limit)
+        while missing > 0 {
+            let levels = try lanes.compactMap { try self.level(of: $0, upTo: highest) }
+            guard let level = levels.max(), claim.abovePriority.map({ level > Int64(clamping: $0) }) ?? true else {
+                return
             }
-            return wantsMore
+            var due: [(id: UUID, dueAt: Int64)] = []
+            for lane in lanes {
+                let values: [SQLiteValue] = [
+                    .time(claim.at), .text(lane), .integer(level), .integer(claim.onlyChildren ? 1 : 0),
+                    .integer(missing),
+                ]
+                due += try self.rows(SQLiteQueries.due, values) { (try $0.value(UUID.self), try $0.value(Int64.self)) }
+            }
+            due.sort { $0.dueAt == $1.dueAt ? $0.id.uuidString < $1.id.uuidString : $0.dueAt < $1.dueAt }
+            for (id, _) in due.prefix(missing) {
+                var wantsMore = true
+                try self.forEach(SQLiteQueries.queued, [.uuid(id)]) { row in
+                    var head = row
+                    let (_, workflow, version) = (
+                        try head.value(UUID.self), try head.value(String.self), try head.value(String.self)
+                    )
+                    let hasBegun = try head.optionalDate() != nil
+                    guard claim.workflows[workflow] != nil, !hasBegun || claim.knows(version, of: workflow) else {
+                        return false
+                    }
+                    missing -= 1
+                    wantsMore = try body(&row)
+                    return false
+                }
+                guard wantsMore else { return }
+            }
+            guard level > .min else { return }
+            highest = level - 1
         }
     }
 
-    /// Hands the priorities of what waits to a closure, the highest first, until it says that it has enough.
-    func forEachLevel(_ body: (Int64) throws -> Bool) throws {
-        var highest = Int64.max
-        while true {
-            let levels = try self.rows(SQLiteQueries.level, [.integer(highest)]) { try $0.optional(Int64.self) }
-            guard let level = levels.first ?? nil, try body(level), level > .min else { return }
-            highest = level - 1
+    /// Those of a claim's lanes that something waits in, by one look for each of them that is not empty, or that comes after
+    /// others that the runner can't take from.
+    private func filledLanes(of claim: QueueClaim) throws -> [String] {
+        var filled: [String] = []
+        var rest = claim.lanes[...]
+        while let next = rest.popFirst() {
+            guard let lane = try self.filledLane(from: next) else { break }
+            rest = rest.drop { $0.utf8.lexicographicallyPrecedes(lane.utf8) }
+            if next.utf8.elementsEqual(lane.utf8) { filled.append(next) }
+        }
+        return filled
+    }
+
+    private func level(of lane: String, upTo highest: Int64) throws -> Int64? {
+        try self.rows(SQLiteQueries.level, [.text(lane), .integer(highest)]) { try $0.optional(Int64.self) }.first
+            ?? nil
+    }
+
+    private func filledLane(from lane: String) throws -> String? {
+        try self.rows(SQLiteQueries.filledLane, [.text(lane)]) { try $0.value(String.self) }.first
+    }
+
+    /// Hands the lanes and priorities of what waits to a closure; false when there are more than one look reads.
+    func forEachPlace(_ body: (_ lane: String, _ level: Int64) throws -> Void) throws -> Bool {
+        var (start, read) = ("", 0)
+        while let lane = try self.filledLane(from: start) {
+            var highest: Int64? = .max
+            while let bound = highest, let level = try self.level(of: lane, upTo: bound) {
+                guard read < StoredLimits.surveyRows else { return false }
+                try body(lane, level)
+                read += 1
+                highest = level > .min ? level - 1 : nil
+            }
+            // Also where the text is damaged and the next one seems to come before it.
+            read += 1
+            guard read < StoredLimits.surveyRows else { return false }
+            // The next one by its bytes.
+            start = lane + "\0"
+        }
+        return true
+    }
+
+    /// Hands what is due and a claim would not take to a closure, with its priority: of each lane that is none of the claim's what
+    /// comes first in the index, and what is of a higher format.
+    func forEachStranded(
+        for claim: QueueClaim, dueBefore: Date, _ body: (Int, StrandedPipeline) -> Void
+    ) throws {
+        func take(_ row: inout SQLiteRow) throws -> Bool {
+            let (id, workflow, version): (UUID, String, String) = (try row.value(), try row.value(), try row.value())
+            let (format, hasBegun, priority): (Int, Int, Int) = (try row.value(), try row.value(), try row.value())
+            let (createdAt, dueAt) = (try row.date(), try row.date())
+            let reason = claim.obstacle(
+                workflow: workflow, version: version, hasBegun: hasBegun != 0, format: format)
+            guard let reason, dueAt <= dueBefore else { return true }
+            body(
+                priority,
+                StrandedPipeline(
+                    id: id, workflow: workflow, version: version, reason: reason, createdAt: createdAt, dueAt: dueAt))
+            return true
+        }
+        try self.forEach(SQLiteQueries.ofNewerFormat, []) { try take(&$0) }
+        var (start, foreign) = ("", 0)
+        // Also where the text is damaged and the next lane seems to come before this one.
+        for _ in 0..<StoredLimits.surveyRows {
+            guard foreign < StoredLimits.foreignLanes, let lane = try self.filledLane(from: start) else { return }
+            if !claim.lanes.contains(where: { $0.utf8.elementsEqual(lane.utf8) }) {
+                foreign += 1
+                try self.forEach(SQLiteQueries.inLane, [.text(lane)]) { try take(&$0) }
+            }
+            start = lane + "\0"
         }
     }
 
@@ -108,6 +198,26 @@ extension Database {
         let revision = try self.rows(SQLiteQueries.putAside, [.uuid(id)]) { try $0.value(Int.self) }.first
         guard let revision else { return }
         try self.note([.putAside(by: claim, error)], of: id, revision: revision)
+    }
+
+    /// Deletes old pipelines with their histories, in order, until so many lines are deleted; answers how many pipelines are
+    /// deleted, and how many of those that it was given are done with.
+    func deleteOld(
+        _ old: ArraySlice<UUID>, endedBefore: Date, lines: Int
+    ) throws -> (deleted: Int, done: Int) {
+        var (deleted, done, rest) = (0, 0, lines)
+        for id in old {
+            // Somebody else may have deleted it meanwhile.
+            if try !self.rows(SQLiteQueries.isOld, [.uuid(id), .time(endedBefore)], read: { _ in true }).isEmpty {
+                try self.run(SQLiteQueries.deleteEvents, [.uuid(id), .integer(rest)])
+                rest -= self.changesCount
+                guard rest > 0 else { break }
+                try self.run(SQLiteQueries.deletePipeline, [.uuid(id), .time(endedBefore)])
+                deleted += self.changesCount
+            }
+            done += 1
+        }
+        return (deleted, done)
     }
 
     func pipeline(_ id: UUID) throws -> StoredPipeline? {

@@ -9,6 +9,10 @@ extension DefaultRunner {
     /// has a file of its own. Its tasks have no database of the tenant's: `withConnection` and transactional tasks fail with
     /// ``PipelineError/Code/noDatabase``. What another process puts into the queue is found by the next sweep.
     ///
+    /// The file gets shorter after pipelines were deleted, by a ``RunnerConfiguration/retention`` or ``prune(endedBefore:limit:)``:
+    /// all but 4 MiB of free pages, or an eighth of what holds something, goes back to the file system. A file that another
+    /// program has made keeps its size until ``compact()`` was called once, unless it was made with `auto_vacuum = INCREMENTAL`.
+    ///
     /// ```swift
     /// let runner = try await DefaultRunner(sqliteAt: URL(filePath: "/var/lib/acme/pipelines.db"), workflows: [etl])
     /// ```
@@ -26,5 +30,24 @@ extension DefaultRunner {
         try self.init(
             store: store, database: nil, workflows: workflows, configuration: configuration, logger: logger,
             fileID: fileID, line: line)
+    }
+
+    /// Writes the runner's SQLite file anew, without free pages; from then on it gets shorter by itself after deletions.
+    ///
+    /// That is for a file that another program has made: those that a runner makes don't need it. The file is this call's alone
+    /// meanwhile: other writes wait, fail after ``SQLiteConfiguration/busyTimeout``, and are tried again as long as
+    /// ``RunnerConfiguration/databasePatience`` lasts. It takes up to twice the file's size on the disk. The file is as short as it
+    /// gets once nobody reads any more what was before. Cancelling the caller has no effect.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/notPossible`` when the runner's pipelines are in no SQLite file, and
+    ///   with ``PipelineError/Code/storageFailed`` when others write to it for too long or the disk is full; the file is as before
+    ///   then.
+    public func compact() async throws(PipelineError) {
+        guard let store = self.store as? SQLiteWorkflowStore else {
+            throw PipelineError(
+                .notPossible,
+                "only an SQLite file can be compacted, and this runner has none; PostgreSQL does it by itself")
+        }
+        try await store.database.rewrite()
     }
 }

@@ -16,7 +16,14 @@ final class SQLiteDatabase: Sendable {
         var settings = Configuration()
         settings.label = "cloacina"
         settings.maximumReaderCount = max(1, configuration.maximumReaders)
-        settings.prepareDatabase { try $0.execute(sql: SQLiteQueries.settings(configuration)) }
+        settings.prepareDatabase { database in
+            try database.execute(sql: SQLiteQueries.settings(configuration))
+            // Only while the file is empty: later it has no effect, and where it is set already it would wait for a lock.
+            guard !database.configuration.readonly,
+                try Int.fetchOne(database, sql: "PRAGMA page_count") == 0
+            else { return }
+            try database.execute(sql: SQLiteQueries.incrementalVacuum)
+        }
         self.path = path
         self.pool = try DatabasePool(path: path, configuration: settings)
         self.identity = FileIdentity(path: path)
@@ -100,6 +107,68 @@ final class SQLiteDatabase: Sendable {
         }
     }
 
+    /// Gives back to the file system what the file no longer needs, 256 pages at a time (1 MiB, as files are made), with others'
+    /// writes in between, and at most 1 GiB.
+    ///
+    /// Some free pages stay, so that a queue in its stride doesn't shrink and grow for ever: 4 MiB, or an eighth of what holds
+    /// something if that is more. A file without `auto_vacuum = INCREMENTAL` is left as it is. Ends early when the task is
+    /// cancelled, and when somebody reads for so long that the log would grow instead.
+    func giveBackSpace() async throws(PipelineError) {
+        var steps = 0
+        while steps < Self.maximumSteps, !Task.isCancelled {
+            let isWorthIt: @Sendable (Database) throws -> Bool = { try $0.excessPages() >= Self.pagesPerStep }
+            let hasGiven = try await self.write(if: isWorthIt, else: false) { database in
+                // Each page is a step of the statement.
+                try database.run("PRAGMA incremental_vacuum(\(Self.pagesPerStep))", [])
+                return true
+            }
+            guard hasGiven else { break }
+            steps += 1
+            if steps.isMultiple(of: 16), try await self.checkpoint() > Self.maximumBacklog { return }
+        }
+        if steps > 0 { _ = try await self.checkpoint() }
+    }
+
+    /// Writes the whole file anew, without free pages, as one that gives them back from then on.
+    func rewrite() async throws(PipelineError) {
+        try await Self.outside(Self.failure) { answer in
+            self.pool.asyncWriteWithoutTransaction { database in
+                answer(
+                    Result {
+                        try self.checkIdentity()
+                        // What it sets counts from the next VACUUM.
+                        try database.execute(sql: SQLiteQueries.incrementalVacuum)
+                        try database.execute(sql: "VACUUM")
+                    })
+            }
+        }
+        _ = try await self.checkpoint()
+    }
+
+    /// Moves the log into the file, which only then gets shorter, as far as nobody reads what was before. Nobody waits for it.
+    ///
+    /// - Returns: How many pages could not be moved; 0 when somebody else is at it.
+    private func checkpoint() async throws(PipelineError) -> Int {
+        try await Self.outside(Self.failure) { answer in
+            self.pool.asyncWriteWithoutTransaction { database in
+                answer(
+                    Result {
+                        do {
+                            let (all, done) = try database.checkpoint(.passive)
+                            return max(0, all - done)
+                        } catch let error as DatabaseError where error.resultCode == .SQLITE_BUSY {
+                            return 0
+                        }
+                    })
+            }
+        }
+    }
+
+    private static let pagesPerStep = 256
+    private static let maximumSteps = 1_024
+    /// The log keeps room for as many.
+    private static let maximumBacklog = 4_096
+
     /// Runs SQL as it is: for tests, which use it to break things.
     func execute(_ sql: String) async throws(PipelineError) {
         try await Self.outside(Self.failure) { answer in
@@ -143,5 +212,17 @@ final class SQLiteDatabase: Sendable {
             throw PipelineError(
                 .storageFailed, failure, underlying: error is MigrationError ? error : SQLiteError(error))
         }
+    }
+}
+
+extension Database {
+    /// The number of free pages beyond those that should stay; 0 in a file that can't give them back.
+    fileprivate func excessPages() throws -> Int {
+        // Reading these also learns what others have made of the file.
+        let free = try Int.fetchOne(self, sql: "PRAGMA freelist_count") ?? 0
+        let all = try Int.fetchOne(self, sql: "PRAGMA page_count") ?? 0
+        guard free > 0, try Int.fetchOne(self, sql: "PRAGMA auto_vacuum") == 2 else { return 0 }
+        let size = max(512, try Int.fetchOne(self, sql: "PRAGMA page_size") ?? 0)
+        return free - max((4 << 20) / size, (all - free) / 8)
     }
 }

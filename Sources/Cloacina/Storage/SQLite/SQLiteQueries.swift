@@ -12,6 +12,10 @@ enum SQLiteQueries {
         """
     }
 
+    /// Keeps a map of who points to each page, so that free ones can be given back without writing the whole file anew. It counts for
+    /// a file that is empty, and for any other with its next VACUUM.
+    static let incrementalVacuum = "PRAGMA auto_vacuum = INCREMENTAL"
+
     // MARK: Writing
 
     static let create = """
@@ -23,10 +27,23 @@ enum SQLiteQueries {
         ON CONFLICT DO NOTHING
         """
 
-    /// Whom a new pipeline collides with: its own id first, then its key's.
+    /// Takes a key from a pipeline of the same workflow that failed or was cancelled, for a new one that isn't stored yet.
+    static let releaseKey = """
+        UPDATE cloacina_pipelines SET idempotency_key = NULL
+        WHERE idempotency_key = ?1 AND workflow = ?2 AND state IN ('failed', 'cancelled') AND parent_id IS NULL
+            AND NOT EXISTS (SELECT 1 FROM cloacina_pipelines WHERE id = ?3)
+        """
+
+    /// Whom a new pipeline collides with: its own id first, then its key's; and if the input is the same text.
     static let existing = """
-        SELECT id FROM cloacina_pipelines WHERE id = ?1
-        UNION ALL SELECT id FROM cloacina_pipelines WHERE idempotency_key = ?2
+        SELECT id, workflow, parent_id, input = ?3 FROM cloacina_pipelines WHERE id = ?1
+        UNION ALL SELECT id, workflow, parent_id, input = ?3 FROM cloacina_pipelines WHERE idempotency_key = ?2
+        """
+
+    /// An input, unless it is beyond what is read.
+    static let input = """
+        SELECT CASE WHEN length(CAST(input AS BLOB)) <= \(StoredLimits.valueBytes) THEN input END
+        FROM cloacina_pipelines WHERE id = ?1
         """
 
     static let happened = """
@@ -83,21 +100,45 @@ enum SQLiteQueries {
         WHERE id = ?1 RETURNING revision
         """
 
-    static let deleteEvents = "DELETE FROM cloacina_events WHERE pipeline_id = ?1"
+    /// A row when a pipeline is still there and old.
+    static let isOld = "SELECT 1 FROM cloacina_pipelines WHERE id = ?1 AND ended_at < ?2"
+
+    /// Deletes lines of one history, no more than a number.
+    static let deleteEvents = """
+        DELETE FROM cloacina_events WHERE pipeline_id = ?1 AND (revision, position) IN (
+            SELECT revision, position FROM cloacina_events WHERE pipeline_id = ?1 LIMIT ?2)
+        """
     static let deletePipeline = "DELETE FROM cloacina_pipelines WHERE id = ?1 AND ended_at < ?2"
 
     // MARK: Reading
 
+    /// A text column, or no text at all, which can't be read, where it has more bytes.
+    private static func atMost(_ bytes: Int, _ column: String) -> String {
+        "CASE WHEN length(CAST(\(column) AS BLOB)) > \(bytes) THEN X'' ELSE \(column) END"
+    }
+
     private static let pipelineColumns = """
         id, workflow, version, started_at, state, revision, epoch, owner, recoveries, priority,
-        timeout_ms, input, created_at, ended_at, due_at, request, idempotency_key, parent_id, depth
+        timeout_ms, \(atMost(StoredLimits.valueBytes, "input")), created_at, ended_at, due_at, request, idempotency_key,
+        parent_id, depth
         """
 
-    static let load = "SELECT \(pipelineColumns), output, outcomes FROM cloacina_pipelines WHERE id = ?1"
+    static let load = """
+        SELECT \(pipelineColumns), \(atMost(StoredLimits.resultBytes, "output")),
+            \(atMost(StoredLimits.resultBytes, "outcomes"))
+        FROM cloacina_pipelines WHERE id = ?1
+        """
 
     static let status = "SELECT state FROM cloacina_pipelines WHERE id = ?1"
 
     private static let eventColumns = "kind, task, attempt, worker, started_at, at, reason, detail, delta, due_at"
+
+    /// The same where nobody has counted the bytes before.
+    private static let boundedEventColumns = """
+        kind, \(atMost(StoredLimits.nameBytes, "task")), attempt, worker, started_at, at,
+        \(atMost(StoredLimits.nameBytes, "reason")), \(atMost(StoredLimits.valueBytes, "detail")),
+        \(atMost(StoredLimits.valueBytes, "delta")), due_at
+        """
 
     /// How many bytes a pipeline's lines take up; counted up to one more than are read.
     static let historyBytes = """
@@ -114,27 +155,54 @@ enum SQLiteQueries {
         FROM cloacina_events WHERE pipeline_id = ?1 ORDER BY revision, position
         """
 
-    /// What waits, in the order in which it is claimed. Who claims reads on until it has enough of what it knows.
+    /// The lane of a pipeline that waits, as the queue's index has it; see ``QueueClaim/lanes``.
+    private static let lane = "(CASE WHEN started_at IS NULL THEN '' ELSE version END || ' ' || workflow)"
+
+    /// What waits that this version can read, in a condition.
+    private static let waits = "due_at IS NOT NULL AND format = \(StoredLimits.format)"
+
+    /// The first lane, from one on, that something waits in. Going from one to the next reads a row, however much waits.
+    static let filledLane =
+        "SELECT \(lane) FROM cloacina_pipelines WHERE \(waits) AND \(lane) >= ?1 ORDER BY \(lane) LIMIT 1"
+
+    /// The highest priority of what waits in a lane, up to one.
+    static let level = "SELECT max(priority) FROM cloacina_pipelines WHERE \(waits) AND \(lane) = ?1 AND priority <= ?2"
+
+    /// The places of what waits in a lane with a priority, in the order in which it is claimed. What is due later is not read.
     static let due = """
-        SELECT \(pipelineColumns) FROM cloacina_pipelines
-        WHERE due_at <= ?1 AND priority = ?2 AND state = 'queued' AND format <= \(StoredLimits.format)
-            AND revision < \(StoredLimits.count) AND epoch < \(StoredLimits.count) AND (NOT ?3 OR parent_id IS NOT NULL)
-        ORDER BY due_at, id
+        SELECT id, due_at FROM cloacina_pipelines
+        WHERE due_at <= ?1 AND format = \(StoredLimits.format) AND \(lane) = ?2 AND priority = ?3 AND state = 'queued'
+            AND revision < \(StoredLimits.count) AND epoch < \(StoredLimits.count) AND (NOT ?4 OR parent_id IS NOT NULL)
+        ORDER BY due_at, id LIMIT ?5
         """
 
-    /// The highest priority of what waits, up to one. The queue's index is by priority: going from one to the next
-    /// reads a few rows, however many wait for their time.
-    static let level = """
-        SELECT max(priority) FROM cloacina_pipelines WHERE due_at IS NOT NULL AND priority <= ?1
+    private static let waiting = """
+        id, workflow, version, format, started_at IS NOT NULL, priority, created_at, due_at FROM cloacina_pipelines
         """
+
+    /// What waits in a lane, from the lowest priority, up to a number.
+    static let inLane = """
+        SELECT \(waiting) WHERE \(waits) AND \(lane) = ?1 ORDER BY priority, due_at, id LIMIT \(StoredLimits.laneHead)
+        """
+
+    /// What waits and a newer version of this library wrote, up to a number.
+    static let ofNewerFormat = """
+        SELECT \(waiting) WHERE due_at IS NOT NULL AND format > \(StoredLimits.format) ORDER BY format LIMIT \(StoredLimits.laneHead)
+        """
+
+    static let queued = "SELECT \(pipelineColumns) FROM cloacina_pipelines WHERE id = ?1"
 
     static let request = "SELECT request FROM cloacina_pipelines WHERE id = ?1 AND owner = ?2"
 
     static let isDue = """
-        SELECT 1 FROM cloacina_pipelines WHERE due_at <= ?1 AND priority = ?2 AND state = 'queued' LIMIT 1
+        SELECT 1 FROM cloacina_pipelines
+        WHERE due_at <= ?1 AND format = \(StoredLimits.format) AND \(lane) = ?2 AND priority = ?3 AND state = 'queued' LIMIT 1
         """
 
-    static let nextDue = "SELECT min(due_at) FROM cloacina_pipelines WHERE due_at > ?1 AND priority = ?2"
+    static let nextDue = """
+        SELECT min(due_at) FROM cloacina_pipelines
+        WHERE due_at > ?1 AND format = \(StoredLimits.format) AND \(lane) = ?2 AND priority = ?3
+        """
 
     static let beats = "SELECT id, beats FROM cloacina_runners LIMIT \(StoredLimits.surveyRows)"
 
@@ -160,8 +228,15 @@ enum SQLiteQueries {
         ORDER BY id LIMIT 10000
         """
 
+    /// The beginning of a text column where it has more bytes than a name.
+    private static func name(_ column: String) -> String {
+        let limit = StoredLimits.nameBytes
+        return
+            "CASE WHEN length(CAST(\(column) AS BLOB)) > \(limit) THEN substr(\(column), 1, \(limit)) ELSE \(column) END"
+    }
+
     static let list = """
-        SELECT id, workflow, version, state, created_at, started_at, ended_at, recoveries
+        SELECT id, \(name("workflow")), \(name("version")), state, created_at, started_at, ended_at, recoveries
         FROM cloacina_pipelines
         WHERE id < coalesce(?1, X'\(String(repeating: "FF", count: 17))') AND (?2 IS NULL OR workflow = ?2)
             AND (?3 IS NULL OR state IN (SELECT value FROM json_each(?3)))
@@ -171,7 +246,7 @@ enum SQLiteQueries {
     /// Walks the primary key backwards: from the place after which to begin, else from the end of the one pipeline, else from
     /// the end of all.
     static let events = """
-        SELECT pipeline_id, revision, position, \(eventColumns)
+        SELECT pipeline_id, revision, position, \(boundedEventColumns)
         FROM cloacina_events
         WHERE pipeline_id >= coalesce(?3, X'') AND (pipeline_id, revision, position) < (
                 coalesce(?4, ?3, X'\(String(repeating: "FF", count: 17))'), coalesce(?5, 9223372036854775807),

@@ -4,12 +4,15 @@ import GRDB
 /// Keeps the pipelines of one tenant in one file. Several processes may share it.
 package struct SQLiteWorkflowStore: WorkflowStore {
     let database: SQLiteDatabase
+    /// How many lines of histories one transaction deletes.
+    let linesPerDeletion: Int
 
     /// Opens a file, makes it when it is missing, and brings its tables up to date.
     package init(
-        opening url: URL, configuration: SQLiteConfiguration = SQLiteConfiguration(), fileID: String = #fileID,
-        line: Int = #line
+        opening url: URL, configuration: SQLiteConfiguration = SQLiteConfiguration(),
+        linesPerDeletion: Int = 20_000, fileID: String = #fileID, line: Int = #line
     ) async throws(PipelineError) {
+        self.linesPerDeletion = max(1, linesPerDeletion)
         do {
             self.database = try await SQLiteDatabase.open(Self.path(of: url), configuration: configuration)
         } catch let error as PipelineError {
@@ -44,7 +47,7 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         guard claim.limit > 0, !claim.workflows.isEmpty else { return [] }
         let isNeeded: @Sendable (Database) throws -> Bool = { database in
             var isDue = false
-            try database.forEachDue(for: claim) { _ in
+            try database.forEachDue(for: claim, limit: 1) { _ in
                 isDue = true
                 return false
             }
@@ -53,19 +56,21 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         return try await self.database.write(if: isNeeded, else: []) { database in
             var claimed: [StoredPipeline] = []
             var bytes = 0
-            while claimed.count < claim.limit, bytes < claim.byteLimit {
+            // One is always taken.
+            let byteLimit = max(1, claim.byteLimit)
+            while claimed.count < claim.limit, bytes < byteLimit {
                 // Others take the place of those that can't be read.
                 let missing = claim.limit - claimed.count
                 var due: [(id: UUID, pipeline: Result<StoredPipeline, any Error>)] = []
                 var read = bytes
-                try database.forEachDue(for: claim) { row in
+                try database.forEachDue(for: claim, limit: missing) { row in
                     var head = row
                     let pipeline = Result { try StoredPipeline(&row) }
                     read += (try? pipeline.get().input.byteCount) ?? 0
                     due.append((try head.value(UUID.self), pipeline))
-                    return due.count < missing && read < claim.byteLimit
+                    return due.count < missing && read < byteLimit
                 }
-                for (id, pipeline) in due where bytes < claim.byteLimit {
+                for (id, pipeline) in due where bytes < byteLimit {
                     do {
                         var pipeline = try pipeline.get()
                         let history = pipeline.startedAt == nil ? 0 : try database.historyBytes(of: id)
@@ -142,14 +147,31 @@ package struct SQLiteWorkflowStore: WorkflowStore {
                     return true
                 }
             }
-            try database.forEachLevel { level in
-                let values: [SQLiteValue] = [.time(at), .integer(level)]
+            let isAll = try database.forEachPlace { lane, level in
+                let values: [SQLiteValue] = [.time(at), .text(lane), .integer(level)]
                 if try !database.rows(SQLiteQueries.isDue, values, read: { _ in true }).isEmpty { survey.isDue = true }
                 let next = try database.rows(SQLiteQueries.nextDue, values) { try $0.optionalDate() }
                 survey.nextDue = (next + [survey.nextDue]).compactMap { $0 }.min()
-                return true
             }
+            // Of those that are left, a claim finds out.
+            if !isAll { survey.isDue = true }
             return survey
+        }
+    }
+
+    package func stranded(
+        _ claim: QueueClaim, dueBefore: Date, limit: Int
+    ) async throws(PipelineError) -> [StrandedPipeline] {
+        let limit = min(limit, StoredLimits.surveyRows)
+        guard limit > 0 else { return [] }
+        return try await self.database.read { database in
+            var found: [(priority: Int, pipeline: StrandedPipeline)] = []
+            try database.forEachStranded(for: claim, dueBefore: dueBefore) { found.append(($0, $1)) }
+            found.sort { left, right in
+                (right.priority, left.pipeline.dueAt, left.pipeline.id.uuidString)
+                    < (left.priority, right.pipeline.dueAt, right.pipeline.id.uuidString)
+            }
+            return found.prefix(limit).map(\.pipeline)
         }
     }
 
@@ -216,6 +238,7 @@ package struct SQLiteWorkflowStore: WorkflowStore {
             ) { row in
                 let event = try RecordedEvent(&row)
                 bytes += 200 + (event.event.detail?.utf8.count ?? 0) + (event.event.delta?.jsonText.utf8.count ?? 0)
+                bytes += event.event.task?.utf8.count ?? 0
                 events.append(event)
                 return bytes < QueueClaim.defaultByteLimit
             }
@@ -223,23 +246,25 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         }
     }
 
-    /// Looks for what is old without a lock, and then deletes it in one transaction.
+    /// Looks for what is old without a lock, and then deletes it, in transactions of so many lines of histories that others
+    /// who write wait for none of them long, and gives back what space that left, or an earlier call. A pipeline goes with the last
+    /// of its lines.
     package func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int {
         let old = try await self.database.read { database in
             try database.rows(
                 SQLiteQueries.ended, [.time(endedBefore), .uuid(bound), .integer(max(0, limit))]
             ) { try $0.value(UUID.self) }
         }
-        guard !old.isEmpty else { return 0 }
-        return try await self.database.write { database in
-            var pruned = 0
-            for id in old {
-                try database.run(SQLiteQueries.deletePipeline, [.uuid(id), .time(endedBefore)])
-                guard database.changesCount > 0 else { continue }
-                try database.run(SQLiteQueries.deleteEvents, [.uuid(id)])
-                pruned += 1
+        var (pruned, rest) = (0, old[...])
+        while !rest.isEmpty {
+            let (deleted, done) = try await self.database.write { [rest] database in
+                try database.deleteOld(rest, endedBefore: endedBefore, lines: self.linesPerDeletion)
             }
-            return pruned
+            pruned += deleted
+            rest = rest.dropFirst(done)
         }
+        // What is deleted is deleted, whatever comes of this; the next call tries again.
+        try? await self.database.giveBackSpace()
+        return pruned
     }
 }

@@ -1,0 +1,24 @@
+/// Decides whether a call that the database did not answer is made again, and after what pause. It knows no clock.
+struct DatabaseRetry {
+    /// The longest pause between two calls.
+    static let longestPause = Duration.seconds(1)
+
+    private var pause = Duration.milliseconds(20)
+    private var timeouts = 0
+
+    /// The pause after a call that failed, twice as long each time.
+    ///
+    /// - Throws: The error, when the same call would fail again.
+    mutating func pause(after error: PipelineError) throws(PipelineError) -> Duration {
+        // A server that ends statements after a time of its own will do so again.
+        self.timeouts = error.isTimeoutOfServer ? self.timeouts + 1 : 0
+        guard self.timeouts < 3 else {
+            var error = error
+            error.isLasting = true
+            throw error
+        }
+        guard error.isTransient else { throw error }
+        defer { self.pause = min(self.pause * 2, Self.longestPause) }
+        return self.pause
+    }
+}
