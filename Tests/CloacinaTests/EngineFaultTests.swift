@@ -1,3 +1,4 @@
+import CloacinaPostgres
 import EngineTestSupport
 import FoundationEssentials
 import Synchronization
@@ -34,6 +35,26 @@ import Testing
         #expect(try await runner.result(of: result.id).sightForTests == result.sightForTests)
     }
 
+    /// A5: PostgreSQL takes no NUL, and a rule may be about a key that has one.
+    @Test func aReasonHasNothingThatADatabaseRefuses() async throws {
+        let workflow = try Workflow("w") {
+            WorkflowTask("a") { _ in }
+            WorkflowTask("b", after: "a", triggerRule: .contextValue("k\u{0}", .equals, 1)) { _ in }
+            WorkflowTask("c", after: "a") { _ in throw Loud() }
+        }
+        let runner = try DefaultRunner(store: InMemoryWorkflowStore(), workflows: [workflow])
+        let result = try await runner.execute("w")
+        #expect(result.task("b")?.status == .skipped && result.task("c")?.status == .failed)
+        for event in try await runner.history(of: result.id) {
+            #expect(event.detail?.utf8.contains(0) != true && event.detail?.utf8.count ?? 0 <= 4_200)
+        }
+        #expect(!SkipReason(.rule, text: "a\u{0}b").text.utf8.contains(0))
+    }
+
+    private struct Loud: Error, CustomStringConvertible {
+        var description: String { "a\u{0}b" + String(repeating: "x", count: 100_000) }
+    }
+
     /// A7: what was merely claimed by an old build is not stranded when that shuts down.
     @Test func whatNoTaskHasBegunGoesOnWithTheNewestVersion() async throws {
         let store = InMemoryWorkflowStore()
@@ -59,6 +80,15 @@ import Testing
         let runner = try DefaultRunner(store: store, workflows: [workflow("2")])
         await runner.serveOnce()
         #expect(try await runner.result(of: new.id).finalContext["by"] == "2")
+    }
+
+    /// A7, C30: who raises a timeout strands nothing.
+    @Test func anotherRetryOrTimeoutIsNoOtherVersion() throws {
+        let version = try Workflow("w") { WorkflowTask("t", codeVersion: "1") { _ in } }.contentVersion
+        let other = try Workflow("w") {
+            WorkflowTask("t", retry: .fixed(9, delay: .seconds(1)), timeout: .seconds(7), codeVersion: "1") { _ in }
+        }
+        #expect(other.contentVersion == version)
     }
 
     /// A7: two versions in one runner, each pipeline with its own.
@@ -121,6 +151,67 @@ import Testing
         let reasons = try await runner.history(of: id).filter { $0.kind == .pipelineRecovered }.map(\.reason)
         #expect(reasons.count > 2)
         #expect(reasons.allSatisfy { $0 == .claimLost })
+    }
+
+    /// A10: what tasks compute, and what their handlers do, happens on the runner's threads, and the engine's work elsewhere.
+    @Test func tasksRunOnTheRunnersThreadsAndTheEngineDoesNot() async throws {
+        let seen = Mutex<[String: Set<Bool>]>([:])
+        let note: @Sendable (String) -> Void = { name in
+            let isThere = unsafe withUnsafeCurrentTask { task in unsafe task?.unownedTaskExecutor != nil }
+            seen.withLock { _ = $0[name, default: []].insert(isThere) }
+        }
+        let handled = Tally()
+        let store = HookedStore(
+            InMemoryWorkflowStore(),
+            before: { call throws(PipelineError) in if [.create, .apply, .beat].contains(call) { note("\(call)") } })
+        let workflow = try Workflow("w") {
+            WorkflowTask(
+                "t",
+                onSuccess: { _, _ in
+                    note("handler")
+                    handled.add()
+                }
+            ) { _ in note("task") }
+        }
+        let runner = try DefaultRunner(store: store, workflows: [workflow])
+        #expect(try await runner.execute("w").status == .completed)
+        await handled.reached(1)
+        await runner.shutDown(drain: .zero)
+        let found = seen.withLock { $0 }
+        #expect(found["task"] == [true] && found["handler"] == [true])
+        #expect(found["create"] == [false] && found["apply"] == [false])
+        #expect(found["beat"] ?? [false] == [false])
+    }
+
+    /// A12: a runner leaves to others what it can't begin soon, and what is urgent passes all that it has.
+    @Test func aRunnerTakesWhatItCanBeginSoonAndWhatIsUrgentFirst() async throws {
+        let (clock, mayEnd) = (HandClock(), Tally())
+        let begun = Mutex<[Bool]>([])
+        let workflow = try Workflow("w") {
+            WorkflowTask("t") { context in
+                let isUrgent = context["urgent"] == true
+                let number = begun.withLock { begun in
+                    begun.append(isUrgent)
+                    return begun.count
+                }
+                await mayEnd.reached(number)
+            }
+        }
+        let runner = try clock.runner(workflow, store: InMemoryWorkflowStore()) { $0.maximumConcurrentTasks = 4 }
+        for _ in 0..<50 { try await runner.enqueue("w") }
+        await runner.serveOnce()
+        await clock.settle()
+        // The slots, and half as many.
+        #expect(runner.activePipelines == 6 && begun.withLock { $0.count } == 4)
+        try await runner.enqueue("w", context: Context(["urgent": true]), options: ExecutionOptions(priority: 9))
+        await clock.settle()
+        #expect(runner.activePipelines == 7)
+        mayEnd.add()
+        await clock.settle()
+        #expect(begun.withLock { $0 } == [false, false, false, false, true])
+        for _ in 0..<50 { mayEnd.add() }
+        await clock.settle()
+        #expect(try await runner.list(PipelineQuery(statuses: [.completed], limit: 100)).count == 51)
     }
 
     /// A14: the highest priority there is, in every store.
@@ -218,6 +309,23 @@ import Testing
         #expect(pipelines.count == 4)
         let deepest = try await runner.result(of: try #require(pipelines.first?.id))
         #expect(deepest.error?.contains("maximumDepth") == true)
+    }
+
+    /// C1: numbers that no life comes to, in rows that somebody else wrote.
+    @Test(arguments: [Int(Int32.max), Int(Int32.max) + 1, .max, .min])
+    func aNumberBeyondAllBoundsIsBoundWithoutATrap(number: Int) {
+        let at = Date(timeIntervalSince1970: 1)
+        let event = PipelineEvent(.taskStarted, task: "t", attempt: number, at: at)
+        var transition = PipelineTransition(expectedRevision: number)
+        transition.events = [event]
+        let change = PipelineChange(id: UUID(), epoch: number, at: at, transition: transition)
+        let place = TaskPlace(pipeline: change.id, epoch: number, task: "t", depth: number)
+        let statements = [
+            PostgresWorkflowQueries.apply(change), PostgresWorkflowQueries.apply([change, change]),
+            PostgresWorkflowQueries.commit(event, at: place),
+            PostgresWorkflowQueries.ownCommit(at: place, attempt: number),
+        ]
+        for statement in statements { #expect(!statement.binds.isEmpty) }
     }
 
     /// A19: what is kept of a task that is tried again and again is bounded, and the number of its attempts is not.

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Cloacina
 
-/// How many pipelines from the queue a runner has, when some of them only wait for a retry.
+/// How many pipelines from the queue a runner has, when some of them only wait for a retry, or for others that do.
 @Suite(.timeLimit(.minutes(5))) struct RetryingPlaceTests {
     private struct Broken: Error {}
 
@@ -43,5 +43,29 @@ import Testing
         #expect(runner.activePipelines == 16)
         await self.clock.advance(by: .seconds(7_200))
         #expect(try await runner.list(PipelineQuery(statuses: [.completed])).count == 20)
+    }
+
+    /// Parents whose children wait for a retry are bounded as well, and those that were passed over get their turn (engine fault
+    /// A13).
+    @Test func noMoreParentsWaitThanAreAllowed() async throws {
+        let child = try Workflow("child") {
+            WorkflowTask("t", retry: .fixed(2, delay: .seconds(3_600))) { _, scope in
+                if scope.attempt == 1 { throw Broken() }
+            }
+        }
+        let parent = try Workflow("parent") {
+            WorkflowTask("p") { _, scope in try await scope.execute("child").completed() }
+        }
+        let runner = try self.clock.runner(child, parent, store: InMemoryWorkflowStore()) {
+            $0.maximumQueuedPipelines = 1
+        }
+        for _ in 0..<20 { try await runner.enqueue("parent") }
+        await runner.serveOnce()
+        await self.clock.settle()
+        let running = PipelineQuery(workflow: "parent", statuses: [.running])
+        #expect(try await runner.list(running).count == 15)
+        await self.clock.advance(by: .seconds(7_200))
+        let completed = PipelineQuery(workflow: "parent", statuses: [.completed])
+        #expect(try await runner.list(completed).count == 20)
     }
 }

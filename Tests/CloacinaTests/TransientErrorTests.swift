@@ -19,4 +19,21 @@ import Testing
         #expect(PipelineError(.storageFailed, "x", underlying: error).isTransient == isTransient)
         #expect(!PipelineError(.takenOver, "x", underlying: error).isTransient)
     }
+
+    /// A server that ends statements after a time of its own does so each time: that is a refusal (engine fault A5).
+    @Test func whatAServersOwnTimeoutEndsThreeTimesInARowIsRefused() throws {
+        let timeout = PipelineError(
+            .storageFailed, "x", underlying: PostgresError(.rejectedByServer, sqlState: "57014"))
+        let lost = PipelineError(.storageFailed, "x", underlying: PostgresError(.connectionLost))
+        var retry = DatabaseRetry()
+        for _ in 0..<5 {
+            _ = try retry.pause(after: timeout)
+            _ = try retry.pause(after: timeout)
+            _ = try retry.pause(after: lost)
+        }
+        _ = try retry.pause(after: timeout)
+        _ = try retry.pause(after: timeout)
+        let error = #expect(throws: PipelineError.self) { try retry.pause(after: timeout) }
+        #expect(error?.isRefusal == true && error?.isTransient == false)
+    }
 }

@@ -18,11 +18,11 @@ extension ServerTests {
         /// Serves by a group that listens, as long as a closure runs, which begins when the group has begun to listen and has
         /// swept.
         private func listening(
-            _ fixture: EngineFixture, _ runner: DefaultRunner, body: () async throws -> Void
+            _ fixture: EngineFixture, _ runners: DefaultRunner..., body: () async throws -> Void
         ) async throws {
             var connection = fixture.connection
             connection.applicationName = "the group that listens"
-            let group = RunnerGroup([runner], listeningOn: connection, drain: .zero)
+            let group = RunnerGroup(runners, listeningOn: connection, drain: .zero)
             let serving = Task { try await group.run() }
             let result: Result<Void, any Error>
             do {
@@ -118,6 +118,65 @@ extension ServerTests {
                         #expect(try await sender.result(of: sender.enqueue("w").id).status == .completed)
                         try await TenantFixture.withSuperuser { try await $0.waitUntil(Self.isListening(not: pid)) }
                         #expect(try await sender.result(of: sender.enqueue("w").id).status == .completed)
+                    }
+                }
+            }
+        }
+
+        /// Everybody on the server can hear the channel, and call on it (security M5).
+        @Test func whoListensLearnsNoNameAndWhoGuessesCallsNobody() async throws {
+            try await EngineFixture.with { fixture in
+                try await EngineFixture.with { other in
+                    let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                    let sender = try fixture.runner(workflow)
+                    let token = try #require(await sender.wakeupToken())
+                    let otherToken = await (try other.runner(workflow)).wakeupToken()
+                    #expect(otherToken != token)
+                    let spy = try await PostgresConnection.connect(other.connection)
+                    try await spy.listen(on: QueueCall.channel)
+                    _ = try await sender.enqueue("w")
+                    let payload = try #require(try await spy.notifications.first { _ in true }).payload
+                    await spy.close()
+                    #expect(payload == "0 \(token)" && !payload.contains(fixture.schema))
+                    // The word is in the tenant's schema, which no other tenant may use.
+                    let error = await #expect(throws: PostgresError.self) {
+                        try await other.pool.withConnection(other.label) { lease in
+                            _ = try await lease.query(
+                                "SELECT token FROM \(identifier: fixture.schema).cloacina_wakeups")
+                        }
+                    }
+                    #expect(error?.sqlState == "42501")
+                }
+            }
+        }
+
+        /// Calls are heard in the order in which they were made, so one for another tenant says that those before it were.
+        @Test func aCallWithoutTheWordIsHeardByNobody() async throws {
+            try await EngineFixture.with { fixture in
+                try await EngineFixture.with { other in
+                    let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                    let serving = try fixture.runner(workflow, configuration: Self.configuration)
+                    let servingOther = try other.runner(workflow, configuration: Self.configuration)
+                    let (sender, otherSender) = (try fixture.runner(workflow), try other.runner(workflow))
+                    try await self.listening(fixture, serving, servingOther) {
+                        // The sweep that every group begins with is over then, or finds nothing else.
+                        #expect(try await sender.result(of: sender.enqueue("w").id).status == .completed)
+                        let id = try await fixture.pool.withConnection(fixture.label) { lease in
+                            try await lease.withTransaction { try await sender.enqueue("w", in: $0).id }
+                        }
+                        for _ in 0..<3 {
+                            try await TenantFixture.withSuperuser { stranger in
+                                for word in ["", fixture.schema, "w", UUID().uuidString.lowercased()] {
+                                    _ = try await stranger.query(
+                                        "SELECT pg_notify(\(QueueCall.channel), \("0 " + word))")
+                                }
+                            }
+                            let called = try await otherSender.enqueue("w").id
+                            #expect(try await otherSender.result(of: called).status == .completed)
+                        }
+                        #expect(try await sender.status(of: id) == .queued)
+                        await sender.ring()
+                        #expect(try await sender.result(of: id).status == .completed)
                     }
                 }
             }

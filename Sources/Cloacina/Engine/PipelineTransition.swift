@@ -42,6 +42,15 @@ package struct PipelineTransition: Sendable, Hashable {
     /// True when the pipeline is un-begun by it: no task has a line, and nobody has it any more.
     package var isUnbegun: Bool { self.isUntouched && (self.status == .queued || self.status == .paused) }
 
+    /// What happened and nobody was told of yet: of an own commit everybody was told when it was made.
+    var untold: [PipelineEvent] {
+        guard !self.folds.isEmpty else { return self.events }
+        let folded = Set(self.folds)
+        return self.events.filter { event in
+            event.kind != .taskCompleted || !(event.task.map { folded.contains($0) } ?? false)
+        }
+    }
+
     /// Whether it changes nothing that can't wait: own commits are stored already.
     package var isEmpty: Bool { self.status == .running && self.events.count == self.folds.count }
 }

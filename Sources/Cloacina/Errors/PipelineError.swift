@@ -22,8 +22,9 @@ public struct PipelineError: Error, Sendable {
         /// The caller was cancelled: before anything was recorded, or while it waited for a pipeline that goes on.
         public static let cancelled = Self(base: .cancelled)
         /// The database could not be read or written: it refused for good, or a call waited for longer than
-        /// ``RunnerConfiguration/databasePatience``, or the pipeline was stopped meanwhile; see ``PipelineError/underlying``. The rows say how far the pipeline got; the runner puts it back into the queue when the
-        /// database answers again, and it may complete later.
+        /// ``RunnerConfiguration/databasePatience``, or the pipeline was stopped meanwhile; see ``PipelineError/underlying``. The
+        /// rows say how far the pipeline got. What was refused for good is paused, with the reason in its history; anything else
+        /// goes back into the queue when the database answers again, and may complete later.
         public static let storageFailed = Self(base: .storageFailed)
         /// Somebody deleted the pipeline's rows while it ran.
         public static let pipelineVanished = Self(base: .pipelineVanished)

@@ -40,8 +40,10 @@ extension DefaultRunner {
     /// ``EventQuery/kinds`` or ``EventQuery/task`` all is read that lies between those that are asked for: for a rare kind, or one
     /// that isn't there, as much as all events, or all of ``EventQuery/pipeline``.
     ///
-    /// - Throws: ``PipelineError`` with ``PipelineError/Code/storageFailed``, also when an event of the page can't be read
-    ///   because a newer version of this library wrote it. A pipeline that is unknown has no events.
+    /// An event that can't be read is one of the kind ``PipelineEvent/Kind/unreadable``, and one that a newer version of this library
+    /// wrote is told as it is. A pipeline that is unknown has no events.
+    ///
+    /// - Throws: ``PipelineError`` with ``PipelineError/Code/storageFailed``.
     public func events(_ query: EventQuery = EventQuery()) async throws(PipelineError) -> [RecordedEvent] {
         try await self.store.events(query)
     }

@@ -488,7 +488,13 @@ extension DefaultRunner {
     }
 
     private func noteWaiting(_ isWaiting: Bool) {
-        self.state.withLock { $0.admission.noteWaiting(isWaiting) }
+        let mustLook = self.state.withLock { state in
+            let tookOnlyChildren = state.admission.mayClaimOnlyChildren
+            state.admission.noteWaiting(isWaiting)
+            return tookOnlyChildren && !state.admission.mayClaimOnlyChildren
+        }
+        // What is no child was passed over until now.
+        if mustLook { self.wake() }
     }
 
     /// Whether nothing more may be claimed at the moment.

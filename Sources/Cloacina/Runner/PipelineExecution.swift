@@ -33,12 +33,15 @@ public struct PipelineExecution: Sendable, Identifiable {
         return result
     }
 
-    /// Waits for its end, wherever it runs, but not for longer than a while; see ``DefaultRunner/result(of:within:)``.
+    /// Waits for its end, wherever it runs, but not for longer than a while; see ``DefaultRunner/result(of:within:)``. The result's
+    /// ``PipelineResult/isNew`` is ``isNew``.
     ///
     /// - Throws: ``PipelineError``; with ``PipelineError/Code/deadlineExceeded`` when the time is over, and with
     ///   ``PipelineError/Code/cancelled`` when the caller is cancelled. Either leaves the pipeline alone.
     public func result(within limit: Duration) async throws(PipelineError) -> PipelineResult {
-        try await self.runner.result(of: self.id, within: limit)
+        var result = try await self.runner.result(of: self.id, within: limit)
+        result.isNew = self.isNew
+        return result
     }
 
     /// Cancels it; see ``DefaultRunner/cancel(_:)``.

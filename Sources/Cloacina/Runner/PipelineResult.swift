@@ -12,9 +12,9 @@ public enum PipelineStatus: String, Sendable, Hashable, CaseIterable, Codable {
     case running
     /// It stands still until it is resumed.
     case paused
-    /// Every task completed or was skipped by a rule.
+    /// Every task completed or was skipped by a rule, or a task that handles its failure completed.
     case completed
-    /// A task failed, or the time ran out.
+    /// A task failed and none that handles that completed, or the time ran out.
     case failed
     /// It was cancelled before every task had completed.
     case cancelled
@@ -121,7 +121,8 @@ public struct TaskResult: Sendable, Identifiable {
     public let status: TaskStatus
     /// How many attempts were begun; 0 when it never ran.
     public let attempt: Int
-    /// What came of each attempt that ended, in order.
+    /// What came of each attempt that ended, in order; of more than 20, the first 10 and the last 10.
+    /// ``DefaultRunner/history(of:)`` has all.
     public let attempts: [TaskAttempt]
     /// When the last attempt began; nil when it never ran.
     public var startedAt: Date? { self.attempts.last?.startedAt }
@@ -135,7 +136,7 @@ public struct TaskResult: Sendable, Identifiable {
 
 /// What came of one attempt at a task.
 public struct TaskAttempt: Sendable, Hashable {
-    /// Its number, from 1. An attempt that a crash ended is missing from the list, its number is not given again.
+    /// Its number, from 1. An attempt that a crash ended is missing from the list, and its number is not given again.
     public let number: Int
     /// When it began; nil when it was given up.
     public let startedAt: Date?

@@ -28,13 +28,7 @@ extension PipelineRun {
         self.writtenRevision = transition.expectedRevision + 1
         if transition.status == .queued { self.releasedUntil = transition.dueAt }
         if transition.status.isTerminal { self.endedAt = now }
-        // Own commits were told of when they were made.
-        self.note(
-            transition.folds.isEmpty
-                ? transition.events
-                : transition.events.filter { event in
-                    event.kind != .taskCompleted || !transition.folds.contains { $0 == event.task }
-                })
+        self.note(transition.untold)
     }
 
     /// A transition that comes too late was written before, when only the answer was lost, or the claim is lost. Nobody else

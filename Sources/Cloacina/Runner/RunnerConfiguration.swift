@@ -16,8 +16,9 @@ public struct RunnerConfiguration: Sendable {
     /// ``cancellationGrace`` (at least a second) after the pipeline was cancelled or the time to drain of a shutdown was over.
     public var databasePatience: Duration = .seconds(30)
 
-    /// How many pipelines from the queue a runner has at a time: 256. At least 1. Those that wait for other pipelines or for
-    /// the time of a retry don't count, the latter up to fifteen times this number.
+    /// How many pipelines from the queue a runner has at a time: 256. At least 1. Those that wait for the time of a retry don't
+    /// count, up to fifteen times this number. Nor do those that wait for other pipelines; once these are fifteen times this
+    /// number, the runner claims nothing but tasks' children.
     public var maximumQueuedPipelines = 256
 
     /// How often a runner with pipelines says that it lives: every 5 s.

@@ -46,6 +46,27 @@ extension ServerTests {
             }
         }
 
+        /// A6: more tasks than connections, each of which holds one for longer than others wait for one.
+        @Test func aTaskThatWaitsForAConnectionHasNotFailed() async throws {
+            try await EngineFixture.with { fixture in
+                var configuration = PostgresPoolConfiguration(fixture.connection)
+                configuration.maximumConnections = 1
+                configuration.checkoutTimeout = .milliseconds(200)
+                try await PostgresPool.withPool(configuration) { pool in
+                    let workflow = try Workflow("w") {
+                        for number in 0..<4 {
+                            WorkflowTask("t\(number)") { _, scope in
+                                try await scope.withConnection { _ = try await $0.query("SELECT pg_sleep(0.3)") }
+                            }
+                        }
+                    }
+                    let runner = try DefaultRunner(pool: pool, label: fixture.label, workflows: [workflow])
+                    let result = try await runner.execute("w")
+                    #expect(result.tasks.map(\.status) == Array(repeating: .completed, count: 4), "\(result)")
+                }
+            }
+        }
+
         /// What is in the queue and can't be read, on PostgreSQL.
         @Test func anUnreadableRowHoldsUpNoOther() async throws {
             try await EngineFixture.with { fixture in

@@ -69,9 +69,14 @@ extension ServerTests {
 
         /// Takes as long as the store is patient.
         @Test func nobodyWaitsForEverForALockedTable() async throws {
-            try await EngineFixture.with(connections: 8) { fixture in
+            try await EngineFixture.with(connections: 16) { fixture in
                 let (store, runner) = (fixture.store, StoreConformance.runner)
                 let calls: [@Sendable () async throws -> Void] = [
+                    { _ = try await store.create([StoreConformance.new(1)]) },
+                    { _ = try await store.apply([StoreConformance.change(1)]) },
+                    { _ = try await store.claim(StoreConformance.claim()) },
+                    { try await store.ask(.cancel, of: runner) },
+                    { _ = try await store.load(runner) }, { _ = try await store.list(PipelineQuery()) },
                     { _ = try await store.survey(everyOwner: false, at: Date()) },
                     { _ = try await store.beat(runner, number: 1, pipelines: [runner], at: Date()) },
                     { _ = try await store.recover(runner, beats: 0, by: UUID(), at: Date()) },

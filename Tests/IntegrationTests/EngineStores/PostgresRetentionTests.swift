@@ -100,6 +100,33 @@ extension ServerTests {
             }
         }
 
+        /// A server that is too slow for a part is asked for smaller ones, and not for the same again and again (engine fault A17).
+        @Test func whatTakesTooLongIsDeletedInSmallerParts() async throws {
+            try await EngineFixture.with { fixture in
+                let store = PostgresWorkflowStore(pool: fixture.pool, label: fixture.label, linesPerDeletion: 40_000)
+                try await StoreConformance.fillHistories(of: 1, lines: 30_000, in: store)
+                let schema = PostgresIdentifier.quote(fixture.schema)
+                // As if more lines than that took longer than a statement may.
+                try await TenantFixture.withSuperuser { connection in
+                    try await connection.script(
+                        """
+                        CREATE FUNCTION \(schema).hurry() RETURNS trigger LANGUAGE plpgsql AS $$
+                        BEGIN
+                            IF (SELECT count(*) FROM gone) > 12000 THEN
+                                RAISE EXCEPTION 'too slow' USING ERRCODE = 'query_canceled';
+                            END IF;
+                            RETURN NULL;
+                        END $$;
+                        CREATE TRIGGER hurry AFTER DELETE ON \(schema).cloacina_events REFERENCING OLD TABLE AS gone
+                        FOR EACH STATEMENT EXECUTE FUNCTION \(schema).hurry();
+                        GRANT EXECUTE ON FUNCTION \(schema).hurry() TO PUBLIC
+                        """)
+                }
+                #expect(try await StoreConformance.pruneAll(in: store) == 1)
+                #expect(try await store.events(EventQuery()).isEmpty)
+            }
+        }
+
         /// A part costs what it deletes, whatever the server knows of the tables and however many lines are left.
         @Test(arguments: [false, true]) func aPartReadsNoMoreThanItDeletes(isAnalyzed: Bool) async throws {
             try await EngineFixture.with { fixture in

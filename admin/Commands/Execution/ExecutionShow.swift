@@ -17,8 +17,9 @@ struct ExecutionShow: AsyncParsableCommand {
               - a task that is listed as retrying or ready may have begun its next attempt;
               - only after a crash is the beginning of an attempt stored as well, and a task shown as running.
 
-            The list of a run that has ended is complete. An attempt that a crash ended is missing; its number is not given \
-            again. `execution graph` knows more, from a definition.
+            The list of tasks of a run that has ended is complete. Of a task with more than 20 attempts the first 10 and the \
+            last 10 are listed; --history has all. An attempt that a crash ended is missing; its number is not given again. \
+            `execution graph` knows more, from a definition.
             """)
 
     @Argument(help: "The pipeline's id, from `execution list`.") var id: PipelineID
