@@ -328,6 +328,39 @@ import Testing
         #expect(self.begun.count == 1 && self.begunAfter.count == 1)
     }
 
+    /// A pipeline during which a process died says of each attempt that it begins; one that then does not begin is none.
+    @Test(arguments: [false, true])
+    func aPauseInAnOutageAfterACrashKeepsTheTaskFromBeginningOnlyUntilItGoesOn(isShutDown: Bool) async throws {
+        let store = AwayStore(self.shared)
+        let (workflow, dead) = (try self.workflow(), UUID())
+        let new = NewPipeline(workflow, owner: dead, at: self.clock.date(0))
+        _ = try await self.shared.create([new])
+        #expect(try await self.shared.recover(dead, beats: 0, by: UUID(), at: self.clock.now()) == 1)
+        let runner = try self.clock.runner(workflow, store: store)
+        store.leave(only: .apply)
+        await runner.serveOnce()
+        await self.clock.advance(by: .seconds(60))
+        var stopping: Task<Void, any Error>?
+        if isShutDown {
+            stopping = self.clock.begin { await runner.shutDown() }
+        } else {
+            try await runner.pause(new.id)
+        }
+        await self.clock.advance(by: .seconds(3))
+        store.comeBack()
+        await self.clock.advance(by: .seconds(2))
+        try await stopping?.value
+        #expect(self.begun.count == 0)
+        #expect(try await self.stored(new.id).status == (isShutDown ? .queued : .paused))
+        let next = try self.clock.runner(workflow, store: self.shared)
+        try await next.resume(new.id)
+        self.mayEnd.add()
+        await next.serveOnce()
+        await self.clock.advance(by: .seconds(2))
+        #expect(try await self.stored(new.id).status == .completed)
+        #expect(self.begun.count == 1 && self.begunAfter.count == 1)
+    }
+
     // MARK: Contention
 
     /// A store in which somebody has locked one pipeline, and that writes down what goes together.
@@ -375,5 +408,44 @@ import Testing
         store.lock(nil)
         await self.clock.advance(by: .seconds(2))
         #expect(try await self.stored(locked).status == .completed)
+    }
+
+    /// What may take longer than the server allows goes by itself from then on: who goes with it would be refused with it.
+    @Test func aWriteThatTookTheServerTooLongHoldsUpNoOtherAgain() async throws {
+        let (writes, mayWrite) = (Tally(), Tally())
+        let mayEnd = [Tally(), Tally(), Tally()]
+        let store = HookedStore(
+            self.shared,
+            before: { call throws(PipelineError) in
+                guard call == .apply else { return }
+                writes.add()
+                switch writes.count {
+                case 1:
+                    throw PipelineError(
+                        .storageFailed, "on demand", underlying: PostgresError(.rejectedByServer, sqlState: "57014"))
+                case 2, 3: await mayWrite.reached(1)
+                default: break
+                }
+            })
+        let workflow = try Workflow("w") {
+            WorkflowTask("a") { context in await mayEnd[try context.get("n", as: Int.self)].reached(1) }
+        }
+        let runner = try self.clock.runner(workflow, store: store)
+        var executions: [PipelineExecution] = []
+        for number in 0..<3 {
+            executions.append(try await runner.executeAsync("w", context: Context(["n": .init(encoding: number)])))
+        }
+        await self.clock.settle()
+        for tally in mayEnd {
+            tally.add()
+            await self.clock.settle()
+        }
+        // Two are being written, which is as many as go at the same time; what comes now would go together after them.
+        #expect(writes.count == 3)
+        await self.clock.advance(by: .seconds(1))
+        #expect(try await self.stored(executions[0].id).status == .completed)
+        mayWrite.add()
+        await self.clock.settle()
+        for execution in executions { #expect(try await self.stored(execution.id).status == .completed) }
     }
 }

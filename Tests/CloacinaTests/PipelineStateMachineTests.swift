@@ -451,6 +451,54 @@ import Testing
         #expect(self.lines(&machine) == ["task skipped a", "pipeline cancelled"])
     }
 
+    /// A task that a history says has begun, and nothing more, does not run in a pipeline that was given back or stood still.
+    @Test(arguments: [PipelineEvent.Kind.pipelinePaused, .pipelineReleased])
+    func whatHadBegunBeforeAPipelineStoodStillBeginsAgain(_ kind: PipelineEvent.Kind) throws {
+        let workflow = try Self.workflow(["a": []])
+        let history = [self.event(.pipelineRecovered), self.event(.taskStarted, "a", attempt: 2), self.event(kind)]
+        var machine = self.resumed(workflow, history)
+        #expect(machine.tasks[0].interruptions == 0)
+        #expect(self.begin(&machine) == [0])
+        // Nobody has it while it stands still; what ends it then must end all of it.
+        var cancelled = self.resumed(workflow, history)
+        cancelled.receive(.cancel(at: self.now))
+        #expect(self.lines(&cancelled) == ["task skipped a", "pipeline cancelled"])
+    }
+
+    /// What a workflow skips itself it never contradicts; another version may.
+    @Test func aSkipIsContradictedByAVersionThatWouldRunTheTask() throws {
+        func machine(_ dependencies: [String], rule: TriggerRule?, _ last: PipelineEvent) throws -> PipelineStateMachine
+        {
+            let workflow = try Workflow("w") {
+                WorkflowTask("a") { _ in }
+                WorkflowTask("b") { _ in }
+                WorkflowTask("t", dependencies: dependencies, triggerRule: rule) { _, _ in }
+            }
+            return self.resumed(workflow, [self.event(.taskFailed, "a"), last])
+        }
+        func skip(_ reason: PipelineEvent.Reason) -> PipelineEvent {
+            PipelineEvent(.taskSkipped, task: "t", at: self.now, reason: reason)
+        }
+        let table: [([String], TriggerRule?, PipelineEvent.Reason, String?)] = [
+            (["a"], nil, .dependencyFailed, nil),
+            (["a"], .taskSucceeded("a"), .rule, nil),
+            (["a"], .taskSucceeded("a"), .dependencyFailed, nil),
+            (["a", "b"], nil, .dependencyFailed, nil),
+            (["a"], .taskFailed("a"), .dependencyFailed, "its rule holds"),
+            (["a"], .always, .rule, "its rule holds"),
+            (["b"], nil, .dependencyFailed, "nothing that it depends on"),
+            ([], nil, .rule, "nothing that it depends on"),
+            (["a", "b"], .taskSucceeded("a"), .rule, "its rule is decided"),
+            (["b"], nil, .cancelled, nil), (["a"], .always, .timedOut, nil),
+        ]
+        for (dependencies, rule, reason, expected) in table {
+            var machine = try machine(dependencies, rule: rule, skip(reason))
+            let contradiction = machine.contradictedSkip()
+            #expect((contradiction == nil) == (expected == nil), "\(dependencies) \(reason)")
+            if let expected { #expect(contradiction?.reason.hasPrefix(expected) == true) }
+        }
+    }
+
     @Test func aCompletionThatIsStoredApartWaitsForTheNextTransitionToBeFoldedIn() throws {
         var machine = try self.machine(["a": [], "b": ["a"]])
         _ = self.begin(&machine)

@@ -57,6 +57,37 @@ import Testing
         }
     }
 
+    /// A store whose tables somebody has locked, until they are let go.
+    private final class LockedStore: ForwardingWorkflowStore {
+        let underlying: any WorkflowStore = InMemoryWorkflowStore()
+        let (looks, mayEnd) = (Tally(), Tally())
+
+        func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
+            self.looks.add()
+            await self.mayEnd.reached(1)
+            return try await self.underlying.survey(everyOwner: everyOwner, at: at)
+        }
+    }
+
+    /// And it isn't swept again before that is over.
+    @Test func nobodysSweepsWaitForThatOfALockedTenant() async throws {
+        let workflow = try Workflow("w") { WorkflowTask("a") { _ in } }
+        var configuration = RunnerConfiguration()
+        configuration.sweepInterval = .milliseconds(10)
+        let (plain, locked) = (InMemoryWorkflowStore(), LockedStore())
+        let stuck = try DefaultRunner(store: locked, workflows: [], configuration: configuration)
+        let other = try DefaultRunner(store: plain, workflows: [workflow], configuration: configuration)
+        let serving = Task { try await RunnerGroup([stuck, other], drain: .zero).run() }
+        await locked.looks.reached(1)
+        let sender = try DefaultRunner(store: plain, workflows: [workflow])
+        for _ in 0..<3 { #expect(try await other.result(of: sender.enqueue("w").id).status == .completed) }
+        #expect(locked.looks.count == 1)
+        locked.mayEnd.add()
+        await locked.looks.reached(2)
+        serving.cancel()
+        try await serving.value
+    }
+
     /// What others put into the queues is found by sweeps alone.
     @Test func nobodysSweepsWaitForADeletion() async throws {
         let workflow = try Workflow("w") { WorkflowTask("a") { _ in } }

@@ -55,6 +55,27 @@ import Testing
         }
     }
 
+    /// However short they are.
+    @Test func aHistoryOfMoreLinesThanAreReadIsSetAside() async throws {
+        try await Self.withStore { store in
+            _ = try await store.create([StoreConformance.new(1), StoreConformance.new(2)])
+            _ = try await store.apply(
+                [1, 2].map { StoreConformance.change($0, status: .queued, dueAt: StoreConformance.at(1)) })
+            try await store.database.execute(
+                """
+                \(Self.numbers(StoredLimits.historyLines + 1))
+                INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, at)
+                SELECT (SELECT min(id) FROM cloacina_pipelines), 2, n, 'pipeline released', 0, 0 FROM numbers
+                """)
+            let error = await #expect(throws: PipelineError.self) { try await store.load(StoreConformance.id(1)) }
+            #expect((error?.underlying as? SQLiteError)?.code == .corrupt)
+            let first = try await store.claim(StoreConformance.claim())
+            let second = try await store.claim(StoreConformance.claim())
+            #expect((first + second).map(\.id) == [StoreConformance.id(2)])
+            #expect(try await store.list(PipelineQuery(statuses: [.paused])).map(\.id) == [StoreConformance.id(1)])
+        }
+    }
+
     @Test(arguments: ["output", "outcomes"]) func aResultBeyondWhatIsReadIsATypedError(column: String) async throws {
         try await Self.withStore { store in
             _ = try await store.create([StoreConformance.new(1)])

@@ -181,6 +181,20 @@ import Testing
         #expect(error?.code == .notPossible)
     }
 
+    /// Two builds that live side by side, each with more to do than it can, must not take a pipeline from each other for ever.
+    @Test func aPipelineGoesBackToAVersionThatItLeftOnlyOnRequest() async throws {
+        let store = InMemoryWorkflowStore()
+        let id = try await self.begin(in: store, status: .paused)
+        let new = try DefaultRunner(store: store, workflows: [Change.otherCode.workflow()])
+        try await new.continueWithCurrentVersion(id)
+        try await new.resume(id)
+        let old = try DefaultRunner(store: store, workflows: [Self.old()])
+        for _ in 0..<5 { await old.serveOnce() }
+        #expect(try await old.status(of: id) == .queued)
+        try await old.continueWithCurrentVersion(id)
+        #expect(try await old.result(of: id).finalContext["loaded by"] == "old")
+    }
+
     @Test func aDeclaredVersionGoesOnAtOnce() async throws {
         let store = InMemoryWorkflowStore()
         let id = try await self.begin(in: store)

@@ -36,4 +36,14 @@ import Testing
         let error = #expect(throws: PipelineError.self) { try retry.pause(after: timeout) }
         #expect(error?.isRefusal == true && error?.isTransient == false)
     }
+
+    /// A server that is overloaded for a while ends many statements in a row.
+    @Test func aServersOwnTimeoutsAreBorneForAsLongAsTheRunnersPatienceLasts() throws {
+        let timeout = PipelineError(
+            .storageFailed, "x", underlying: PostgresError(.rejectedByServer, sqlState: "57014"))
+        var retry = DatabaseRetry(patience: .seconds(30))
+        for second in 0..<30 { _ = try retry.pause(after: timeout, elapsed: .seconds(second)) }
+        let error = #expect(throws: PipelineError.self) { try retry.pause(after: timeout, elapsed: .seconds(30)) }
+        #expect(error?.isRefusal == true)
+    }
 }

@@ -224,6 +224,7 @@ package struct ReplayProperty {
         // While a pipeline is being stopped, a replay stops what runs in the live one: nothing runs after a crash.
         guard replay.hasNothingToWriteForTests else { return }
         if let misfit = replay.misfit { throw self.violation("line \(misfit.line) doesn't fit: \(misfit.reason)") }
+        if let skip = replay.contradictedSkip() { throw self.violation("\(skip.task) is skipped, but \(skip.reason)") }
         guard live.revision == replay.revision else {
             throw self.violation("revision \(live.revision), replayed \(replay.revision)")
         }

@@ -7,6 +7,7 @@ extension StoreConformance {
     package static let requesting: [Check] = [
         Check(name: "what stands still keeps what takes that back", run: Self.keptRequests),
         Check(name: "what waits keeps what would stop it, and the end keeps nothing", run: Self.laterRequests),
+        Check(name: "a cancel of what waits is found, for perhaps nobody can claim it", run: Self.waitingCancels),
         Check(name: "a claim may take any number", run: Self.largestClaim),
     ]
 
@@ -72,6 +73,22 @@ extension StoreConformance {
             let stored = try #require(try await store.load(Self.id(900 + number)))
             #expect(stored.status == .queued && stored.request == (request == .resume ? nil : request))
         }
+    }
+
+    static func waitingCancels(_ store: any WorkflowStore) async throws {
+        let requests = PipelineRequest.allCases
+        for (number, request) in zip(1..., requests) {
+            _ = try await store.create([Self.new(number)])
+            try await store.ask(request, of: Self.id(number))
+            let change = Self.change(number, status: .queued, dueAt: Self.at(200))
+            #expect(try await store.apply([change]) == [.applied(request == .resume ? nil : request)])
+        }
+        let unheard = try await store.survey(everyOwner: true, at: Self.start).unheard
+        #expect(unheard == [Self.id(1 + (requests.firstIndex(of: .cancel) ?? 0)): .cancel])
+        #expect(try await store.survey(everyOwner: false, at: Self.start).unheard.isEmpty)
+        // Once somebody has it, that is told.
+        #expect(try await store.claim(Self.claim(at: Self.at(200))).count == 3)
+        #expect(try await store.survey(everyOwner: true, at: Self.start).unheard.isEmpty)
     }
 
     static func largestClaim(_ store: any WorkflowStore) async throws {

@@ -44,8 +44,9 @@ CREATE INDEX cloacina_pipelines_due ON cloacina_pipelines (
 -- What each runner has claimed, so that a dead runner's pipelines are found however many have ended.
 CREATE INDEX cloacina_pipelines_owner ON cloacina_pipelines (owner) WHERE state = 'running';
 
--- What was asked of paused pipelines and nobody has carried out.
-CREATE INDEX cloacina_pipelines_request ON cloacina_pipelines (id) WHERE state = 'paused' AND request IS NOT NULL;
+-- What was asked of pipelines that nobody has, and that is not carried out.
+CREATE INDEX cloacina_pipelines_request ON cloacina_pipelines (id)
+WHERE (state = 'paused' OR state = 'queued') AND request IS NOT NULL;
 
 -- At most one pipeline has a key.
 CREATE UNIQUE INDEX cloacina_pipelines_key ON cloacina_pipelines (idempotency_key) WHERE idempotency_key IS NOT NULL;

@@ -7,7 +7,8 @@
 CREATE TABLE cloacina_pipelines (
     id uuid NOT NULL PRIMARY KEY,
     workflow text COLLATE "C" NOT NULL CHECK (octet_length(workflow) <= 1000),
-    version text COLLATE "C" NOT NULL CHECK (octet_length(version) <= 200),
+    -- No blank, which ends it in the name of a lane.
+    version text COLLATE "C" NOT NULL CHECK (octet_length(version) BETWEEN 1 AND 200 AND strpos(version, ' ') = 0),
     -- A row of a higher format than a runner knows is left to newer runners.
     format integer NOT NULL CHECK (format BETWEEN 1 AND 1000000),
     state text COLLATE "C" NOT NULL CHECK (state IN ('running', 'completed', 'queued', 'failed', 'paused', 'cancelled')),
@@ -41,8 +42,9 @@ CREATE INDEX cloacina_pipelines_due ON cloacina_pipelines (
 -- What each runner has claimed, so that a dead runner's pipelines are found however many have ended.
 CREATE INDEX cloacina_pipelines_owner ON cloacina_pipelines (owner) WHERE state = 'running';
 
--- What was asked of paused pipelines and nobody has carried out.
-CREATE INDEX cloacina_pipelines_request ON cloacina_pipelines (id) WHERE state = 'paused' AND request IS NOT NULL;
+-- What was asked of pipelines that nobody has, and that is not carried out.
+CREATE INDEX cloacina_pipelines_request ON cloacina_pipelines (id)
+WHERE (state = 'paused' OR state = 'queued') AND request IS NOT NULL;
 
 -- At most one pipeline has a key.
 CREATE UNIQUE INDEX cloacina_pipelines_key ON cloacina_pipelines (idempotency_key) WHERE idempotency_key IS NOT NULL;

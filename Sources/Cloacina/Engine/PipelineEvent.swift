@@ -125,6 +125,8 @@ public struct PipelineEvent: Sendable, Hashable {
         public static let cancelled = Self(rawValue: "cancelled")
         /// The pipeline's time ran out.
         public static let timedOut = Self(rawValue: "timed_out")
+        /// The pipeline had begun with another version of its workflow, and left that.
+        static func left(version: String) -> Self { Self(rawValue: "left_version_\(version)") }
         /// The stored rows can't be read, or exceed what is read.
         public static let unreadable = Self(rawValue: "unreadable")
         /// The database refuses what is to be stored, whenever it is tried.

@@ -61,6 +61,33 @@ extension PipelineStateMachine {
         return self.graph.dependencies[position].allSatisfy { self.tasks[$0].state == .completed }
     }
 
+    /// The first task that the history skips although this workflow would run it, or would not have decided about it yet, and the
+    /// reason; nil when there is none. A replay believes such a line, whichever version wrote it. To be asked after a replay: what
+    /// decides about a task has ended by then, and does not change.
+    package mutating func contradictedSkip() -> (task: String, reason: String)? {
+        let decided: Set<PipelineEvent.Reason> = [.rule, .dependencyFailed, .dependencySkipped]
+        for position in self.tasks.indices {
+            guard case .skipped(let skip) = self.tasks[position].state, decided.contains(skip.code) else { continue }
+            let task = self.workflow.tasks[position]
+            if let rule = task.triggerRule {
+                guard self.unsettled[position] == 0 else {
+                    return (task.id, "its rule is decided when everything above it has ended")
+                }
+                if self.holds(rule, for: position) { return (task.id, "its rule holds: \(rule)") }
+            } else if !self.graph.dependencies[position].contains(where: { self.hasNotCompleted($0) }) {
+                return (task.id, "nothing that it depends on has failed or was skipped")
+            }
+        }
+        return nil
+    }
+
+    private func hasNotCompleted(_ position: Int) -> Bool {
+        switch self.tasks[position].state {
+        case .failed, .skipped: true
+        case .waiting, .ready, .running, .retrying, .completed: false
+        }
+    }
+
     private mutating func noteMisfit(_ reason: String) {
         if self.misfit == nil { self.misfit = (self.replayedLines, reason) }
     }
@@ -74,6 +101,11 @@ extension PipelineStateMachine {
         case .pipelineRecovered:
             self.decide(at: now)
             self.replayRecovery(hasDied: event.reason != .givenBack && event.reason != .runnerStopped, at: event.at)
+        // Whatever was said to have begun, and whoever wrote this: nothing runs any more.
+        case .pipelinePaused, .pipelineReleased:
+            for position in self.tasks.indices where self.tasks[position].state == .running {
+                self.tasks[position].state = .ready
+            }
         case .none: self.noteMisfit("this version does not know the line \"\(event.kind.rawValue)\"")
         default: break
         }

@@ -420,7 +420,7 @@ extension PipelineStateMachine {
         }
     }
 
-    private mutating func holds(_ rule: TriggerRule, for position: Int) -> Bool {
+    mutating func holds(_ rule: TriggerRule, for position: Int) -> Bool {
         let context = self.ledger.preview(of: position)
         return rule.isSatisfied(
             outcome: { id in

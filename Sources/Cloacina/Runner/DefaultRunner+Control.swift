@@ -348,13 +348,25 @@ extension DefaultRunner {
     /// Cancels what tasks of a pipeline that has ended have begun as parts of it and nobody waits for any more.
     func cancelChildren(of id: UUID) async {
         do throws(PipelineError) {
-            for child in try await self.store.children(of: id) { try await self.change(child, request: .cancel) }
+            for child in try await self.store.children(of: id) {
+                do throws(PipelineError) {
+                    try await self.change(child, request: .cancel)
+                } catch {
+                    // The others must not wait for one that somebody has locked, or that can't be read.
+                    guard !error.isTransient || error.isContention else { throw error }
+                    self.noteUncancelled(id, error)
+                }
+            }
         } catch {
-            // A child that is claimed looks at its parent, so it does not begin all the same.
-            self.logger.warning(
-                "the children of a pipeline that has ended can't be cancelled",
-                metadata: [LogKeys.pipeline: "\(id)", LogKeys.error: "\(error)"])
+            self.noteUncancelled(id, error)
         }
+    }
+
+    private func noteUncancelled(_ id: UUID, _ error: PipelineError) {
+        // A child that is claimed looks at its parent, so it does not begin all the same.
+        self.logger.warning(
+            "the children of a pipeline that has ended can't be cancelled",
+            metadata: [LogKeys.pipeline: "\(id)", LogKeys.error: "\(error)"])
     }
 
     /// What a request makes of a pipeline that nobody has.

@@ -154,6 +154,8 @@ extension DefaultRunner {
                 if let stored = try await self.giveBack(id, adrift) {
                     hasGivenBack = true
                     isForOthers = isForOthers || (try? self.workflow(of: stored)) == nil
+                } else if try await self.mayStillCome(id, adrift) {
+                    continue
                 }
                 self.state.withLock { if $0.adrift[id]?.epoch == adrift.epoch { $0.adrift[id] = nil } }
             } catch {
@@ -167,6 +169,14 @@ extension DefaultRunner {
         if hasGivenBack { await self.ring() }
         // This runner may serve the queue, and not know the version.
         if isForOthers { await self.callOthers() }
+    }
+
+    /// True when a pipeline isn't there whose creation may still be committed, or was just now. Nobody else would find it: its owner
+    /// lives.
+    private func mayStillCome(_ id: UUID, _ adrift: Adrift) async throws(PipelineError) -> Bool {
+        guard let end = adrift.mayComeUntil, self.clock.instant() < end else { return false }
+        guard let status = try await self.store.status(of: id) else { return true }
+        return status == .running
     }
 
     /// Puts a pipeline back into the queue, or sets one aside that can't be read.
@@ -247,10 +257,12 @@ extension DefaultRunner {
             }
             if let nextDue = survey.nextDue { self.wake(at: nextDue) }
             if survey.isDue || self.state.withLock({ $0.lostClaims != nil }) { self.wake(lookingAhead: survey.isDue) }
-            for (id, request) in survey.unheard { await self.makeUpFor(request, id) }
             let beats = survey.beats.filter { $0.key != self.id }
-            let verdict = self.state.withLock { $0.detector.look(beats, at: self.clock.instant()) }
-            if await self.recover(verdict.dead) > 0 { self.wake(lookingAhead: true) }
+            let instant = self.clock.instant()
+            let verdict = self.state.withLock { $0.detector.look(beats, at: instant) }
+            let end = instant.advanced(by: Self.timeForOthers)
+            if await self.recover(verdict.dead, until: end) > 0 { self.wake(lookingAhead: true) }
+            await self.makeUpFor(survey.unheard, until: end)
             // An idle tenant costs one look at its queue in four; what only newer versions can read is no part of the survey.
             if survey.isDue || everyOwner || self.state.withLock({ $0.strandings.count > 0 }) {
                 await self.lookForStranded()
@@ -280,6 +292,18 @@ extension DefaultRunner {
             next = await self.sweep()
         }
         self.state.withLock { $0.isWatching = false }
+    }
+
+    /// How long one sweep sees to what others left, one thing after the other: somebody may hold locks on all of it, and the other
+    /// tenants wait. What is under way then is done still; the rest is left to later sweeps.
+    private static let timeForOthers: Duration = .seconds(2)
+
+    private func makeUpFor(_ unheard: [UUID: PipelineRequest], until end: ContinuousClock.Instant) async {
+        // Each time in another order, so that what can't be had holds up nothing for ever.
+        for (id, request) in unheard.shuffled() {
+            guard self.clock.instant() < end else { return }
+            await self.makeUpFor(request, id)
+        }
     }
 
     private func makeUpFor(_ request: PipelineRequest, _ id: UUID) async {
@@ -321,9 +345,15 @@ extension DefaultRunner {
     }
 
     /// Requeues the pipelines of runners that died; returns how many.
-    private func recover(_ dead: [(runner: UUID, heartbeat: Int)]) async -> Int {
+    private func recover(
+        _ dead: [(runner: UUID, heartbeat: Int)], until end: ContinuousClock.Instant
+    ) async -> Int {
+        guard !dead.isEmpty else { return 0 }
         var recovered = 0
-        for (runner, heartbeat) in dead.prefix(Self.recoveriesPerSweep) {
+        // Each time from another one on, so that one that can't be had holds up no other for ever.
+        let first = self.state.withLock { ($0.sweeps - 1) % dead.count }
+        for (runner, heartbeat) in (dead[first...] + dead[..<first]).prefix(Self.recoveriesPerSweep) {
+            guard self.clock.instant() < end else { break }
             let count: Int
             do throws(PipelineError) {
                 count = try await self.store.recover(runner, beats: heartbeat, by: self.id, at: self.clock.now())

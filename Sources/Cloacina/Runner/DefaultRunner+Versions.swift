@@ -105,7 +105,7 @@ extension DefaultRunner {
         transition.isUntouched = !stored.isTouched
         transition.events = [
             PipelineEvent(
-                .pipelineContinued, worker: self.id, at: now,
+                .pipelineContinued, worker: self.id, at: now, reason: .left(version: stored.version),
                 detail: "with version \(current.version) instead of \(stored.version)")
         ]
         let change = PipelineChange(id: stored.id, epoch: stored.epoch, at: now, transition: transition)
@@ -116,11 +116,18 @@ extension DefaultRunner {
 
     /// The first line of a history that a workflow doesn't explain, in words; nil when it explains all.
     private func misfit(of stored: StoredPipeline, with workflow: Workflow, at now: Date) -> String? {
-        let machine = PipelineStateMachine(
+        var machine = PipelineStateMachine(
             workflow: workflow, input: Context(stored.input, byteLimit: .max), worker: self.id, resuming: stored,
             maximumRecoveries: .max, at: now)
-        guard let misfit = machine.misfit else { return nil }
         let history = stored.history
+        var misfit = machine.misfit
+        if misfit == nil, let skip = machine.contradictedSkip() {
+            let line = history.firstIndex { $0.kind == .taskSkipped && $0.task == skip.task }
+            misfit = (
+                line ?? history.endIndex, "\"\(skip.task)\" would not have been skipped by this version: \(skip.reason)"
+            )
+        }
+        guard let misfit else { return nil }
         guard history.indices.contains(misfit.line) else { return misfit.reason }
         let line = history[misfit.line]
         let task = line.task.map { " of \"\($0)\"" } ?? ""
@@ -167,6 +174,7 @@ extension DefaultRunner {
         _ found: [StrandedPipeline], _ stranded: [StrandedPipeline]
     ) async throws(PipelineError) -> Int {
         let ids = Set(stranded.map(\.id))
+        let end = self.clock.instant().advanced(by: Self.timePerSweep)
         var continued = 0
         for pipeline in found where pipeline.reason == .unknownVersion {
             let (isDeclared, isTried) = self.state.withLock { state in
@@ -178,11 +186,16 @@ extension DefaultRunner {
             let mayGoOn =
                 isDeclared
                 || ids.contains(pipeline.id) && self.configuration.versionPolicy == .continueWhenHistoryFits
-            guard mayGoOn, !isTried, continued < Self.continuationsPerSweep else { continue }
+            guard mayGoOn, !isTried, continued < Self.continuationsPerSweep, self.clock.instant() < end else {
+                continue
+            }
             do throws(PipelineError) {
                 guard let stored = try await self.store.load(pipeline.id), stored.status == .queued,
                     stored.version == pipeline.version
                 else { continue }
+                // Two versions that live side by side, each too busy, would take it from each other for ever.
+                let left = PipelineEvent.Reason.left(version: try self.registered(stored.workflow).version)
+                guard isDeclared || !stored.events.contains(where: { $0.reason == left }) else { continue }
                 if try await self.continueWithCurrentVersion(stored) {
                     self.state.withLock { $0.strandings.forget(pipeline.id) }
                     continued += 1
@@ -201,6 +214,8 @@ extension DefaultRunner {
 
     /// How many pipelines one sweep has go on: each is read whole, and the other tenants wait.
     private static let continuationsPerSweep = 200
+    /// How long one sweep has pipelines go on: their histories may be long.
+    private static let timePerSweep: Duration = .seconds(2)
 
     /// Counts what is stranded, and says so once as long as it stays the same.
     func reportStranded() {

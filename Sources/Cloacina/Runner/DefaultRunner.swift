@@ -44,6 +44,8 @@ public final class DefaultRunner: PipelineExecutor {
         var request: PipelineRequest?
         /// True when the answer to the claim was lost, so that nothing was driven under it.
         var isLostClaim = false
+        /// Until when it may still come, although it isn't there: a server that had lost sight of this process may yet commit.
+        var mayComeUntil: ContinuousClock.Instant?
     }
 
     struct State {
@@ -182,8 +184,9 @@ public final class DefaultRunner: PipelineExecutor {
         self.logger = logger ?? .silent
         self.clock = clock
         self.slots = TaskSlots(max(1, configuration.maximumConcurrentTasks))
+        // More than may run: code that blocks after its timeout keeps its thread, and handlers have no slot.
         self.bodies =
-            clock.executor == nil ? TaskBodyExecutor(maximumThreads: configuration.maximumConcurrentTasks) : nil
+            clock.executor == nil ? TaskBodyExecutor(maximumThreads: TaskBodyExecutor.threadLimit) : nil
         self.state = Mutex(
             State(
                 admission: AdmissionStateMachine(
@@ -331,8 +334,10 @@ public final class DefaultRunner: PipelineExecutor {
         do throws(PipelineError) {
             creation = try await self.create(new)
         } catch {
-            // It may be stored all the same.
-            self.setAdrift(new.id, Adrift(epoch: 1, isLostClaim: true))
+            // It may be stored all the same, or be so later.
+            let lease = min(self.configuration.leaseDuration, .clamped(seconds: .infinity))
+            let end = error.isTransient ? self.clock.instant().advanced(by: lease) : nil
+            self.setAdrift(new.id, Adrift(epoch: 1, isLostClaim: true, mayComeUntil: end))
             throw error
         }
         if let earlier = try creation.earlier(than: new) {
@@ -356,7 +361,7 @@ public final class DefaultRunner: PipelineExecutor {
                 guard isContended else { return try await self.writer.create(new) }
                 return try await self.store.create([new])[0]
             } catch {
-                isContended = isContended || error.isContention
+                isContended = isContended || error.isContention || error.isTimeoutOfServer
                 throw error
             }
         }
@@ -422,7 +427,7 @@ extension DefaultRunner {
                     await run.run()
                 }
                 means.lending?.close()
-                if case .broken = end {
+                if case .broken = end, !run.isSetAside {
                     self.setAdrift(pipeline.id, Adrift(epoch: pipeline.epoch, request: run.unheard))
                 }
                 if let due = run.releasedUntil {
@@ -430,7 +435,8 @@ extension DefaultRunner {
                 }
                 self.isOver(pipeline.id, mailbox)
                 if case .ended = end { means.place?.end(hasEnded: true) } else { means.place?.end(hasEnded: false) }
-                if case .left = end, let request = run.unheard { await self.passOn(request, pipeline.id) }
+                let stands = if case .left = end { true } else { run.isSetAside }
+                if stands, let request = run.unheard { await self.passOn(request, pipeline.id) }
                 if case .ended(let result) = end, pipeline.hasHistory || result.status == .cancelled {
                     await self.cancelChildren(of: pipeline.id)
                 }

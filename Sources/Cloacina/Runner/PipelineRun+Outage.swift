@@ -16,14 +16,15 @@ extension PipelineRun {
         _ operation: (RunMeans) async throws(PipelineError) -> Value
     ) async throws(PipelineError) -> Value {
         let means = self.means
-        var retry = DatabaseRetry()
+        var retry = DatabaseRetry(patience: means.configuration.databasePatience)
+        let begin = means.clock.instant()
         var waited = Duration.zero
         var graceEnds: ContinuousClock.Instant?
         while true {
             do throws(PipelineError) {
                 return try await operation(means)
             } catch {
-                let pause = try retry.pause(after: error)
+                let pause = try retry.pause(after: error, elapsed: begin.duration(to: means.clock.instant()))
                 if self.isStopping {
                     let end = graceEnds ?? self.endOfGrace
                     graceEnds = end

@@ -13,11 +13,12 @@ extension PipelineRun {
         var isContended = false
         let outcome = try await self.persistently { means throws(PipelineError) in
             do throws(PipelineError) {
-                // One that has to wait for somebody's lock holds up no other write again.
+                // One that has to wait for somebody's lock, or that may take longer than the server allows, holds up no other write
+                // again.
                 guard isContended else { return try await means.writer.apply(change) }
                 return try await means.store.apply([change])[0]
             } catch {
-                isContended = isContended || error.isContention
+                isContended = isContended || error.isContention || error.isTimeoutOfServer
                 throw error
             }
         }

@@ -56,6 +56,8 @@ struct PipelineRun {
     var answered: PipelineRequest?
     /// What was asked of the run and came too late for it.
     private(set) var unheard: PipelineRequest?
+    /// True when the pipeline was paused because the database refuses what is to be stored.
+    private(set) var isSetAside = false
     /// When the pipeline is due again, after it was put back into the queue.
     var releasedUntil: Date?
     /// When the pipeline ended, as it is stored.
@@ -102,7 +104,9 @@ struct PipelineRun {
             end = self.machine.status.isTerminal ? .ended(try self.result()) : .left(self.machine.status)
         } catch {
             // Who waits here is told; what the database refuses is not tried again before somebody has mended it.
-            let isPaused = error.isRefusal ? await self.pauseRefused(error) : false
+            // What has ended stays as it is, whatever can't be read of it.
+            let isPaused = error.isRefusal && self.endedAt == nil ? await self.pauseRefused(error) : false
+            self.isSetAside = isPaused
             self.means.logger.debug(
                 isPaused ? "pipeline paused" : "pipeline given up",
                 metadata: [LogKeys.pipeline: "\(self.pipeline.id)", LogKeys.error: "\(error)"])
@@ -361,6 +365,9 @@ extension PipelineRun {
     private mutating func leave(_ end: RunEnd) {
         for timer in self.timers { timer.cancel() }
         for (_, timer) in self.retryTimers { timer.cancel() }
+        if case .broken(let error) = end, error.code != .pipelineVanished {
+            for (_, running) in self.running { running.resource.abandon() }
+        }
         self.abandonRunning()
         if self.isWaitingForSlot { self.means.slots.withdraw(self.mailbox) }
         if self.isWaitingForQuarantine { self.means.quarantine.withdraw(self.mailbox) }

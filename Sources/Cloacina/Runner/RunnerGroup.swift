@@ -26,6 +26,8 @@ public final class RunnerGroup: Service {
         var hasEnded = false
     }
     private let members = Mutex(Members())
+    /// The runners whose sweep is under way.
+    private let sweeping = Mutex<Set<ObjectIdentifier>>([])
     private let listener: PostgresConfiguration?
     /// Tells whether the listener is connected; nil without one.
     private let listening: ListenerWatch?
@@ -215,7 +217,8 @@ public final class RunnerGroup: Service {
         }
     }
 
-    /// Goes round: each runner once in its interval, evenly spread, and sooner where somebody may have died.
+    /// Goes round: each runner once in its interval, evenly spread, and sooner where somebody may have died. One that takes long,
+    /// such as where a tenant has locked its own tables, is not waited for.
     private func sweepAll() async {
         await withDiscardingTaskGroup { group in
             var next = ContinuousClock.now
@@ -223,7 +226,23 @@ public final class RunnerGroup: Service {
             while !Task.isCancelled {
                 let runners = self.runners
                 for runner in runners {
-                    if let again = await runner.sweep() { group.addTask { await runner.watch(after: again) } }
+                    let isFree = self.sweeping.withLock { $0.insert(ObjectIdentifier(runner)).inserted }
+                    if isFree {
+                        let (waiting, end) = AsyncStream.makeStream(of: Void.self)
+                        group.addTask {
+                            let again = await runner.sweep()
+                            _ = self.sweeping.withLock { $0.remove(ObjectIdentifier(runner)) }
+                            end.finish()
+                            if let again { await runner.watch(after: again) }
+                        }
+                        // Not a child: it ends with the waiting.
+                        let timer = Task {
+                            do { try await Task.sleep(for: Self.timePerSweep) } catch { return }
+                            end.finish()
+                        }
+                        for await _ in waiting {}
+                        timer.cancel()
+                    }
                     // What one look takes longer, the next ones catch up with, as far as that is possible.
                     let interval = runner.configuration.sweepInterval
                     next = max(next, .now - interval).advanced(by: interval / runners.count)
@@ -239,6 +258,9 @@ public final class RunnerGroup: Service {
             }
         }
     }
+
+    /// How long the other tenants wait for one's sweep.
+    private static let timePerSweep: Duration = .seconds(1)
 
     /// Deletes what is old, one tenant's after the other, beside the sweeps: nobody waits for it.
     private func pruneAll() async {

@@ -26,6 +26,7 @@ final class TaskMeans: TaskResource {
     private let ownCommit = Mutex(OwnCommit.none)
     /// Which beginning of each child this attempt has been given.
     let children = Mutex<[String: Int]>([:])
+    private let isAbandoned = Mutex(false)
 
     init(database: TenantDatabase?, runner: DefaultRunner, place: TaskPlace, slot: HeldSlot) {
         self.database = database
@@ -33,6 +34,12 @@ final class TaskMeans: TaskResource {
         self.place = place
         self.slot = slot
     }
+
+    /// True once the runner can't go on with the pipeline, so that the task is begun again, here or elsewhere.
+    var isBegunAgain: Bool { self.isAbandoned.withLock { $0 } }
+
+    /// Notes that the runner can't go on with the pipeline; before the task's cancellation.
+    func abandon() { self.isAbandoned.withLock { $0 = true } }
 
     /// What the task handed on, if that is stored already.
     var committed: ContextDelta? {

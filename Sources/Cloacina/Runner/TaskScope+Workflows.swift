@@ -38,7 +38,7 @@ extension TaskScope {
             let key = ChildKey.make(parent: self.executionID, number: number, task: self.task, name: name)
             let options = ExecutionOptions(idempotencyKey: key, timeout: timeout)
             let (result, isNew) = try await means.runner.executeChild(
-                workflowName, context: context, options: options, below: means.place)
+                workflowName, context: context, options: options, for: means)
             // One that did not complete in an earlier attempt at this task is followed by another.
             if known != nil || isNew || result.status == .completed || number >= self.attempt {
                 means.children.withLock { $0[name] = number }
@@ -101,12 +101,12 @@ extension TaskScope {
 extension DefaultRunner {
     /// Runs a task's child, or waits for the one that was begun before; cancels it when the task is cancelled.
     fileprivate func executeChild(
-        _ workflowName: String, context: Context, options: ExecutionOptions, below place: TaskPlace
+        _ workflowName: String, context: Context, options: ExecutionOptions, for means: TaskMeans
     ) async throws(PipelineError) -> (result: PipelineResult, isNew: Bool) {
         let execution: PipelineExecution
         do throws(PipelineError) {
             execution = try await self.outlastingOutages { () throws(PipelineError) in
-                try await self.begin(workflowName, context: context, options: options, below: place)
+                try await self.begin(workflowName, context: context, options: options, below: means.place)
             }
         } catch {
             throw error.cuttingOff
@@ -118,7 +118,8 @@ extension DefaultRunner {
             return (result, execution.isOwn)
         } catch {
             // When a shutdown has cancelled the task, the child goes back into the queue as its parent does.
-            if Task.isCancelled, !self.state.withLock({ $0.isInterrupted }) {
+            // So does that of a pipeline whose claim is lost: whoever has it begins the task again, which waits for the child.
+            if Task.isCancelled, !means.isBegunAgain, !self.state.withLock({ $0.isInterrupted }) {
                 // This must happen all the same.
                 let cancelling = Task { () throws(PipelineError) -> Bool in
                     try await self.means.patiently { () throws(PipelineError) -> Bool in

@@ -87,7 +87,9 @@ package final class InMemoryWorkflowStore: WorkflowStore {
             if everyOwner {
                 let owners = state.pipelines.values.filter { $0.status == .running }.compactMap(\.owner)
                 survey.beats.merge(owners.map { ($0, 0) }) { beats, _ in beats }
-                survey.unheard = state.pipelines.filter { $0.value.status == .paused }.compactMapValues(\.request)
+                survey.unheard = state.pipelines.filter { _, pipeline in
+                    pipeline.status == .paused || pipeline.status == .queued && pipeline.request == .cancel
+                }.compactMapValues(\.request)
             }
             return survey
         }
@@ -267,7 +269,8 @@ extension StoredPipeline {
         } else if !change.transition.folds.isEmpty {
             changed.commits.removeAll { commit in change.transition.folds.contains { $0 == commit.task } }
         }
-        if change.transition.isUntouched, [.queued, .paused].contains(change.transition.status) {
+        // Whoever found no task's line may have looked before one committed itself.
+        if change.transition.isUnbegun, !(change.transition.foldsEverything && !self.commits.isEmpty) {
             changed.startedAt = nil
         }
         if let version = change.transition.version { changed.version = version }

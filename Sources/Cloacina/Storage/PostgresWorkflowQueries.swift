@@ -133,8 +133,10 @@ enum PostgresWorkflowQueries {
             transition.output.map { .text($0) } ?? .null, transition.outcomes.map { .text($0) } ?? .null,
             .bool(transition.isUnbegun), transition.version.map { .text($0) } ?? .null,
         ]
-        var (folding, offset) = ("", "")
+        var (folding, offset, unbegun) = ("", "", "$19")
         if transition.foldsEverything {
+            // Whoever found no task's line may have looked before one committed itself.
+            unbegun += " AND NOT EXISTS (SELECT FROM cloacina_task_commits AS c WHERE c.pipeline_id = $1)"
             // They come before the lines of the transition.
             folding = self.foldEverything(of: "SELECT id, revision FROM guard")
             offset = " + (SELECT count(*) FROM commits)::int4"
@@ -151,7 +153,7 @@ enum PostgresWorkflowQueries {
                 WITH guard AS (
                     UPDATE cloacina_pipelines SET revision = $2 + 1, state = $4, due_at = $5, ended_at = $6,
                         owner = CASE $4 WHEN 'running' THEN owner END, output = $17, outcomes = $18,
-                        started_at = CASE WHEN $19 THEN NULL ELSE started_at END, version = coalesce($20, version),
+                        started_at = CASE WHEN \(unbegun) THEN NULL ELSE started_at END, version = coalesce($20, version),
                         request = \(self.pending("request", at: "$4"))
                     WHERE id = $1 AND revision = $2 AND epoch = $3
                     RETURNING id, revision, request
@@ -300,10 +302,11 @@ enum PostgresWorkflowQueries {
     }
 
     /// The bytes that the lines of a history take up, own commits that stand apart among them, in a subquery; counted without
-    /// reading the values.
+    /// reading the values. More than are read where there are more lines than are counted.
     private static func historyBytes(of pipeline: String) -> String {
         """
-        (SELECT coalesce(sum(200 + coalesce(octet_length(h.detail), 0) + coalesce(octet_length(h.delta), 0)), 0)::int8 FROM (
+        (SELECT coalesce(sum(200 + coalesce(octet_length(h.detail), 0) + coalesce(octet_length(h.delta), 0)), 0)::int8
+            + CASE WHEN count(*) > \(StoredLimits.historyLines) THEN \(StoredLimits.historyBytes + 1) ELSE 0 END FROM (
             (SELECT detail, delta FROM cloacina_events WHERE pipeline_id = \(pipeline) LIMIT \(StoredLimits.historyLines + 1))
             UNION ALL
             (SELECT NULL, delta FROM cloacina_task_commits WHERE pipeline_id = \(pipeline) LIMIT \(StoredLimits.historyLines + 1))
@@ -488,7 +491,7 @@ enum PostgresWorkflowQueries {
         let hasMany = position == nil && lanes.count > Self.fewLanes
         let from = hasMany ? "filled" : "unnest($8::text[]) AS filled (lane)"
         let condition = """
-            revision < \(StoredLimits.count) AND epoch < \(StoredLimits.count)
+            revision < \(StoredLimits.claimableCount) AND epoch < \(StoredLimits.claimableCount)
             \(claim.onlyChildren ? "AND parent_id IS NOT NULL" : "")
             """
         func oldest(of priority: String, _ following: String = "") -> String {
@@ -596,8 +599,9 @@ enum PostgresWorkflowQueries {
     }
 
     /// The runners with their beats, and a row without an id whose number is NULL when nothing waits. It is all that is asked of a tenant that has nothing to do, and kept short for that. With `everyOwner`,
-    /// also the owners of running pipelines that never said anything, and the paused pipelines with what was asked of them: each
-    /// by an index that holds no others.
+    /// also the owners of running pipelines that never said anything, and the pipelines that stand still with what was asked of
+    /// them: each by an index that holds no others. What waits is told by whoever claims it, but perhaps nobody can: so a cancel
+    /// of it is among them.
     ///
     /// The order is the queue's index's, so that no statistics make the server read what doesn't wait.
     static func runners(everyOwner: Bool) -> PostgresStatement {
@@ -616,7 +620,9 @@ enum PostgresWorkflowQueries {
                 WHERE state = 'running' AND owner IS NOT NULL
                     AND NOT EXISTS (SELECT FROM cloacina_runners AS r WHERE r.id = p.owner) \(limit))
                 UNION ALL
-                (SELECT id, 0, request FROM cloacina_pipelines WHERE state = 'paused' AND request IS NOT NULL \(limit))
+                (SELECT id, 0, request FROM cloacina_pipelines
+                WHERE (state = 'paused' OR state = 'queued') AND request IS NOT NULL AND (state = 'paused' OR request = 'cancel')
+                \(limit))
                 """, prepared: false)
     }
 
@@ -701,7 +707,7 @@ enum PostgresWorkflowQueries {
                             SELECT FROM cloacina_events AS e WHERE e.pipeline_id = p.id AND e.task IS NOT NULL
                         ) OR EXISTS (SELECT FROM cloacina_task_commits AS c WHERE c.pipeline_id = p.id) AS is_touched
                     FROM silent JOIN cloacina_pipelines AS p ON p.owner = silent.id
-                    WHERE p.state = 'running' AND p.revision < \(StoredLimits.count) AND p.epoch < \(StoredLimits.count)
+                    WHERE p.state = 'running' AND p.revision < \(StoredLimits.claimableCount) AND p.epoch < \(StoredLimits.claimableCount)
                     LIMIT 10000 FOR UPDATE OF p SKIP LOCKED
                 ), recovered AS (
                     UPDATE cloacina_pipelines AS p SET state = 'queued', revision = p.revision + 1, epoch = p.epoch + 1,

@@ -471,13 +471,17 @@ package struct PostgresWorkflowStore: WorkflowStore {
     /// table must not stop more than what needs the table.
     private static var patience: Duration { .seconds(10) }
 
+    /// How long any call may take: whoever waits for one hears nothing, such as that the pipeline was cancelled or the runner is to
+    /// stop. A commit that waits for a standby is done then, and what was stored without an answer is found by the next try.
+    private static var longestCall: Duration { .seconds(60) }
+
     private func send(
-        _ statements: [PostgresStatement], within patience: Duration?, lockTimeout: Duration
+        _ statements: [PostgresStatement], within patience: Duration, lockTimeout: Duration
     ) async throws -> [PostgresRows] {
         // Tasks may have leased every connection of the budget.
         try await self.pool.withReservedConnection(self.label) { lease in
             try await lease.pipeline(
-                statements, deadline: patience.map { .now.advanced(by: $0) }, lockTimeout: lockTimeout,
+                statements, deadline: .now.advanced(by: patience), lockTimeout: lockTimeout,
                 fileID: #fileID, line: #line)
         }
     }
@@ -493,7 +497,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
     }
 
     private func run<Value>(
-        _ statements: [PostgresStatement], within patience: Duration? = nil,
+        _ statements: [PostgresStatement], within patience: Duration = Self.longestCall,
         lockTimeout: Duration = Self.lockTimeout, _ read: ([PostgresRows]) throws -> Value
     ) async throws(PipelineError) -> Value {
         do {

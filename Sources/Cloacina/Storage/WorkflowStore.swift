@@ -76,7 +76,7 @@ package struct QueueSurvey: Sendable, Hashable {
     /// When the next one is due after the time of asking; nil when none waits for its time.
     package var nextDue: Date?
     /// What was asked of pipelines that stand still by now, and is not carried out: the runner that had them died first, or is
-    /// just about to do it.
+    /// just about to do it. Of those that wait in the queue only a cancel: nobody may be able to claim them, who would be told.
     package var unheard: [UUID: PipelineRequest]
 
     package init(
@@ -298,6 +298,8 @@ package enum StoredLimits {
     package static let historyBytes = 256 << 20
     /// The highest revision, epoch, or count: what a pipeline reaches in no life.
     package static let count = 1_000_000_000
+    /// What a claim or a recovery takes at most of those: what follows has room to be stored.
+    package static let claimableCount = Self.count - 10
     /// How many runners, or words to pipelines, one look reads.
     package static let surveyRows = 1_000
     /// In how many lanes what nobody can take is looked for.

@@ -116,6 +116,50 @@ extension ServerTests {
             }
         }
 
+        /// However short they are: lines that hold nothing are none the less lines.
+        @Test(arguments: ["cloacina_events", "cloacina_task_commits"])
+        func aHistoryOfMoreLinesThanAreReadIsSetAside(table: String) async throws {
+            try await EngineFixture.with { fixture in
+                _ = try await fixture.store.create([StoreConformance.new(1), StoreConformance.new(2)])
+                _ = try await fixture.store.apply(
+                    [1, 2].map { StoreConformance.change($0, status: .queued, dueAt: StoreConformance.at(1)) })
+                let numbers = "generate_series(1, \(StoredLimits.historyLines + 1)) AS n"
+                try await Self.script(fixture) { schema in
+                    table == "cloacina_events"
+                        ? """
+                        INSERT INTO \(schema).cloacina_events (pipeline_id, revision, position, kind, attempt, at)
+                        SELECT \(Self.id("1")), 2, n, 'pipeline released', 0, now() FROM \(numbers)
+                        """
+                        : """
+                        INSERT INTO \(schema).cloacina_task_commits (pipeline_id, task, epoch, attempt, at)
+                        SELECT \(Self.id("1")), n::text, 1, 1, now() FROM \(numbers)
+                        """
+                }
+                let error = await #expect(throws: PipelineError.self) {
+                    try await fixture.store.load(StoreConformance.id(1))
+                }
+                #expect(error?.code == .storageFailed)
+                let first = try await fixture.store.claim(StoreConformance.claim())
+                let second = try await fixture.store.claim(StoreConformance.claim())
+                #expect((first + second).map(\.id) == [StoreConformance.id(2)])
+                let aside = try await fixture.store.list(PipelineQuery(statuses: [.paused]))
+                #expect(aside.map(\.id) == [StoreConformance.id(1)])
+            }
+        }
+
+        /// A version with a blank would be taken for another lane of the queue, whose runners can't claim it and walk over it.
+        @Test(arguments: ["", "v1 w", " "]) func aVersionThatIsNoPartOfALaneIsRefused(version: String) async throws {
+            try await EngineFixture.with { fixture in
+                _ = try await fixture.store.create([StoreConformance.new(1, owner: nil)])
+                let error = await #expect(throws: PostgresError.self) {
+                    try await Self.script(fixture) { schema in
+                        "UPDATE \(schema).cloacina_pipelines SET version = '\(version)'"
+                    }
+                }
+                #expect(error?.sqlState == "23514")
+            }
+        }
+
         @Test func aListOfHugeRowsIsBounded() async throws {
             try await EngineFixture.with { fixture in
                 try await Self.script(fixture) { schema in

@@ -140,9 +140,10 @@ enum SQLiteQueries {
         \(atMost(StoredLimits.valueBytes, "delta")), due_at
         """
 
-    /// How many bytes a pipeline's lines take up; counted up to one more than are read.
+    /// How many bytes a pipeline's lines take up; counted up to one line more than are read, and then more bytes than are.
     static let historyBytes = """
-        SELECT coalesce(sum(200 + coalesce(length(detail), 0) + coalesce(length(delta), 0)), 0) FROM (
+        SELECT coalesce(sum(200 + coalesce(length(detail), 0) + coalesce(length(delta), 0)), 0)
+            + CASE WHEN count(*) > \(StoredLimits.historyLines) THEN \(StoredLimits.historyBytes + 1) ELSE 0 END FROM (
             SELECT detail, delta FROM cloacina_events WHERE pipeline_id = ?1 LIMIT \(StoredLimits.historyLines + 1))
         """
 
@@ -172,7 +173,7 @@ enum SQLiteQueries {
     static let due = """
         SELECT id, due_at FROM cloacina_pipelines
         WHERE due_at <= ?1 AND format = \(StoredLimits.format) AND \(lane) = ?2 AND priority = ?3 AND state = 'queued'
-            AND revision < \(StoredLimits.count) AND epoch < \(StoredLimits.count) AND (NOT ?4 OR parent_id IS NOT NULL)
+            AND revision < \(StoredLimits.claimableCount) AND epoch < \(StoredLimits.claimableCount) AND (NOT ?4 OR parent_id IS NOT NULL)
         ORDER BY due_at, id LIMIT ?5
         """
 
@@ -217,14 +218,16 @@ enum SQLiteQueries {
         """
 
     static let unheard = """
-        SELECT id, request FROM cloacina_pipelines WHERE state = 'paused' AND request IS NOT NULL LIMIT \(StoredLimits.surveyRows)
+        SELECT id, request FROM cloacina_pipelines
+        WHERE (state = 'paused' OR state = 'queued') AND request IS NOT NULL AND (state = 'paused' OR request = 'cancel')
+        LIMIT \(StoredLimits.surveyRows)
         """
 
     static let beatsOfRunner = "SELECT beats, is_stopping FROM cloacina_runners WHERE id = ?1"
 
     static let lost = """
         SELECT id, revision FROM cloacina_pipelines
-        WHERE state = 'running' AND owner = ?1 AND revision < \(StoredLimits.count) AND epoch < \(StoredLimits.count)
+        WHERE state = 'running' AND owner = ?1 AND revision < \(StoredLimits.claimableCount) AND epoch < \(StoredLimits.claimableCount)
         ORDER BY id LIMIT 10000
         """
 

@@ -1,0 +1,38 @@
+import CloacinaPostgres
+import EngineTestSupport
+import FoundationEssentials
+import Testing
+
+@testable import Cloacina
+
+extension ServerTests {
+    /// Own commits that come between the reading of a pipeline and what is decided from that.
+    @Suite(.timeLimit(.minutes(20))) struct LateCommitTests {
+        /// A pipeline that is un-begun goes on with any version, so a task's line pins it to its own.
+        @Test func aPipelineWhoseTaskCommittedMeanwhileHasBegun() async throws {
+            try await EngineFixture.with { fixture in
+                _ = try await fixture.store.create([StoreConformance.new(1), StoreConformance.new(2)])
+                let schema = PostgresIdentifier.quote(fixture.schema)
+                try await TenantFixture.withSuperuser { connection in
+                    try await connection.script(
+                        """
+                        INSERT INTO \(schema).cloacina_task_commits (pipeline_id, task, epoch, attempt, at)
+                        VALUES ('\(StoreConformance.id(1))', 't', 1, 1, now())
+                        """)
+                }
+                for number in 1...2 {
+                    var change = StoreConformance.change(number, status: .queued, dueAt: StoreConformance.at(1))
+                    // As read before the commit.
+                    (change.transition.foldsEverything, change.transition.isUntouched) = (true, true)
+                    #expect(try await fixture.store.apply([change]) == [.applied(nil)])
+                }
+                let begun = try #require(try await fixture.store.load(StoreConformance.id(1)))
+                #expect(begun.startedAt == StoreConformance.start && begun.isTouched && begun.commits.isEmpty)
+                #expect(try await fixture.store.load(StoreConformance.id(2))?.startedAt == nil)
+                // A runner of another version takes the one that nobody has begun.
+                let claim = StoreConformance.claim(workflows: ["w": "v2"])
+                #expect(try await fixture.store.claim(claim).map(\.id) == [StoreConformance.id(2)])
+            }
+        }
+    }
+}
