@@ -6,15 +6,15 @@
 -- checks bind whoever writes here, the tenant too: what a runner reads is never beyond them.
 CREATE TABLE cloacina_pipelines (
     id uuid NOT NULL PRIMARY KEY,
-    workflow text COLLATE "C" NOT NULL CHECK (octet_length(workflow) <= 1000),
+    workflow text COLLATE "C" NOT NULL,
     -- No blank, which ends it in the name of a lane.
-    version text COLLATE "C" NOT NULL CHECK (octet_length(version) BETWEEN 1 AND 200 AND strpos(version, ' ') = 0),
+    version text COLLATE "C" NOT NULL,
     -- A row of a higher format than a runner knows is left to newer runners.
-    format integer NOT NULL CHECK (format BETWEEN 1 AND 1000000),
-    state text COLLATE "C" NOT NULL CHECK (state IN ('running', 'completed', 'queued', 'failed', 'paused', 'cancelled')),
-    revision integer NOT NULL CHECK (revision BETWEEN 1 AND 1000000000),
-    epoch integer NOT NULL CHECK (epoch BETWEEN 0 AND 1000000000),
-    recoveries integer NOT NULL CHECK (recoveries BETWEEN 0 AND 1000000000),
+    format integer NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    revision integer NOT NULL,
+    epoch integer NOT NULL,
+    recoveries integer NOT NULL,
     priority integer NOT NULL,
     owner uuid,
     due_at timestamptz,
@@ -22,15 +22,32 @@ CREATE TABLE cloacina_pipelines (
     -- NULL as long as no task has a line in the history: such a pipeline begins with the newest version of its workflow.
     started_at timestamptz,
     ended_at timestamptz,
-    timeout_ms bigint CHECK (timeout_ms >= 0),
-    request text CHECK (request IN ('cancel', 'pause', 'resume')),
-    idempotency_key text COLLATE "C" CHECK (octet_length(idempotency_key) <= 2000),
+    timeout_ms bigint,
+    request text,
+    idempotency_key text COLLATE "C",
     parent_id uuid,
-    depth integer NOT NULL CHECK (depth BETWEEN 0 AND 1000000),
-    input text NOT NULL CHECK (octet_length(input) <= 16777216),
+    depth integer NOT NULL,
+    input text NOT NULL,
     -- What the pipeline handed back and how each task ended, from its end on: readable without the workflow's code.
-    output text CHECK (octet_length(output) <= 67108864),
-    outcomes text CHECK (octet_length(outcomes) <= 67108864)
+    output text,
+    outcomes text,
+    -- One, because the server reads each of a table's checks anew for every statement.
+    CONSTRAINT cloacina_pipelines_bounds CHECK (
+        octet_length(workflow) <= 1000
+        AND octet_length(version) BETWEEN 1 AND 200 AND strpos(version, ' ') = 0
+        AND format BETWEEN 1 AND 1000000
+        AND state IN ('running', 'completed', 'queued', 'failed', 'paused', 'cancelled')
+        AND revision BETWEEN 1 AND 1000000000
+        AND epoch BETWEEN 0 AND 1000000000
+        AND recoveries BETWEEN 0 AND 1000000000
+        AND timeout_ms >= 0
+        AND request IN ('cancel', 'pause', 'resume')
+        AND octet_length(idempotency_key) <= 2000
+        AND depth BETWEEN 0 AND 1000000
+        AND octet_length(input) <= 16777216
+        AND octet_length(output) <= 67108864
+        AND octet_length(outcomes) <= 67108864
+    )
 ) WITH (fillfactor = 70);
 
 -- The pipelines that wait for a runner, by what decides who may take them: a runner reads only what it can take, however much
@@ -56,36 +73,54 @@ CREATE INDEX cloacina_pipelines_parent ON cloacina_pipelines (parent_id) WHERE p
 -- they say what each task came to and what it changed in its context.
 CREATE TABLE cloacina_events (
     pipeline_id uuid NOT NULL,
-    revision integer NOT NULL CHECK (revision BETWEEN 1 AND 1000000000),
-    position integer NOT NULL CHECK (position BETWEEN 0 AND 1000000000),
-    kind text COLLATE "C" NOT NULL CHECK (kind IN (
-        'task completed', 'pipeline started', 'pipeline completed', 'pipeline queued', 'task failed', 'task skipped',
-        'task retrying', 'pipeline failed', 'task started', 'task interrupted', 'pipeline recovered', 'pipeline released',
-        'pipeline paused', 'pipeline resumed', 'pipeline continued', 'pipeline cancelling', 'pipeline timed out',
-        'pipeline cancelled')),
-    task text COLLATE "C" CHECK (octet_length(task) <= 4000),
-    attempt integer NOT NULL CHECK (attempt BETWEEN 0 AND 1000000000),
+    revision integer NOT NULL,
+    position integer NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    task text COLLATE "C",
+    attempt integer NOT NULL,
     worker uuid,
     started_at timestamptz,
     at timestamptz NOT NULL,
     due_at timestamptz,
-    reason text COLLATE "C" CHECK (octet_length(reason) <= 100),
-    detail text CHECK (octet_length(detail) <= 2000000),
-    delta text CHECK (octet_length(delta) <= 16777216),
-    PRIMARY KEY (pipeline_id, revision, position)
+    reason text COLLATE "C",
+    detail text,
+    delta text,
+    PRIMARY KEY (pipeline_id, revision, position),
+    -- One, because the server reads each of a table's checks anew for every statement.
+    CONSTRAINT cloacina_events_bounds CHECK (
+        revision BETWEEN 1 AND 1000000000
+        AND position BETWEEN 0 AND 1000000000
+        AND kind IN (
+            'task completed', 'pipeline started', 'pipeline completed', 'pipeline queued', 'task failed', 'task skipped',
+            'task retrying', 'pipeline failed', 'task started', 'task interrupted', 'pipeline recovered', 'pipeline released',
+            'pipeline paused', 'pipeline resumed', 'pipeline continued', 'pipeline cancelling', 'pipeline timed out',
+            'pipeline cancelled')
+        AND octet_length(task) <= 4000
+        AND attempt BETWEEN 0 AND 1000000000
+        AND octet_length(reason) <= 100
+        AND octet_length(detail) <= 2000000
+        AND octet_length(delta) <= 16777216
+    )
 );
 
 -- The completions that were committed with tasks' own writes and that no transition has folded into the history yet.
 CREATE TABLE cloacina_task_commits (
     pipeline_id uuid NOT NULL,
-    task text COLLATE "C" NOT NULL CHECK (octet_length(task) <= 4000),
-    epoch integer NOT NULL CHECK (epoch BETWEEN 0 AND 1000000000),
-    attempt integer NOT NULL CHECK (attempt BETWEEN 0 AND 1000000000),
+    task text COLLATE "C" NOT NULL,
+    epoch integer NOT NULL,
+    attempt integer NOT NULL,
     worker uuid,
     started_at timestamptz,
     at timestamptz NOT NULL,
-    delta text CHECK (octet_length(delta) <= 16777216),
-    PRIMARY KEY (pipeline_id, task)
+    delta text,
+    PRIMARY KEY (pipeline_id, task),
+    -- One, because the server reads each of a table's checks anew for every statement.
+    CONSTRAINT cloacina_task_commits_bounds CHECK (
+        octet_length(task) <= 4000
+        AND epoch BETWEEN 0 AND 1000000000
+        AND attempt BETWEEN 0 AND 1000000000
+        AND octet_length(delta) <= 16777216
+    )
 );
 
 -- The runners with pipelines of their own. One whose number of beats stays the same has died; one that was stopping when it did
