@@ -55,6 +55,14 @@ import Testing
     private let mayEnd = Tally()
     private let begunAfter = Tally()
 
+    /// Lets the task end that runs, while the database is away, and ten minutes pass.
+    private func endTask(whileAway store: AwayStore) async {
+        await self.clock.settle()
+        store.leave()
+        self.mayEnd.add()
+        await self.clock.advance(by: .seconds(600))
+    }
+
     /// A task whose first run waits for the test, and one behind it.
     private func workflow() throws -> Workflow {
         try Workflow("w") {
@@ -174,10 +182,7 @@ import Testing
         let store = AwayStore(self.shared)
         let runner = try self.clock.runner(self.workflow(), store: store)
         let running = self.clock.begin { try await runner.execute("w") }
-        await self.clock.settle()
-        store.leave()
-        self.mayEnd.add()
-        await self.clock.advance(by: .seconds(600))
+        await self.endTask(whileAway: store)
         #expect(runner.activePipelines == 1)
         running.cancel()
         await self.clock.advance(by: runner.configuration.cancellationGrace + .seconds(2))
@@ -197,10 +202,7 @@ import Testing
         let store = AwayStore(self.shared)
         let runner = try self.clock.runner(self.workflow(), store: store)
         let running = self.clock.begin { try await runner.execute("w") }
-        await self.clock.settle()
-        store.leave()
-        self.mayEnd.add()
-        await self.clock.advance(by: .seconds(600))
+        await self.endTask(whileAway: store)
         running.cancel()
         await self.clock.advance(by: .seconds(3))
         store.comeBack()
@@ -215,10 +217,7 @@ import Testing
         let store = AwayStore(self.shared)
         let runner = try self.clock.runner(self.workflow(), store: store)
         let running = self.clock.begin { try await runner.execute("w") }
-        await self.clock.settle()
-        store.leave()
-        self.mayEnd.add()
-        await self.clock.advance(by: .seconds(600))
+        await self.endTask(whileAway: store)
         let end = self.clock.begin { await runner.shutDown(drain: .seconds(15)) }
         await self.clock.advance(by: .seconds(14))
         #expect(runner.activePipelines == 1)

@@ -39,6 +39,16 @@ package struct PipelineTransition: Sendable, Hashable {
         self.expectedRevision = expectedRevision
     }
 
+    /// The next transition of a pipeline that nobody drives, decided on from what is stored of it. Whatever its tasks committed
+    /// themselves becomes a part of its history.
+    init(of stored: StoredPipeline, to status: PipelineStatus, dueAt: Date? = nil) {
+        self.init(expectedRevision: stored.revision)
+        self.status = status
+        self.dueAt = dueAt
+        self.foldsEverything = true
+        self.isUntouched = !stored.isTouched
+    }
+
     /// True when the pipeline is un-begun by it: no task has a line, and nobody has it any more.
     package var isUnbegun: Bool { self.isUntouched && (self.status == .queued || self.status == .paused) }
 

@@ -128,6 +128,10 @@ extension PipelineError {
         return error.code == .deadlineExceeded || error.sqlState == "57014"
     }
 
+    /// True when the next try must go by itself: it may wait for somebody's lock again, or take longer than the server allows, and
+    /// whatever is gathered with it would too.
+    var mustGoAlone: Bool { self.isContention || self.isTimeoutOfServer }
+
     /// Whether somebody else held a lock for too long, on one of several things that were to be written together.
     var isContention: Bool { (self.underlying as? PostgresError)?.sqlState == "55P03" }
 }

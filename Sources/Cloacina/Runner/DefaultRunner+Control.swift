@@ -84,7 +84,7 @@ extension DefaultRunner {
                 stored = try await self.load(id)
             } catch {
                 guard Task.isCancelled else { throw error }
-                throw PipelineError(.cancelled, "the caller was cancelled; the pipeline goes on", underlying: error)
+                throw Self.waitCancelled(error)
             }
             guard !stored.status.isTerminal else { return try self.result(of: stored) }
             wait.note(stored.status)
@@ -152,7 +152,7 @@ extension DefaultRunner {
                 }
             } catch {
                 guard Task.isCancelled else { throw error }
-                throw PipelineError(.cancelled, "the caller was cancelled; the pipeline goes on", underlying: error)
+                throw Self.waitCancelled(error)
             }
             if self.state.withLock({ $0.isShutDown }) {
                 throw PipelineError(.released, "the runner was shut down; another one goes on with the pipeline")
@@ -161,9 +161,13 @@ extension DefaultRunner {
                 do { try await self.clock.sleep(for: pause) } catch { return false }
                 return true
             }
-            guard waited else { throw PipelineError(.cancelled, "the caller was cancelled; the pipeline goes on") }
+            guard waited else { throw Self.waitCancelled() }
             pause = min(pause * 2, .milliseconds(500))
         }
+    }
+
+    private static func waitCancelled(_ error: PipelineError? = nil) -> PipelineError {
+        PipelineError(.cancelled, "the caller was cancelled; the pipeline goes on", underlying: error)
     }
 
     /// Waits for the end of a pipeline that runs here; nil when the caller is cancelled.
@@ -223,11 +227,7 @@ extension DefaultRunner {
     private func goOn(_ stored: StoredPipeline) async throws(PipelineError) -> Bool {
         guard stored.status == .paused else { return true }
         let now = self.clock.now()
-        var transition = PipelineTransition(expectedRevision: stored.revision)
-        transition.status = .queued
-        transition.dueAt = stored.place(at: now)
-        transition.foldsEverything = true
-        transition.isUntouched = !stored.isTouched
+        var transition = PipelineTransition(of: stored, to: .queued, dueAt: stored.place(at: now))
         transition.events = [PipelineEvent(.pipelineResumed, worker: self.id, at: now)]
         guard try await self.apply(transition, to: stored, at: now) else { return false }
         await self.ring()
@@ -248,7 +248,7 @@ extension DefaultRunner {
         return try await self.store.prune(endedBefore: time, below: bound, limit: limit)
     }
 
-    private func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline {
+    func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline {
         guard let stored = try await self.store.load(id) else { throw Self.notFound(id) }
         return stored
     }
@@ -385,10 +385,7 @@ extension DefaultRunner {
             }
         }
         // Pausing says nothing of tasks; and of another version's tasks this runner knows nothing.
-        var transition = PipelineTransition(expectedRevision: stored.revision)
-        transition.status = request == .cancel ? .cancelled : .paused
-        transition.foldsEverything = true
-        transition.isUntouched = !stored.isTouched
+        var transition = PipelineTransition(of: stored, to: request == .cancel ? .cancelled : .paused)
         if request == .cancel { transition.keepResult(of: stored) }
         transition.events = [
             PipelineEvent(request == .cancel ? .pipelineCancelled : .pipelinePaused, worker: self.id, at: now)
@@ -396,7 +393,8 @@ extension DefaultRunner {
         return transition
     }
 
-    private func apply(
+    /// Stores what was decided on of a pipeline that nobody drives; false when it has changed since it was read.
+    func apply(
         _ transition: PipelineTransition, to stored: StoredPipeline, at now: Date
     ) async throws(PipelineError) -> Bool {
         let change = PipelineChange(id: stored.id, epoch: stored.epoch, at: now, transition: transition)

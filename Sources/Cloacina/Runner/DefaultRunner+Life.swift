@@ -197,22 +197,16 @@ extension DefaultRunner {
             }
             if let request = adrift.request { try await self.store.ask(request, of: id) }
             let now = self.clock.now()
-            var transition = PipelineTransition(expectedRevision: stored.revision)
-            transition.status = .queued
-            transition.dueAt = stored.place(at: now)
-            if !adrift.isLostClaim {
-                transition.dueAt?.addTimeInterval(self.pause(beforeRequeuing: stored))
-            }
-            transition.foldsEverything = true
-            transition.isUntouched = !stored.isTouched
+            let pause = adrift.isLostClaim ? 0 : self.pause(beforeRequeuing: stored)
+            var transition = PipelineTransition(
+                of: stored, to: .queued, dueAt: stored.place(at: now).addingTimeInterval(pause))
             transition.events = [
                 PipelineEvent(
                     .pipelineRecovered, worker: self.id, at: now,
                     reason: adrift.isLostClaim ? .claimLost : .givenBack,
                     detail: adrift.isLostClaim ? PipelineEvent.claimLost : PipelineEvent.givenBack)
             ]
-            let change = PipelineChange(id: id, epoch: stored.epoch, at: now, transition: transition)
-            if try await self.store.apply([change]) != [.stale] { return stored }
+            if try await self.apply(transition, to: stored, at: now) { return stored }
         }
     }
 

@@ -29,7 +29,7 @@ extension DefaultRunner {
     ///   ``PipelineError/Code/pipelineNotFound``, ``PipelineError/Code/workflowNotFound`` or ``PipelineError/Code/storageFailed``.
     public func continueWithCurrentVersion(_ id: UUID) async throws(PipelineError) {
         while true {
-            guard let stored = try await self.store.load(id) else { throw Self.notFound(id) }
+            let stored = try await self.load(id)
             switch stored.status {
             case .queued, .paused: break
             case .running:
@@ -97,19 +97,14 @@ extension DefaultRunner {
                     + "has begun with version \(stored.version): register that with registerEarlier(_:), or call cancel(_:) or "
                     + "restart(_:)")
         }
-        var transition = PipelineTransition(expectedRevision: stored.revision)
-        transition.status = stored.status
-        transition.dueAt = stored.dueAt
+        var transition = PipelineTransition(of: stored, to: stored.status, dueAt: stored.dueAt)
         transition.version = current.version
-        transition.foldsEverything = true
-        transition.isUntouched = !stored.isTouched
         transition.events = [
             PipelineEvent(
                 .pipelineContinued, worker: self.id, at: now, reason: .left(version: stored.version),
                 detail: "with version \(current.version) instead of \(stored.version)")
         ]
-        let change = PipelineChange(id: stored.id, epoch: stored.epoch, at: now, transition: transition)
-        guard try await self.store.apply([change]) != [.stale] else { return false }
+        guard try await self.apply(transition, to: stored, at: now) else { return false }
         if stored.status == .queued { await self.ring() }
         return true
     }
@@ -219,8 +214,11 @@ extension DefaultRunner {
 
     /// Counts what is stranded, and says so once as long as it stays the same.
     func reportStranded() {
-        let (change, count) = self.state.withLock { ($0.strandings.report(), $0.strandings.count) }
-        self.state.withLock { $0.stranded = count }
+        let (change, count) = self.state.withLock { state in
+            let count = state.strandings.count
+            state.stranded = count
+            return (state.strandings.report(), count)
+        }
         guard let change else { return }
         self.metrics.noteStranded(change)
         guard count > 0 else { return }

@@ -335,7 +335,7 @@ public final class DefaultRunner: PipelineExecutor {
             creation = try await self.create(new)
         } catch {
             // It may be stored all the same, or be so later.
-            let lease = min(self.configuration.leaseDuration, .clamped(seconds: .infinity))
+            let lease = self.configuration.leaseDuration.atMostACentury
             let end = error.isTransient ? self.clock.instant().advanced(by: lease) : nil
             self.setAdrift(new.id, Adrift(epoch: 1, isLostClaim: true, mayComeUntil: end))
             throw error
@@ -352,16 +352,15 @@ public final class DefaultRunner: PipelineExecutor {
         return PipelineExecution(id: new.id, runner: self, isNew: true, isOwn: true)
     }
 
-    /// Stores a new pipeline. One whose idempotency key somebody else's transaction holds is tried again by itself: it must not
-    /// hold up what is gathered with it again and again.
+    /// Stores a new pipeline; see ``PipelineError/mustGoAlone``.
     func create(_ new: NewPipeline) async throws(PipelineError) -> Creation {
-        var isContended = false
+        var mustGoAlone = false
         return try await self.means.patiently { () throws(PipelineError) in
             do throws(PipelineError) {
-                guard isContended else { return try await self.writer.create(new) }
+                guard mustGoAlone else { return try await self.writer.create(new) }
                 return try await self.store.create([new])[0]
             } catch {
-                isContended = isContended || error.isContention || error.isTimeoutOfServer
+                mustGoAlone = mustGoAlone || error.mustGoAlone
                 throw error
             }
         }

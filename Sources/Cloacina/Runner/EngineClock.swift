@@ -89,4 +89,7 @@ extension Duration {
         let century = 100 * 365.25 * 86_400
         return seconds.isNaN ? .zero : .seconds(min(max(seconds, -century), century))  // can't trap: a century at most
     }
+
+    /// The duration, or a hundred years when it is longer: nothing adds up to what traps.
+    var atMostACentury: Duration { min(self, .clamped(seconds: .infinity)) }
 }

@@ -33,6 +33,6 @@ final class LimitedWait: Sendable {
 
     /// A limit that can be waited for and printed: from nothing to a hundred years.
     static func clamped(_ limit: Duration) -> Duration {
-        max(.zero, min(limit, .clamped(seconds: .infinity)))
+        max(.zero, limit.atMostACentury)
     }
 }

@@ -40,7 +40,7 @@ extension PipelineRun {
 
     /// Until when a write is tried again, from now on, when the pipeline is to stop.
     private var endOfGrace: ContinuousClock.Instant {
-        let grace = min(self.means.configuration.cancellationGrace, .clamped(seconds: .infinity))
+        let grace = self.means.configuration.cancellationGrace.atMostACentury
         return self.means.clock.instant().advanced(by: max(grace, DatabaseRetry.longestPause))
     }
 

@@ -10,15 +10,13 @@ extension PipelineRun {
         if transition.status == .queued, transition.dueAt == now { transition.dueAt = self.pipeline.place(at: now) }
         let change = PipelineChange(
             id: self.pipeline.id, epoch: self.pipeline.epoch, at: now, transition: transition)
-        var isContended = false
+        var mustGoAlone = false
         let outcome = try await self.persistently { means throws(PipelineError) in
             do throws(PipelineError) {
-                // One that has to wait for somebody's lock, or that may take longer than the server allows, holds up no other write
-                // again.
-                guard isContended else { return try await means.writer.apply(change) }
+                guard mustGoAlone else { return try await means.writer.apply(change) }
                 return try await means.store.apply([change])[0]
             } catch {
-                isContended = isContended || error.isContention || error.isTimeoutOfServer
+                mustGoAlone = mustGoAlone || error.mustGoAlone
                 throw error
             }
         }

@@ -350,7 +350,7 @@ extension PipelineRun {
         if let timeout = self.pipeline.timeout {
             let elapsed = Duration.clamped(seconds: now.timeIntervalSince(self.pipeline.startedAt ?? now))
             self.timers.append(
-                self.timer(max(.zero, min(timeout, .clamped(seconds: .infinity)) - elapsed), .pipelineTimedOut))
+                self.timer(max(.zero, timeout.atMostACentury - elapsed), .pipelineTimedOut))
         }
     }
 

@@ -84,6 +84,27 @@ struct EngineFixture {
         return try result.get()
     }
 
+    /// The number of entries of the queue's index that a statement reads, which is then taken back.
+    func queueEntriesRead(by statement: PostgresStatement) async throws -> Int {
+        struct Enough: Error {}
+        let counter: PostgresStatement = """
+            SELECT pg_catalog.pg_stat_get_xact_tuples_returned('cloacina_pipelines_due'::regclass)
+            """
+        var count = 0
+        do {
+            try await self.pool.withConnection(self.label) { lease in
+                try await lease.withTransaction { transaction in
+                    let before: Int = try await transaction.query(counter).single()
+                    _ = try await transaction.query(PostgresWorkflowQueries.byIndexes)
+                    _ = try await transaction.query(statement)
+                    count = try await transaction.query(counter).single() - before
+                    throw Enough()
+                }
+            }
+        } catch is Enough {}
+        return count
+    }
+
     /// Three tasks in a row that do nothing but run.
     static func chain(_ log: AttemptLog) throws -> Workflow {
         try Workflow("chain") {

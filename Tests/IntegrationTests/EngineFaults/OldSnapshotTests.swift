@@ -53,36 +53,15 @@ extension ServerTests {
                     let position = QueueCursor.Position(priority: 0, dueAt: try #require(last.dueAt), id: last.id)
                     var read: [Int] = []
                     for after in [nil, position] {
-                        read.append(try await self.entriesRead(fixture, Self.claim(1), after: after))
+                        read.append(
+                            try await fixture.queueEntriesRead(
+                                by: PostgresWorkflowQueries.claim(Self.claim(1), after: after)))
                     }
                     // From the start, over everything that was taken; after the place, over next to nothing.
                     #expect(read[0] > 1_900 && read[1] < 50, "\(read)")
                     _ = try await other.query("COMMIT")
                 }
             }
-        }
-
-        /// How many entries of the queue's index a claim reads, which is then taken back.
-        private func entriesRead(
-            _ fixture: EngineFixture, _ claim: QueueClaim, after position: QueueCursor.Position?
-        ) async throws -> Int {
-            struct Enough: Error {}
-            let counter: PostgresStatement = """
-                SELECT pg_catalog.pg_stat_get_xact_tuples_returned('cloacina_pipelines_due'::regclass)
-                """
-            var count = 0
-            do {
-                try await fixture.pool.withConnection(fixture.label) { lease in
-                    try await lease.withTransaction { transaction in
-                        let before: Int = try await transaction.query(counter).single()
-                        _ = try await transaction.query(PostgresWorkflowQueries.byIndexes)
-                        _ = try await transaction.query(PostgresWorkflowQueries.claim(claim, after: position))
-                        count = try await transaction.query(counter).single() - before
-                        throw Enough()
-                    }
-                }
-            } catch is Enough {}
-            return count
         }
     }
 }

@@ -28,27 +28,6 @@ extension ServerTests {
             }
         }
 
-        /// How many entries of the queue's index a statement reads, which is then taken back.
-        private static func entriesRead(_ fixture: EngineFixture, _ statement: PostgresStatement) async throws -> Int {
-            struct Enough: Error {}
-            let counter: PostgresStatement = """
-                SELECT pg_catalog.pg_stat_get_xact_tuples_returned('cloacina_pipelines_due'::regclass)
-                """
-            var count = 0
-            do {
-                try await fixture.pool.withConnection(fixture.label) { lease in
-                    try await lease.withTransaction { transaction in
-                        let before: Int = try await transaction.query(counter).single()
-                        _ = try await transaction.query(PostgresWorkflowQueries.byIndexes)
-                        _ = try await transaction.query(statement)
-                        count = try await transaction.query(counter).single() - before
-                        throw Enough()
-                    }
-                }
-            } catch is Enough {}
-            return count
-        }
-
         /// However much of it there is: a few entries for each lane that the runner has, with few lanes and with many.
         @Test(arguments: [1, 200]) func aClaimWalksOverNothingThatTheRunnerCantTake(workflows: Int) async throws {
             try await EngineFixture.with { fixture in
@@ -57,9 +36,9 @@ extension ServerTests {
                 for number in 1..<workflows { known["w\(number)"] = "v1" }
                 let claim = StoreConformance.claim(workflows: known, limit: 24)
                 let statement = PostgresWorkflowQueries.claim(claim)
-                let empty = try await Self.entriesRead(fixture, statement)
+                let empty = try await fixture.queueEntriesRead(by: statement)
                 _ = try await fixture.store.create([StoreConformance.new(1, owner: nil)])
-                let one = try await Self.entriesRead(fixture, statement)
+                let one = try await fixture.queueEntriesRead(by: statement)
                 #expect(empty <= 20 && (1...40).contains(one), "\(empty), \(one)")
                 #expect(try await fixture.store.claim(claim).map(\.id) == [StoreConformance.id(1)])
             }
@@ -69,8 +48,8 @@ extension ServerTests {
         @Test func aSurveyReadsAFewOfEachLane() async throws {
             try await EngineFixture.with { fixture in
                 try await Self.strand(20_000, fixture)
-                let read = try await Self.entriesRead(
-                    fixture, PostgresWorkflowQueries.queue(at: StoreConformance.at(100)))
+                let read = try await fixture.queueEntriesRead(
+                    by: PostgresWorkflowQueries.queue(at: StoreConformance.at(100)))
                 // Two lanes of a hundred priorities.
                 #expect((200...1_000).contains(read), "\(read)")
                 #expect(try await fixture.store.survey(everyOwner: false, at: StoreConformance.at(100)).isDue)
@@ -89,8 +68,8 @@ extension ServerTests {
                         FROM generate_series(1, 10000) AS n
                         """)
                 }
-                let read = try await Self.entriesRead(
-                    fixture, PostgresWorkflowQueries.queue(at: StoreConformance.at(100)))
+                let read = try await fixture.queueEntriesRead(
+                    by: PostgresWorkflowQueries.queue(at: StoreConformance.at(100)))
                 #expect(read <= 5_000, "\(read)")
                 #expect(try await fixture.store.survey(everyOwner: false, at: StoreConformance.at(100)).isDue)
             }
