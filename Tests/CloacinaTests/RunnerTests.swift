@@ -244,6 +244,19 @@ import Testing
         #expect((error?.underlying as? PostgresError)?.sqlState == "42501")
     }
 
+    /// The caller may come to wait only when all is over.
+    @Test func aRunThatBrokeBeforeItWasWaitedForTellsItsCause() async throws {
+        let store = FaultyStore(failing: [1], with: .refused)
+        let runner = try DefaultRunner(store: store, workflows: [Workflow("w") { WorkflowTask("a") { _ in } }])
+        let execution = try await runner.executeAsync("w")
+        while runner.activePipelines > 0 { await Task.yield() }
+        guard case .broken(let error)? = await execution.waitHere() else {
+            Issue.record("the run's end is lost")
+            return
+        }
+        #expect((error.underlying as? PostgresError)?.sqlState == "42501")
+    }
+
     /// The runner lives on, so nobody would ever take from it what it could not go on with. What is refused for good stands still.
     @Test(arguments: [(FaultyStore.Fault.answerLost, 0), (.refused, 0), (.refused, 1)])
     func whatARunnerCouldNotGoOnWithGoesBackIntoTheQueue(fault: FaultyStore.Fault, step: Int) async throws {

@@ -1,5 +1,6 @@
 import Dispatch
 import FoundationEssentials
+import Glibc
 import Synchronization
 import Testing
 
@@ -88,6 +89,52 @@ import Testing
         await blocking.value
         for task in tasks { await task.value }
         #expect(order.all == Array(0..<100))
+    }
+
+    @Test(arguments: [1, 4]) func aStepRunsAlthoughBodiesBlockAllTheirThreads(threads: Int) async {
+        let executor = TaskBodyExecutor(maximumThreads: threads)
+        let gate = Gate()
+        let running = Log()
+        let blocking = (0..<threads + 4).map { number in
+            Task(executorPreference: executor) {
+                running.note(number)
+                gate.block()
+            }
+        }
+        while running.all.count < threads { await Task.yield() }
+        for _ in 0..<10 { await Task(executorPreference: executor.steps) {}.value }
+        #expect(running.all.count == threads)
+        gate.open()
+        for task in blocking { await task.value }
+        #expect(running.all.count == threads + 4)
+    }
+
+    @Test func stepsGoBeforeTheBodiesThatWait() async {
+        let executor = TaskBodyExecutor(maximumThreads: 1)
+        let steps = executor.steps
+        let order = Log()
+        let body = Task(executorPreference: executor) {
+            // Both are left by the thread that runs this, which takes the step first.
+            let later = Task(executorPreference: executor) { order.note(2) }
+            let step = Task(executorPreference: steps) { order.note(1) }
+            return (later, step)
+        }
+        let (later, step) = await body.value
+        await later.value
+        await step.value
+        #expect(order.all == [1, 2])
+    }
+
+    /// What runs a step on other threads in between would go through the executor again at each call.
+    @Test func aStepStaysOnItsThreadWhereItWaitsForNothing() async {
+        let executor = TaskBodyExecutor(maximumThreads: 2)
+        @Sendable func thread() async -> UInt64 { UInt64(pthread_self()) }
+        let threads = await Task(executorPreference: executor.steps) {
+            var threads: Set<UInt64> = []
+            for _ in 0..<100 { threads.insert(await thread()) }
+            return threads
+        }.value
+        #expect(threads.count == 1)
     }
 
     @Test func manySmallBodiesAllRun() async {

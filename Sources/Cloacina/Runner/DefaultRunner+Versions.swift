@@ -131,11 +131,16 @@ extension DefaultRunner {
 
     /// The workflows and versions that this runner claims.
     func capabilities(at now: Date) -> QueueClaim {
-        let (known, earlier) = self.state.withLock { state in
-            (state.workflows, state.earlier.mapValues { Set($0.map(\.version)) })
+        var claim = self.state.withLock { state in
+            if let known = state.capabilities { return known }
+            let claim = QueueClaim(
+                runner: self.id, workflows: state.workflows.mapValues(\.version),
+                earlier: state.earlier.mapValues { Set($0.map(\.version)) }, limit: 0, at: now)
+            state.capabilities = claim
+            return claim
         }
-        return QueueClaim(
-            runner: self.id, workflows: known.mapValues(\.version), earlier: earlier, limit: 0, at: now)
+        claim.at = now
+        return claim
     }
 
     /// Looks for what is due and nobody takes; has it go on with the current version where the policy allows that and its history

@@ -56,6 +56,8 @@ public final class DefaultRunner: PipelineExecutor {
         var active: [UUID: Active] = [:]
         /// The count of what came from the queue, and of how much more may.
         var admission: AdmissionStateMachine
+        /// What the runner claims, until a workflow is registered.
+        var capabilities: QueueClaim?
         /// The versions of each workflow that were declared to fit the current one.
         var compatible: [String: Set<String>] = [:]
         /// The pipelines that wait and that no runner takes.
@@ -131,6 +133,8 @@ public final class DefaultRunner: PipelineExecutor {
     let slots: TaskSlots
     /// Where tasks' code runs, so that what computes or blocks holds up nothing else; nil where a test's clock says where.
     let bodies: TaskBodyExecutor?
+    /// Where pipelines are driven and written: on the bodies' threads, one of which has most often just been left by a body.
+    let steps: (any TaskExecutor)?
     let quarantine = TaskSlots(1, mail: .quarantine)
     /// Keeps a heartbeat and the leaving apart.
     let life = SerialGate()
@@ -178,15 +182,16 @@ public final class DefaultRunner: PipelineExecutor {
         self.spans = spans
         let refusals = RefusalWatch(clock)
         self.refusals = refusals
-        self.writer = WriteBatcher(store, executor: clock.executor, metrics: metrics) { refusals.note($0) }
+        // More than may run: code that blocks after its timeout keeps its thread, and handlers have no slot.
+        let bodies = clock.executor == nil ? TaskBodyExecutor(maximumThreads: TaskBodyExecutor.threadLimit) : nil
+        self.bodies = bodies
+        self.steps = bodies?.steps ?? clock.executor
+        self.writer = WriteBatcher(store, executor: self.steps, metrics: metrics) { refusals.note($0) }
         self.database = database
         self.configuration = configuration
         self.logger = logger ?? .silent
         self.clock = clock
         self.slots = TaskSlots(max(1, configuration.maximumConcurrentTasks))
-        // More than may run: code that blocks after its timeout keeps its thread, and handlers have no slot.
-        self.bodies =
-            clock.executor == nil ? TaskBodyExecutor(maximumThreads: TaskBodyExecutor.threadLimit) : nil
         self.state = Mutex(
             State(
                 admission: AdmissionStateMachine(
@@ -209,6 +214,7 @@ public final class DefaultRunner: PipelineExecutor {
             guard state.workflows[workflow.name] == nil else { return false }
             state.workflows[workflow.name] = registered
             state.compatible[workflow.name] = versions
+            state.capabilities = nil
             return true
         }
         guard isNew else {
@@ -229,6 +235,7 @@ public final class DefaultRunner: PipelineExecutor {
             guard state.registered(workflow.name, version: registered.version) == nil else { return }
             state.earlier[workflow.name, default: []].append(registered)
             state.strandings.forgetMisfits()
+            state.capabilities = nil
         }
     }
 
@@ -347,9 +354,9 @@ public final class DefaultRunner: PipelineExecutor {
         stored.input = Context(context, byteLimit: min(context.byteLimit, self.configuration.maximumContextBytes))
         // When it exists, an earlier try was stored although its answer was lost. If that took long, somebody else may have it by
         // now.
-        self.launch(
+        let own = self.launch(
             stored, registered.workflow, fromQueue: false, mayBeLost: creation != .created, observe: observe)
-        return PipelineExecution(id: new.id, runner: self, isNew: true, isOwn: true)
+        return PipelineExecution(id: new.id, runner: self, isNew: true, own: own)
     }
 
     /// Stores a new pipeline; see ``PipelineError/mustGoAlone``.
@@ -407,15 +414,18 @@ extension DefaultRunner {
 
     /// Drives a pipeline that this runner has claimed, in a task that no caller's cancellation reaches: what its tasks came to
     /// must still be written.
+    ///
+    /// - Returns: Its part in the pipeline, for whoever waits for its end: it may be over at once.
+    @discardableResult
     func launch(
         _ pipeline: StoredPipeline, _ workflow: Workflow, fromQueue: Bool, mayBeLost: Bool = false,
         observe: (@Sendable (PipelineEvent) -> Void)? = nil
-    ) {
+    ) -> Active {
         let mailbox = Mailbox()
         if mayBeLost { mailbox.post(.mayBeLost) }
         var means = self.means(fromQueue: fromQueue, tracer: self.spans.tracer)
         if fromQueue { means.place = QueuePlace { self.note($0, bytes: pipeline.storedBytes) } }
-        self.state.withLock { state in
+        let active = self.state.withLock { state in
             let earlier = state.active[pipeline.id]
             // A runner that claims what is active here had lost it.
             earlier?.mailbox.post(.mayBeLost)
@@ -446,16 +456,19 @@ extension DefaultRunner {
                 }
                 return end
             }
-            state.active[pipeline.id] = Active(epoch: pipeline.epoch, mailbox: mailbox, task: task)
+            let active = Active(epoch: pipeline.epoch, mailbox: mailbox, task: task)
+            state.active[pipeline.id] = active
             if state.isShutDown { mailbox.post(state.isInterrupted ? .interrupt : .release) }
+            return active
         }
         self.beginBeating()
+        return active
     }
 
     /// Starts a task that goes on with its caller's trace, and in nobody's slot.
     private func driving(_ body: @escaping @Sendable () async -> RunEnd) -> Task<RunEnd, Never> {
         HeldConnection.$pools.withValue([]) {
-            HeldSlot.$current.withValue(nil) { Task(executorPreference: self.clock.executor) { await body() } }
+            HeldSlot.$current.withValue(nil) { Task(executorPreference: self.steps) { await body() } }
         }
     }
 

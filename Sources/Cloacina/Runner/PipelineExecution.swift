@@ -10,15 +10,18 @@ public struct PipelineExecution: Sendable, Identifiable {
     public let isNew: Bool
 
     private let runner: DefaultRunner
-    /// Whether the call that returned this began the pipeline in this process.
-    let isOwn: Bool
+    /// This process's part in the pipeline that the call began, which may be over by now; nil when it began none here.
+    private let own: DefaultRunner.Active?
 
-    init(id: UUID, runner: DefaultRunner, isNew: Bool, isOwn: Bool = false) {
+    init(id: UUID, runner: DefaultRunner, isNew: Bool, own: DefaultRunner.Active? = nil) {
         self.id = id
         self.runner = runner
         self.isNew = isNew
-        self.isOwn = isOwn
+        self.own = own
     }
+
+    /// True when the call that returned this began the pipeline in this process.
+    var isOwn: Bool { self.own != nil }
 
     /// Where it stands.
     public func status() async throws(PipelineError) -> PipelineStatus { try await self.runner.status(of: self.id) }
@@ -53,12 +56,8 @@ public struct PipelineExecution: Sendable, Identifiable {
     /// Resumes it; see ``DefaultRunner/resume(_:)``.
     public func resume() async throws(PipelineError) { try await self.runner.resume(self.id) }
 
-    /// Waits for this process's part in it; nil when that is over.
-    func waitHere() async -> RunEnd? {
-        await self.runner.state.withLock { $0.active[self.id]?.task }?.value
-    }
+    /// Waits for this process's part in it; nil when it has none.
+    func waitHere() async -> RunEnd? { await self.own?.task.value }
 
-    func cancelHere() {
-        self.runner.state.withLock { $0.active[self.id]?.mailbox }?.post(.cancel)
-    }
+    func cancelHere() { self.own?.mailbox.post(.cancel) }
 }

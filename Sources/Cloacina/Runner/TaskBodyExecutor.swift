@@ -4,12 +4,13 @@ import Glibc
 import Synchronization
 
 /// Runs the bodies of a runner's tasks on threads of its own, so that code that computes or blocks delays neither the engine's
-/// loops, timers and heartbeats nor other runners.
+/// loops, timers and heartbeats nor other runners; and, through ``steps``, the engine's short steps between two bodies, so that
+/// what follows a body finds a thread that is awake.
 ///
 /// There are no threads while there is nothing to run: they start with the first job, at most as many as the machine has
 /// cores, and end after ``idleDuration`` without one. More come only when jobs wait although those threads have all been busy
-/// with the same job for ``patience``: a body that never suspends costs a thread, and no other body its turn. Jobs run first
-/// in, first out.
+/// with the same job for ``patience``: a body that never suspends costs a thread, and no other body its turn. Steps go first,
+/// and find a thread even when bodies have taken ``maximumThreads``; jobs of one kind run first in, first out.
 ///
 /// A thread that waits for work keeps the executor alive, for ``idleDuration`` at most.
 final class TaskBodyExecutor: TaskExecutor {
@@ -31,7 +32,11 @@ final class TaskBodyExecutor: TaskExecutor {
     private static let hotNanoseconds = 100_000
 
     private struct State {
-        var jobs: Deque<UnownedJob> = []
+        /// The steps that wait, each with what it runs on.
+        var steps: Deque<Step> = []
+        var bodies: Deque<UnownedJob> = []
+        /// How many threads run a body.
+        var runningBodies = 0
         var workers: [Worker] = []
         /// The workers without work; the last to come is the first to go.
         var parked: [Worker] = []
@@ -52,15 +57,20 @@ final class TaskBodyExecutor: TaskExecutor {
         var seen = 0
     }
 
+    private struct Step {
+        let job: UnownedJob
+        let executor: StepExecutor
+    }
+
     /// What the thread that changed the state has to do once it has left the lock.
-    private enum Step {
+    private enum Action {
         case nothing
         case wake(Worker)
         case start(Worker)
         case watch
     }
 
-    /// The most threads at a time.
+    /// The most threads that run bodies at a time.
     let maximumThreads: Int
     /// How many threads start without anybody having waited.
     private let eagerThreads: Int
@@ -77,12 +87,23 @@ final class TaskBodyExecutor: TaskExecutor {
     /// How many threads there are at the moment.
     var threadCount: Int { self.state.withLock { $0.workers.count } }
 
+    /// Where the engine's steps run on the same threads: short ones, that never block.
+    var steps: StepExecutor { StepExecutor(threads: self) }
+
     func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
         self.take(
             self.state.withLock { state in
-                state.jobs.append(job)
-                return self.nextStep(&state)
+                state.bodies.append(job)
+                return self.nextAction(&state)
+            })
+    }
+
+    fileprivate func enqueue(_ job: UnownedJob, on executor: StepExecutor) {
+        self.take(
+            self.state.withLock { state in
+                state.steps.append(Step(job: job, executor: executor))
+                return self.nextAction(&state)
             })
     }
 
@@ -97,19 +118,30 @@ final class TaskBodyExecutor: TaskExecutor {
         for worker in parked { worker.parking.wake() }
     }
 
+    /// How many jobs wait that a thread could take.
+    private func waitingCount(_ state: State) -> Int {
+        state.steps.count + min(state.bodies.count, max(0, self.maximumThreads - state.runningBodies))
+    }
+
+    /// Whether there may be one more thread. Where bodies have all that they may have, steps get others.
+    private func canGrow(_ state: State) -> Bool {
+        let limit = state.steps.isEmpty ? self.maximumThreads : self.maximumThreads + self.eagerThreads
+        return !state.parked.isEmpty || state.workers.count < limit
+    }
+
     /// Finds a thread for the jobs that wait, one thread at a time.
-    private func nextStep(_ state: inout State) -> Step {
-        guard !state.jobs.isEmpty, state.arriving == 0 else { return .nothing }
+    private func nextAction(_ state: inout State) -> Action {
+        let waiting = self.waitingCount(state)
+        guard waiting > 0, state.arriving == 0 else { return .nothing }
         let isHot =
-            state.jobs.count < Self.backlog && state.parked.count < state.workers.count
+            waiting < Self.backlog && state.parked.count < state.workers.count
             && SystemThread.now - state.lastTaken < Self.hotNanoseconds
         if !isHot, let worker = state.parked.popLast() {
             state.arriving += 1
             return .wake(worker)
         }
         if !isHot, state.workers.count < self.eagerThreads { return .start(self.addWorker(&state)) }
-        let canGrow = !state.parked.isEmpty || state.workers.count < self.maximumThreads
-        guard !state.isWatched, canGrow else { return .nothing }
+        guard !state.isWatched, self.canGrow(state) else { return .nothing }
         state.isWatched = true
         return .watch
     }
@@ -121,8 +153,8 @@ final class TaskBodyExecutor: TaskExecutor {
         return worker
     }
 
-    private func take(_ step: Step) {
-        switch step {
+    private func take(_ action: Action) {
+        switch action {
         case .nothing: break
         case .wake(let worker): worker.parking.wake()
         case .start(let worker):
@@ -134,12 +166,12 @@ final class TaskBodyExecutor: TaskExecutor {
 
     /// Does without a thread that the system doesn't have. When there is no other, the global pool runs what waits.
     private func giveUp(_ worker: Worker) {
-        let stranded = self.state.withLock { state -> Deque<UnownedJob> in
+        let stranded = self.state.withLock { state -> [UnownedJob] in
             state.workers.removeAll { $0 === worker }
             state.arriving -= 1
             guard state.workers.isEmpty else { return [] }
-            defer { state.jobs = [] }
-            return state.jobs
+            defer { (state.steps, state.bodies) = ([], []) }
+            return state.steps.map(\.job) + state.bodies
         }
         for job in stranded { globalConcurrentExecutor.enqueue(job) }
     }
@@ -148,15 +180,21 @@ final class TaskBodyExecutor: TaskExecutor {
 
     private func run(_ worker: Worker) {
         var isArriving = true
+        var hasRunBody = false
         var yields = 0
         while true {
-            enum Next { case run(UnownedJob, Step), yield, park, end }
+            enum Next { case step(Step, Action), body(UnownedJob, Action), yield, park, end }
             let next: Next = self.state.withLock { state in
                 if isArriving { state.arriving -= 1 }
-                if let job = state.jobs.popFirst() {
-                    worker.taken &+= 1
-                    state.lastTaken = SystemThread.now
-                    return .run(job, self.nextStep(&state))
+                if hasRunBody { state.runningBodies -= 1 }
+                if let step = state.steps.popFirst() {
+                    self.noteTaken(by: worker, &state)
+                    return .step(step, self.nextAction(&state))
+                }
+                if state.runningBodies < self.maximumThreads, let job = state.bodies.popFirst() {
+                    state.runningBodies += 1
+                    self.noteTaken(by: worker, &state)
+                    return .body(job, self.nextAction(&state))
                 }
                 if state.isRetired {
                     state.workers.removeAll { $0 === worker }
@@ -169,11 +207,15 @@ final class TaskBodyExecutor: TaskExecutor {
                 state.parked.append(worker)
                 return .park
             }
-            isArriving = false
+            (isArriving, hasRunBody) = (false, false)
             switch next {
-            case .run(let job, let step):
+            case .step(let step, let action):
                 yields = 0
-                self.take(step)
+                self.take(action)
+                unsafe step.job.runSynchronously(on: step.executor.asUnownedTaskExecutor())
+            case .body(let job, let action):
+                (yields, hasRunBody) = (0, true)
+                self.take(action)
                 unsafe job.runSynchronously(on: self.asUnownedTaskExecutor())
             case .yield:
                 yields += 1
@@ -185,6 +227,11 @@ final class TaskBodyExecutor: TaskExecutor {
             case .end: return
             }
         }
+    }
+
+    private func noteTaken(by worker: Worker, _ state: inout State) {
+        worker.taken &+= 1
+        state.lastTaken = SystemThread.now
     }
 
     /// Takes a thread off that waited in vain; false when it was called at the last moment.
@@ -203,9 +250,8 @@ final class TaskBodyExecutor: TaskExecutor {
 
     /// Starts one more thread when jobs wait and too few threads get on with theirs; false when nothing waits any more.
     fileprivate func look() -> Bool {
-        let (mustGoOn, step) = self.state.withLock { state -> (Bool, Step) in
-            let canGrow = !state.parked.isEmpty || state.workers.count < self.maximumThreads
-            guard !state.jobs.isEmpty, canGrow else {
+        let (mustGoOn, action) = self.state.withLock { state -> (Bool, Action) in
+            guard self.waitingCount(state) > 0, self.canGrow(state) else {
                 state.isWatched = false
                 return (false, .nothing)
             }
@@ -221,9 +267,18 @@ final class TaskBodyExecutor: TaskExecutor {
             }
             return (true, .start(self.addWorker(&state)))
         }
-        self.take(step)
+        self.take(action)
         return mustGoOn
     }
+}
+
+/// Runs the engine's steps on the threads of a runner's task bodies, ahead of the bodies that wait.
+final class StepExecutor: TaskExecutor {
+    private let threads: TaskBodyExecutor
+
+    fileprivate init(threads: TaskBodyExecutor) { self.threads = threads }
+
+    func enqueue(_ job: consuming ExecutorJob) { self.threads.enqueue(UnownedJob(job), on: self) }
 }
 
 /// Looks after the executors of the process whose jobs wait, on a thread that there is only as long as some do, and a little

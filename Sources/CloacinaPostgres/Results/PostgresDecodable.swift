@@ -169,7 +169,9 @@ extension UUID: PostgresDecodable {
     /// Reads `uuid`.
     public static func decode(_ cell: PostgresCell) throws(PostgresError) -> UUID {
         guard !cell.isNull, cell.typeOID == TypeOID.uuid,
-            let uuid = unsafe cell.withBytes({ bytes in unsafe UUID(postgresBytes: bytes) })
+            let uuid = unsafe cell.withBytes({ bytes in
+                bytes.count == 16 ? UUID(uuid: unsafe bytes.loadUnaligned(as: uuid_t.self)) : nil
+            })
         else { throw cell.mismatch(UUID.self) }
         return uuid
     }
@@ -190,10 +192,21 @@ extension Date: PostgresDecodable {
     /// Reads `timestamptz`, and `timestamp` and `date` (its midnight) taken for UTC; infinity becomes
     /// `Date.distantFuture`, minus infinity `Date.distantPast`.
     public static func decode(_ cell: PostgresCell) throws(PostgresError) -> Date {
-        guard !cell.isNull, let date = Date(postgresBytes: cell.reader().bytes[...], type: cell.typeOID) else {
-            throw cell.mismatch(Date.self)
-        }
+        guard !cell.isNull, let date = cell.date() else { throw cell.mismatch(Date.self) }
         return date
+    }
+}
+
+extension PostgresCell {
+    fileprivate func date() -> Date? {
+        guard self.typeOID == TypeOID.timestamptz else {
+            return Date(postgresBytes: self.reader().bytes[...], type: self.typeOID)
+        }
+        // Histories are full of them.
+        return unsafe self.withBytes { bytes in
+            guard bytes.count == 8 else { return nil }
+            return Date(postgresMicroseconds: Int64(bigEndian: unsafe bytes.loadUnaligned(as: Int64.self)))
+        }
     }
 }
 

@@ -44,13 +44,14 @@ import Glibc
     }
 
     func columnIndex(_ name: String) -> Int? {
-        for column in 0..<self.columnCount where self.columnIs(column, named: name) { return column }
-        return nil
-    }
-
-    private func columnIs(_ column: Int, named name: String) -> Bool {
-        guard let found = unsafe PQfname(self.pointer, Self.place(column)) else { return false }
-        return unsafe name.withCString { unsafe strcmp(found, $0) == 0 }
+        unsafe name.withCString { name in
+            for column in 0..<self.columnCount {
+                if let found = unsafe PQfname(self.pointer, Self.place(column)), unsafe strcmp(found, name) == 0 {
+                    return column
+                }
+            }
+            return nil
+        }
     }
 
     func typeOID(_ column: Int) -> UInt32 { unsafe PQftype(self.pointer, Self.place(column)) }
