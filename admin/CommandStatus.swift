@@ -7,7 +7,7 @@ enum CommandStatus: Int32, Sendable, CaseIterable {
     case failed = 1
     /// The arguments make no sense, or a flag is missing; nothing was tried.
     case usage = 2
-    /// Migrations are pending, a schema drifted, or the development server does not run.
+    /// Migrations are pending, a schema drifted, pipelines wait that no runner takes, or the development server does not run.
     case pending = 3
     /// A fleet operation worked for some tenants only.
     case someTenantsFailed = 4
@@ -20,8 +20,8 @@ enum CommandStatus: Int32, Sendable, CaseIterable {
 
     /// The table that `--help` prints.
     static let explanation = """
-        Exit codes: 0 done, 1 failed, 2 usage, 3 pending or drift found (dev status: not running), 4 some tenants \
-        failed, 5 lock busy, 6 privileges, 75 try again later. An interrupted command ends by its signal.
+        Exit codes: 0 done, 1 failed, 2 usage, 3 pending or drift found (dev status: not running; execution stranded: \
+        something waits), 4 some tenants failed, 5 lock busy, 6 privileges, 75 try again later. An interrupted command ends by its signal.
         """
 }
 

@@ -16,6 +16,11 @@ import Testing
             "execution", "list", "--tenant", "acme", "--workflow", "w", "--state", "failed", "--state", "cancelled",
             "--limit", "1", "--after", Self.id, "--output", "ndjson",
         ],
+        ["execution", "stranded", "--tenant", "acme"],
+        [
+            "execution", "stranded", "--tenant", "acme", "--workflow", "w", "--older-than", "0", "--limit", "10000",
+            "--output", "ndjson",
+        ],
         ["execution", "show", Self.id, "--tenant", "acme", "--history", "--output", "json"],
         ["execution", "graph", Self.id, "--tenant", "acme", "--definition", "w.json", "--format", "svg"],
         ["workflow", "graph", "--definition", "-", "--format", "mermaid"],
@@ -29,6 +34,9 @@ import Testing
         ["execution", "list", "--tenant", "acme", "--limit", "10001"],
         ["execution", "list", "--tenant", "acme", "--state", "broken"],
         ["execution", "list", "--tenant", "acme", "--after", "7"], ["execution", "show", Self.id],
+        ["execution", "stranded"], ["execution", "stranded", "--tenant", "acme", "--limit", "0"],
+        ["execution", "stranded", "--tenant", "acme", "--older-than=-1"],
+        ["execution", "stranded", "--tenant", "acme", "--older-than", "31536001"],
         ["execution", "show", "7", "--tenant", "acme"], ["execution", "show", "--tenant", "acme"],
         ["execution", "graph", Self.id, "--tenant", "acme"],
         ["execution", "graph", Self.id, "--tenant", "acme", "--definition", "w.json", "--format", "png"],
@@ -120,6 +128,29 @@ import Testing
                 "workflow":"w\\u001b"}
 
                 """)
+    }
+
+    /// C30: as a table, and the exit code that says that something waits.
+    @Test func whatWaitsIsALineForEachWorkflowAndVersion() throws {
+        let id = try #require(UUID(uuidString: "0199a1b2-0000-7000-8000-000000000001"))
+        func group(_ version: String?, format: Int = 1, hasMore: Bool = false) -> WaitingGroup {
+            WaitingGroup(
+                workflow: "w\u{1b}", version: version, format: format, count: 10_000, hasMore: hasMore,
+                since: Date(timeIntervalSince1970: 0), longest: id)
+        }
+        let lines = [
+            StrandedLine(group(nil, hasMore: true)), StrandedLine(group("0123456789abcdef", format: 2)),
+        ]
+        let text = try Self.printed(.table) { try $0.show(lines) }
+        #expect(!text.contains("\u{1b}"))
+        let words = text.split(separator: "\n").map { line in
+            line.split(separator: "  ").map { String($0.drop { $0 == " " }) }.filter { !$0.isEmpty }
+        }
+        let rest = ["1970-01-01T00:00:00.000Z", id.text]
+        #expect(words.last == [#"w\u{1b}"#, "0123456789ab (newer)", "10000"] + rest)
+        #expect(words.dropFirst().first == [#"w\u{1b}"#, "any", "10000+"] + rest)
+        #expect(StrandedLine.status(of: lines) == .pending)
+        #expect(StrandedLine.status(of: []) == .done)
     }
 
     @Test func aRunIsSeveralTablesWithoutARawControlCharacter() throws {

@@ -111,6 +111,20 @@ import Testing
         #expect(try await self.shared.list(PipelineQuery(statuses: [.cancelled])).count == 2)
     }
 
+    /// S17: however many there are.
+    @Test func allChildrenOfAnEndedPipelineAreCancelled() async throws {
+        let (workflow, parent, now) = (try self.workflow(), UUID(), self.clock.now())
+        let count = StoredLimits.surveyRows * 2 + 10
+        _ = try await self.shared.create(
+            (0..<count).map { _ in
+                var child = NewPipeline(workflow, at: now)
+                child.parent = parent
+                return child
+            })
+        await (try self.runner(self.shared)).cancelChildren(of: parent)
+        #expect(try await self.shared.list(PipelineQuery(statuses: [.cancelled], limit: 10_000)).count == count)
+    }
+
     /// What was cancelled while it ran, and whose runner died then, is cancelled although nobody has its version.
     @Test func aCancelOfWhatNobodyCanClaimIsCarriedOut() async throws {
         let (dead, now) = (UUID(), self.clock.now())

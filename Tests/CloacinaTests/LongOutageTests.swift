@@ -43,9 +43,9 @@ import Testing
             return try await self.underlying.load(id)
         }
 
-        func row(of id: UUID) async throws(PipelineError) -> StoredPipeline? {
+        func standing(of id: UUID) async throws(PipelineError) -> PipelineStanding? {
             try self.find(nil)
-            return try await self.underlying.row(of: id)
+            return try await self.underlying.standing(of: id)
         }
     }
 

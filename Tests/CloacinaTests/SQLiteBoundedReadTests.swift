@@ -83,6 +83,36 @@ import Testing
                 "UPDATE cloacina_pipelines SET \(column) = hex(zeroblob(\(StoredLimits.resultBytes / 2 + 1)))")
             let error = await #expect(throws: PipelineError.self) { try await store.load(StoreConformance.id(1)) }
             #expect((error?.underlying as? SQLiteError)?.code == .corrupt)
+            // Who only wants to know whose it is, or what it began with, reads no result.
+            #expect(try await store.row(of: StoreConformance.id(1))?.status == .running)
+            #expect(try await store.standing(of: StoreConformance.id(1))?.owner == StoreConformance.runner)
+        }
+    }
+
+    /// The owner of a pipeline is known of one too that can't be read otherwise.
+    @Test func aStandingIsReadWhateverTheInputIs() async throws {
+        try await Self.withStore { store in
+            _ = try await store.create([StoreConformance.new(1)])
+            try await store.database.execute("UPDATE cloacina_pipelines SET input = '{'")
+            await #expect(throws: PipelineError.self) { try await store.row(of: StoreConformance.id(1)) }
+            #expect(
+                try await store.standing(of: StoreConformance.id(1))
+                    == PipelineStanding(status: .running, revision: 1, epoch: 1, owner: StoreConformance.runner))
+        }
+    }
+
+    /// A letter may be several bytes, and a NUL ends what counts letters.
+    @Test(arguments: ["ü", "\u{1F4A5}", "a\u{0}b"]) func aHistoryIsCountedInBytes(text: String) async throws {
+        try await Self.withStore { store in
+            _ = try await store.create([StoreConformance.new(1)])
+            let detail = String(repeating: text, count: 1_000)
+            let event = PipelineEvent(.taskFailed, task: "t", attempt: 1, at: StoreConformance.at(1), detail: detail)
+            _ = try await store.apply([
+                StoreConformance.change(1, status: .queued, dueAt: StoreConformance.at(1), events: [event])
+            ])
+            let claimed = try #require(try await store.claim(StoreConformance.claim()).first)
+            // The input, and two lines.
+            #expect(claimed.storedBytes == claimed.input.byteCount + 2 * 200 + detail.utf8.count)
         }
     }
 

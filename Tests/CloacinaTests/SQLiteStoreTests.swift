@@ -420,7 +420,8 @@ import Testing
         SQLiteQueries.lost,
         SQLiteQueries.unheard, SQLiteQueries.status, SQLiteQueries.isOld, SQLiteQueries.ended, SQLiteQueries.events,
         SQLiteQueries.request, SQLiteQueries.list, SQLiteQueries.deleteEvents, SQLiteQueries.deletePipeline,
-        SQLiteQueries.beatsOfRunner, SQLiteQueries.leave, SQLiteQueries.recover,
+        SQLiteQueries.beatsOfRunner, SQLiteQueries.leave, SQLiteQueries.recover, SQLiteQueries.standing,
+        SQLiteQueries.laneOfFormat, SQLiteQueries.formatAfter, SQLiteQueries.inLaneAfter,
     ])
     func noPlanScansATable(sql: String) async throws {
         try await self.withStore { store in
@@ -441,6 +442,8 @@ import Testing
         (SQLiteQueries.due, "(format=? AND <expr>=? AND priority=? AND due_at<?)"),
         (SQLiteQueries.isDue, "(format=? AND <expr>=? AND priority=? AND due_at<?)"),
         (SQLiteQueries.nextDue, "(format=? AND <expr>=? AND priority=? AND due_at>?)"),
+        (SQLiteQueries.laneOfFormat, "(format=? AND <expr>>?)"), (SQLiteQueries.formatAfter, "(format>?)"),
+        (SQLiteQueries.inLaneAfter, "(format=? AND <expr>=? AND (priority,due_at,id)>(?,?,?))"),
     ])
     func theQueueIsReadByLaneAndPriority(sql: String, terms: String) async throws {
         try await self.withStore { store in

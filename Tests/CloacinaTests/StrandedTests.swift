@@ -313,14 +313,14 @@ import Testing
         }
         let found = [pipeline(1, .unknownVersion), pipeline(2, .unknownWorkflow), pipeline(3, .newerFormat)]
         var counts: [Int] = []
-        for _ in 0..<11 { counts.append(detector.look(found).count) }
+        for _ in 0..<11 { counts.append(detector.look(StrandedPage(found)).count) }
         #expect(counts == [0, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3])
         #expect(detector.report() == 3)
         #expect(detector.report() == nil)
         // One that was away for a look, or is another matter now, begins anew.
-        #expect(detector.look([found[0]]).count == 1)
-        #expect(detector.look([found[0], found[1]]).map(\.id) == [StoreConformance.id(1)])
-        #expect(detector.look([pipeline(1, .unknownWorkflow)]).isEmpty)
+        #expect(detector.look(StrandedPage([found[0]])).count == 1)
+        #expect(detector.look(StrandedPage([found[0], found[1]])).map(\.id) == [StoreConformance.id(1)])
+        #expect(detector.look(StrandedPage([pipeline(1, .unknownWorkflow)])).isEmpty)
         #expect(detector.report() == -3)
     }
 }

@@ -181,8 +181,12 @@ struct ProcessStore: ForwardingWorkflowStore {
         try await self.asking { () throws(PipelineError) in try await self.underlying.row(of: id) }
     }
 
-    func children(of id: UUID) async throws(PipelineError) -> [UUID] {
-        try await self.asking { () throws(PipelineError) in try await self.underlying.children(of: id) }
+    func standing(of id: UUID) async throws(PipelineError) -> PipelineStanding? {
+        try await self.asking { () throws(PipelineError) in try await self.underlying.standing(of: id) }
+    }
+
+    func children(of id: UUID, after last: UUID?) async throws(PipelineError) -> [UUID] {
+        try await self.asking { () throws(PipelineError) in try await self.underlying.children(of: id, after: last) }
     }
 
     func status(of id: UUID) async throws(PipelineError) -> PipelineStatus? {

@@ -9,6 +9,8 @@ extension StoreConformance {
         Check(name: "who has left is not silent", run: Self.leaving),
         Check(name: "who is killed while it stops has not died", run: Self.stopping),
         Check(name: "prune keeps the children of what has not ended", run: Self.keptChildren),
+        Check(name: "children come in pages, by their ids", run: Self.childrenInPages),
+        Check(name: "a standing tells whose a pipeline is, and a row what it began with", run: Self.standings),
         Check(name: "prune leaves alone what is younger than its bound", run: Self.pruneBound),
         Check(name: "each priority has its own queue, and a survey sees them all", run: Self.levels),
     ]
@@ -63,13 +65,41 @@ extension StoreConformance {
         }
     }
 
+    static func childrenInPages(_ store: any WorkflowStore) async throws {
+        _ = try await store.create(
+            (1...2_100).map { Self.new($0, owner: nil, parent: Self.id($0 % 10 == 0 ? 8_000 : 9_000)) })
+        _ = try await store.apply([Self.change(7, revision: 1, epoch: 0, status: .cancelled)])
+        var (pages, last) = ([[UUID]](), UUID?.none)
+        while case let page = try await store.children(of: Self.id(9_000), after: last), let next = page.last {
+            pages.append(page)
+            last = next
+        }
+        #expect(pages.map(\.count) == [1_000, 889])
+        #expect(pages.joined().elementsEqual((1...2_100).filter { $0 % 10 != 0 && $0 != 7 }.map(Self.id)))
+    }
+
+    static func standings(_ store: any WorkflowStore) async throws {
+        let input = try Context(["x": 1])
+        _ = try await store.create([Self.new(1, input: input), Self.new(2, owner: nil)])
+        let change = Self.change(1, events: [PipelineEvent(.taskCompleted, task: "t", attempt: 1, at: Self.at(1))])
+        _ = try await store.apply([change])
+        #expect(
+            try await store.standing(of: Self.id(1))
+                == PipelineStanding(status: .running, revision: 2, epoch: 1, owner: Self.runner))
+        #expect(
+            try await store.standing(of: Self.id(2))
+                == PipelineStanding(status: .queued, revision: 1, epoch: 0, owner: nil))
+        #expect(try await store.standing(of: Self.id(3)) == nil)
+        #expect(try await store.row(of: Self.id(1))?.input == input)
+    }
+
     static func keptChildren(_ store: any WorkflowStore) async throws {
         let parents: [UUID?] = [Self.id(1), nil, Self.id(99), nil]
         let ended = zip(2..., parents).map { Self.new($0, parent: $1) }
         _ = try await store.create([Self.new(1)] + ended)
-        #expect(try await store.children(of: Self.id(1)) == [Self.id(2)])
+        #expect(try await store.children(of: Self.id(1), after: nil) == [Self.id(2)])
         _ = try await store.apply((2...5).map { Self.change($0, status: .completed) })
-        #expect(try await store.children(of: Self.id(1)).isEmpty)
+        #expect(try await store.children(of: Self.id(1), after: nil).isEmpty)
         // What is kept takes nobody's place.
         for _ in 0..<3 {
             #expect(try await store.prune(endedBefore: Self.at(9), below: Self.id(1_000), limit: 1) == 1)

@@ -14,6 +14,7 @@ extension StoreConformance {
         Check(name: "a runner of very many workflows claims in the same order", run: Self.manyWorkflows),
         Check(name: "a claim takes what its bytes leave room for, and one at least", run: Self.claimBytes),
         Check(name: "a survey sees every workflow and version", run: Self.surveyedPlaces),
+        Check(name: "what is stranded is seen part by part, each with few rows", run: Self.strandedParts),
         Check(name: "prune takes histories of very many lines", run: Self.longHistories),
     ]
 
@@ -52,6 +53,38 @@ extension StoreConformance {
         #expect(try await Self.ids(Self.claim(workflows: ["w": "v2"]), in: store).isEmpty)
         let left = try await store.list(PipelineQuery(statuses: [.queued], limit: 1_000))
         #expect(left.count == 220)
+    }
+
+    /// Whatever stands at the head, in however many workflows, what is behind it is looked at.
+    static func strandedParts(_ store: any WorkflowStore) async throws {
+        try await Self.stranded(in: store)
+        // A workflow of its own each, some of them the runner's, and some that are due later.
+        _ = try await store.create(
+            (1...300).map { number in
+                Self.new(
+                    number, workflow: "w\(number)", owner: nil,
+                    options: ExecutionOptions(delay: .seconds(number % 50 == 1 ? 1_000 : 0)))
+            })
+        let known = Dictionary(uniqueKeysWithValues: stride(from: 10, through: 300, by: 10).map { ("w\($0)", "v1") })
+        let claim = QueueClaim(
+            runner: Self.other, workflows: known.merging(["w": "v2"]) { $1 }, limit: 0, at: Self.at(100))
+        let all = try await store.stranded(claim, dueBefore: Self.at(100), limit: 1_000)
+        let expected = (1...300).filter { $0 % 10 != 0 && $0 % 50 != 1 } + Array(1_000..<1_200) + Array(2_000..<2_020)
+        for limit in [7, 100, 1_000] {
+            var (seen, place, parts) = ([StrandedPipeline](), StrandedPlace?.none, 0)
+            repeat {
+                let page = try await store.strandedPage(
+                    claim, dueBefore: Self.at(100), after: place, limit: limit)
+                #expect(page.pipelines.count <= limit)
+                seen += page.pipelines
+                place = page.next
+                parts += 1
+            } while place != nil && parts < 1_000
+            #expect(parts <= 560 / limit + 1, "\(parts)")
+            #expect(seen.count == expected.count && Set(seen.map(\.id)) == Set(expected.map(Self.id)))
+            // Of more than a hundred workflows, the others are not in one look.
+            #expect(Set(all).isSubset(of: Set(seen)))
+        }
     }
 
     static func lateKnowledge(_ store: any WorkflowStore) async throws {

@@ -37,8 +37,8 @@ package struct StoreDuel {
     private var random: SeededGenerator
     private var step = 0
     private var operation = ""
-    /// In 64ths of a second.
-    private var clock = 1_790_000_000 * 64
+    /// In 64ths of a second, and in the past of every database's clock.
+    private var clock = 1_700_000_000 * 64
     private var created: [NewPipeline] = []
     private let runners: [UUID]
 

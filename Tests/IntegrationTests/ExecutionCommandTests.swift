@@ -27,6 +27,14 @@ extension ServerTests {
             let state: String
         }
 
+        private struct Waiting: Decodable, Equatable {
+            let workflow: String
+            let version: String?
+            let pipelines: Int
+            let hasMore: Bool
+            let longestWaiting: String
+        }
+
         private struct Run: Decodable {
             struct Task: Decodable {
                 struct Attempt: Decodable { let outcome: String }
@@ -232,6 +240,53 @@ extension ServerTests {
         private static func asSuperuser(_ statements: [String]) async throws {
             try await TenantFixture.withSuperuser { connection in
                 for sql in statements { _ = try await connection.query(PostgresStatement(sql, prepared: false)) }
+            }
+        }
+
+        /// C30: what waits for so long that no runner seems to take it, by workflow and version, and nothing else.
+        @Test func strandedTellsWhatNobodyTakes() async throws {
+            try await self.withRuns { place, _, _ in
+                let none = try await place.execution("stranded", "--output", "json")
+                #expect(none.status == 0, "\(none.notes)")
+                #expect(try none.decoded([Waiting].self).isEmpty)
+                // Three of a workflow that nobody has, one that was begun by a version that is gone, one of each that was just put
+                // there or put back, and one that is due later.
+                try await TenantFixture.withSuperuser { connection in
+                    let schema = PostgresIdentifier.quote(place.tenant)
+                    try await connection.script(
+                        """
+                        INSERT INTO \(schema).cloacina_pipelines (id, workflow, version, state, revision, epoch, recoveries,
+                            priority, due_at, created_at, started_at, input, format, depth)
+                        SELECT format('00000000-0000-7000-0000-00000000000%s', n)::uuid,
+                            CASE WHEN n <= 3 OR n = 5 THEN 'ghost' ELSE 'fine' END, 'v' || n, 'queued', 1, 0, 0, 0,
+                            now() + CASE WHEN n <= 4 OR n = 6 THEN make_interval(hours => n - 9)
+                                WHEN n = 5 THEN interval '-1 second' ELSE interval '1 hour' END,
+                            now() - interval '10 hours', CASE WHEN n IN (4, 6) THEN now() - interval '9 hours' END, '{}', 1, 0
+                        FROM generate_series(1, 7) AS n;
+                        INSERT INTO \(schema).cloacina_events (pipeline_id, revision, position, kind, attempt, at)
+                        SELECT id, 1, 0, 'pipeline released', 0,
+                            CASE WHEN version = 'v6' THEN now() ELSE now() - interval '9 hours' END
+                        FROM \(schema).cloacina_pipelines WHERE version IN ('v4', 'v6')
+                        """)
+                }
+                let ghosts = Waiting(
+                    workflow: "ghost", version: nil, pipelines: 3, hasMore: false,
+                    longestWaiting: "00000000-0000-7000-0000-000000000001")
+                let begun = Waiting(
+                    workflow: "fine", version: "v4", pipelines: 1, hasMore: false,
+                    longestWaiting: "00000000-0000-7000-0000-000000000004")
+                let all = try await place.execution("stranded", "--output", "json")
+                #expect(all.status == 3, "\(all.notes)")
+                #expect(try all.decoded([Waiting].self) == [ghosts, begun])
+                let one = try await place.execution("stranded", "--limit", "1", "--output", "json")
+                #expect(one.status == 3 && one.notes.hasSuffix("there are more: raise --limit\n"))
+                #expect(try one.decoded([Waiting].self).count == 1)
+                let fine = try await place.execution("stranded", "--workflow", "fine", "--output", "json")
+                #expect(try fine.decoded([Waiting].self) == [begun])
+                let old = try await place.execution("stranded", "--older-than", "23400", "--output", "json")
+                #expect(try old.decoded([Waiting].self).map(\.pipelines) == [2])
+                let table = try await place.execution("stranded", "--older-than", "31536000")
+                #expect(table.status == 0 && table.output.split(separator: "\n").count == 1)
             }
         }
 

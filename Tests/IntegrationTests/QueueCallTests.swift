@@ -123,6 +123,32 @@ extension ServerTests {
             }
         }
 
+        /// S20: a tenant whose schema was restored, or made anew, has another word.
+        @Test func anotherWordIsLearntWithTheNextConnection() async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let serving = try fixture.runner(workflow, configuration: Self.configuration)
+                let sender = try fixture.runner(workflow)
+                try await self.listening(fixture, serving) {
+                    #expect(try await sender.result(of: sender.enqueue("w").id).status == .completed)
+                    try await TenantFixture.withSuperuser { connection in
+                        try await connection.script(
+                            """
+                            UPDATE \(PostgresIdentifier.quote(fixture.schema)).cloacina_wakeups
+                            SET token = gen_random_uuid()::text
+                            """)
+                    }
+                    let pid = try await self.killListener()
+                    try await TenantFixture.withSuperuser { try await $0.waitUntil(Self.isListening(not: pid)) }
+                    // The first may be found by the look with which a group begins to listen again, the others by their calls only.
+                    for _ in 0..<3 {
+                        let result = try await sender.result(of: sender.enqueue("w").id, within: .seconds(120))
+                        #expect(result.status == .completed)
+                    }
+                }
+            }
+        }
+
         /// Everybody on the server can hear the channel, and call on it (security M5).
         @Test func whoListensLearnsNoNameAndWhoGuessesCallsNobody() async throws {
             try await EngineFixture.with { fixture in

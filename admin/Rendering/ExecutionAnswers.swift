@@ -54,6 +54,43 @@ struct ExecutionPage {
     }
 }
 
+/// One line of `execution stranded`.
+struct StrandedLine: Renderable, Equatable {
+    let workflow: String
+    /// Missing when no task has begun: every version may take them.
+    let version: String?
+    /// The number of them, as far as they are counted.
+    let pipelines: Int
+    let hasMore: Bool
+    let waitingSince: String
+    let longestWaiting: String
+    /// True when a newer build wrote them, which alone can read them.
+    let isOfNewerFormat: Bool
+
+    static let headings = ["workflow", "version", "pipelines", "waiting since", "longest waiting"]
+
+    var cells: [String] {
+        [
+            self.workflow,
+            (self.version.map { String($0.prefix(12)) } ?? "any") + (self.isOfNewerFormat ? " (newer)" : ""),
+            "\(self.pipelines)\(self.hasMore ? "+" : "")", self.waitingSince, self.longestWaiting,
+        ]
+    }
+
+    init(_ group: WaitingGroup) {
+        self.workflow = group.workflow
+        self.version = group.version
+        self.pipelines = group.count
+        self.hasMore = group.hasMore
+        self.waitingSince = group.since.text
+        self.longestWaiting = group.longest.text
+        self.isOfNewerFormat = group.format > StoredLimits.format
+    }
+
+    /// Pending as long as anything waits.
+    static func status(of lines: [StrandedLine]) -> CommandStatus { lines.isEmpty ? .done : .pending }
+}
+
 /// What `execution show` says.
 struct ExecutionAnswer: Encodable {
     struct Attempt: Encodable {

@@ -66,8 +66,8 @@ WHERE (state = 'paused' OR state = 'queued') AND request IS NOT NULL;
 -- At most one pipeline has a key.
 CREATE UNIQUE INDEX cloacina_pipelines_key ON cloacina_pipelines (idempotency_key) WHERE idempotency_key IS NOT NULL;
 
--- The children of a pipeline.
-CREATE INDEX cloacina_pipelines_parent ON cloacina_pipelines (parent_id) WHERE parent_id IS NOT NULL;
+-- The children of a pipeline, in the order in which they are gone through.
+CREATE INDEX cloacina_pipelines_parent ON cloacina_pipelines (parent_id, id) WHERE parent_id IS NOT NULL;
 
 -- The history, numbered by the revision that each line came with. Rows are only ever added. A pipeline is taken up from these:
 -- they say what each task came to and what it changed in its context.

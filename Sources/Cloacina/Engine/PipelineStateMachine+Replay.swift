@@ -33,7 +33,10 @@ extension PipelineStateMachine {
         let hasEnded = self.tasks[position].state.status.isTerminal
         self.tasks[position].attempt = max(self.tasks[position].attempt, event.attempt)
         guard !hasEnded else {
-            let isKnown = event.kind == .taskSkipped && self.unrecorded.remove(position) != nil
+            // Whoever paused the pipeline may not have seen the attempt commit itself.
+            let isKnown =
+                event.kind == .taskSkipped && self.unrecorded.remove(position) != nil
+                || event.kind == .taskInterrupted && event.reason == .refused
             if !isKnown { self.noteMisfit("\"\(id)\" has ended before") }
             return
         }

@@ -335,29 +335,50 @@ extension DefaultRunner {
                 throw PipelineError(.notPossible, "the pipeline's stored status is unknown to this version")
             case .paused where request != .cancel: return
             case .queued where request == .resume: return
-            case .queued, .paused:
-                let now = self.clock.now()
-                let transition = self.transition(of: stored, by: request, at: now)
-                guard try await self.apply(transition, to: stored, at: now) else { continue }
-                if request == .cancel { await self.cancelChildren(of: id) }
-                return
+            case .queued, .paused: if try await self.change(stored, by: request) { return }
             }
         }
+    }
+
+    /// Changes a pipeline that nobody has, as it was read.
+    ///
+    /// - Returns: False when it has changed since, such as when a runner has claimed it.
+    private func change(_ stored: StoredPipeline, by request: PipelineRequest) async throws(PipelineError) -> Bool {
+        let now = self.clock.now()
+        let transition = self.transition(of: stored, by: request, at: now)
+        guard try await self.apply(transition, to: stored, at: now) else { return false }
+        if request == .cancel { await self.cancelChildren(of: stored.id) }
+        return true
+    }
+
+    /// Cancels a pipeline that waits or is paused, and no other.
+    ///
+    /// - Returns: False when it is neither, or not any more.
+    func cancelUnclaimed(_ id: UUID) async throws(PipelineError) -> Bool {
+        let stored = try await self.load(id)
+        guard stored.status == .queued || stored.status == .paused else { return false }
+        return try await self.change(stored, by: .cancel)
     }
 
     /// Cancels what tasks of a pipeline that has ended have begun as parts of it and nobody waits for any more.
     func cancelChildren(of id: UUID) async {
         do throws(PipelineError) {
-            for child in try await self.store.children(of: id) {
-                do throws(PipelineError) {
-                    try await self.change(child, request: .cancel)
-                } catch {
-                    // The others must not wait for one that somebody has locked, or that can't be read.
-                    guard !error.isTransient || error.isContention else { throw error }
-                    self.noteUncancelled(id, error)
-                }
+            var last: UUID?
+            while case let page = try await self.store.children(of: id, after: last), let next = page.last {
+                for child in page { try await self.cancelChild(child, of: id) }
+                last = next
             }
         } catch {
+            self.noteUncancelled(id, error)
+        }
+    }
+
+    private func cancelChild(_ child: UUID, of id: UUID) async throws(PipelineError) {
+        do throws(PipelineError) {
+            try await self.change(child, request: .cancel)
+        } catch {
+            // The others must not wait for one that somebody has locked, or that can't be read.
+            guard !error.isTransient || error.isContention else { throw error }
             self.noteUncancelled(id, error)
         }
     }

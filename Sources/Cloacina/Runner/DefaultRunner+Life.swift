@@ -188,8 +188,8 @@ extension DefaultRunner {
             do throws(PipelineError) {
                 stored = try await self.store.load(id)
             } catch {
-                guard !error.isTransient, let row = try await self.store.row(of: id) else { throw error }
-                try await self.setAside(row, adrift, error)
+                guard !error.isTransient, let standing = try await self.store.standing(of: id) else { throw error }
+                try await self.setAside(id, standing, adrift, error)
                 return nil
             }
             guard let stored, stored.status == .running, stored.owner == self.id, stored.epoch == adrift.epoch else {
@@ -225,12 +225,12 @@ extension DefaultRunner {
 
     /// Pauses a pipeline of this runner's whose history can't be read; nobody could go on with it.
     private func setAside(
-        _ row: StoredPipeline, _ adrift: Adrift, _ error: PipelineError
+        _ id: UUID, _ standing: PipelineStanding, _ adrift: Adrift, _ error: PipelineError
     ) async throws(PipelineError) {
-        guard row.status == .running, row.owner == self.id, row.epoch == adrift.epoch else { return }
+        guard standing.status == .running, standing.owner == self.id, standing.epoch == adrift.epoch else { return }
         let claim = QueueClaim(runner: self.id, workflows: [:], limit: 0, at: self.clock.now())
         let change = PipelineChange(
-            puttingAside: row.id, revision: row.revision, epoch: row.epoch, for: claim, error)
+            puttingAside: id, revision: standing.revision, epoch: standing.epoch, for: claim, error)
         _ = try await self.store.apply([change])
     }
 
@@ -418,7 +418,7 @@ extension DefaultRunner {
             }
         }
         await leaving.value
-        _ = self.state.withLock { $0.strandings.look([]) }
+        self.state.withLock { $0.strandings.forgetAll() }
         self.reportStranded()
         self.bodies?.retire()
     }

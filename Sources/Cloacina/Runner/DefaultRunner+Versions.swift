@@ -46,7 +46,7 @@ extension DefaultRunner {
     /// Begins a pipeline's workflow anew, with its input, priority and timeout, as another pipeline of the queue; what the first one
     /// did is done again.
     ///
-    /// One that waits or is paused is cancelled first. When it has an idempotency key, the new one has that from then on. Each call
+    /// One that waits or is paused is cancelled first, unless a runner claims it meanwhile: then it runs. When it has an idempotency key, the new one has that from then on. Each call
     /// begins another pipeline.
     ///
     /// - Returns: The new pipeline.
@@ -66,7 +66,8 @@ extension DefaultRunner {
             switch stored.status {
             case .failed, .cancelled: break
             case .queued, .paused:
-                try await self.cancel(id)
+                // A runner that claims it meanwhile goes on with it.
+                _ = try await self.cancelUnclaimed(id)
                 continue
             case .running:
                 throw PipelineError(.notPossible, "the pipeline \(id) runs; call cancel(_:) first")
@@ -143,8 +144,8 @@ extension DefaultRunner {
         return claim
     }
 
-    /// Looks for what is due and nobody takes; has it go on with the current version where the policy allows that and its history
-    /// fits, and reports the rest.
+    /// Looks at a part of what is due and nobody takes; has it go on with the current version where the policy allows that and its
+    /// history fits, and reports the rest. The next look goes on behind it, once nothing of it can go on any more.
     func lookForStranded() async {
         let (instant, interval) = (self.clock.instant(), self.configuration.sweepInterval)
         let isTime = self.state.withLock { state in
@@ -155,10 +156,12 @@ extension DefaultRunner {
         guard isTime else { return }
         do throws(PipelineError) {
             let now = self.clock.now()
-            let found = try await self.store.stranded(
-                self.capabilities(at: now), dueBefore: now, limit: StoredLimits.surveyRows)
-            let stranded = self.state.withLock { $0.strandings.look(found) }
-            let continued = try await self.continueStranded(found, stranded)
+            let page = try await self.store.strandedPage(
+                self.capabilities(at: now), dueBefore: now, after: self.state.withLock { $0.strandings.place },
+                limit: StoredLimits.surveyRows)
+            let stranded = self.state.withLock { $0.strandings.look(page) }
+            let (continued, isDone) = try await self.continueStranded(page.pipelines, stranded)
+            if isDone { self.state.withLock { $0.strandings.moveOn() } }
             if continued > 0 { self.wake(lookingAhead: true) }
         } catch {
             self.logger.warning(
@@ -169,13 +172,14 @@ extension DefaultRunner {
 
     /// Has those go on whose version was declared compatible, and those that are stranded, where the policy allows that.
     ///
-    /// - Returns: How many go on.
+    /// - Returns: How many go on, and whether nothing is left that may go on with this sweep or the next.
     private func continueStranded(
         _ found: [StrandedPipeline], _ stranded: [StrandedPipeline]
-    ) async throws(PipelineError) -> Int {
+    ) async throws(PipelineError) -> (continued: Int, isDone: Bool) {
         let ids = Set(stranded.map(\.id))
         let end = self.clock.instant().advanced(by: Self.timePerSweep)
-        var continued = 0
+        // Whoever is found for the first time may be taken by another runner yet.
+        var (continued, isDone) = (0, found.allSatisfy { $0.reason != .unknownVersion || ids.contains($0.id) })
         for pipeline in found where pipeline.reason == .unknownVersion {
             let (isDeclared, isTried) = self.state.withLock { state in
                 (
@@ -186,8 +190,10 @@ extension DefaultRunner {
             let mayGoOn =
                 isDeclared
                 || ids.contains(pipeline.id) && self.configuration.versionPolicy == .continueWhenHistoryFits
-            guard mayGoOn, !isTried, continued < Self.continuationsPerSweep, self.clock.instant() < end else {
-                continue
+            guard mayGoOn, !isTried else { continue }
+            guard continued < Self.continuationsPerSweep, self.clock.instant() < end else {
+                isDone = false
+                break
             }
             do throws(PipelineError) {
                 guard let stored = try await self.store.load(pipeline.id), stored.status == .queued,
@@ -209,7 +215,7 @@ extension DefaultRunner {
                     metadata: [LogKeys.pipeline: "\(pipeline.id)", LogKeys.error: "\(error.message)"])
             }
         }
-        return continued
+        return (continued, isDone)
     }
 
     /// How many pipelines one sweep has go on: each is read whole, and the other tenants wait.

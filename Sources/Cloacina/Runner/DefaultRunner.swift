@@ -68,8 +68,6 @@ public final class DefaultRunner: PipelineExecutor {
         var detector: FailureDetector
         /// The limit to how often calls have the queue looked at.
         var limiter = WakeupLimiter()
-        /// The word by which the tenant's runners call each other.
-        var token: String?
         var isShutDown = false
         /// Whether what runs is no longer waited for.
         var isInterrupted = false

@@ -70,9 +70,9 @@ extension PipelineRun {
     /// Looks once, when a heartbeat did not find the pipeline among the runner's, who has it. What was stored without an answer
     /// leaves the epoch as it is.
     private mutating func checkEpoch() async throws(PipelineError) {
-        guard self.mayBeLost, let stored = try? await self.means.store.row(of: self.pipeline.id) else { return }
+        guard self.mayBeLost, let standing = try? await self.means.store.standing(of: self.pipeline.id) else { return }
         self.mayBeLost = false
-        guard stored.epoch == self.pipeline.epoch else { throw Self.takenOver }
+        guard standing.epoch == self.pipeline.epoch else { throw Self.takenOver }
     }
 
     private func note(_ error: PipelineError, waited: Duration, pause: Duration) {

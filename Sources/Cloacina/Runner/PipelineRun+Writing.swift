@@ -46,36 +46,61 @@ extension PipelineRun {
     }
 
     /// Pauses a pipeline of which the database refuses what is to be stored: going on would do the same work again and again. The
-    /// reason is in plain letters, which every database takes.
+    /// reason is in plain letters, which every database takes. What was begun and is stored nowhere has a line before it, so that
+    /// no attempt's number is given twice, unless the database refuses those lines too.
     ///
     /// - Returns: Whether that is stored.
     mutating func pauseRefused(_ error: PipelineError) async -> Bool {
         let now = self.means.clock.now()
-        var transition = PipelineTransition(expectedRevision: self.writtenRevision)
-        transition.status = .paused
-        transition.foldsEverything = true
-        transition.events = [
-            PipelineEvent(
-                .pipelinePaused, worker: self.machine.worker, at: now, reason: .refused,
-                detail:
-                    "the database refuses what is to be stored (\(error.refusalCode)); resume the pipeline when that is mended"
-            )
-        ]
-        let change = PipelineChange(
-            id: self.pipeline.id, epoch: self.pipeline.epoch, at: now, transition: transition)
-        do throws(PipelineError) {
-            let outcome = try await self.persistently { means throws(PipelineError) in
-                try await means.store.apply([change])[0]
+        let pause = PipelineEvent(
+            .pipelinePaused, worker: self.machine.worker, at: now, reason: .refused,
+            detail:
+                "the database refuses what is to be stored (\(error.refusalCode)); resume the pipeline when that is mended"
+        )
+        let begun = await self.attemptsWithoutLine(at: now)
+        for events in begun.isEmpty ? [[pause]] : [begun + [pause], [pause]] {
+            var transition = PipelineTransition(expectedRevision: self.writtenRevision)
+            transition.status = .paused
+            transition.foldsEverything = true
+            transition.events = events
+            let change = PipelineChange(
+                id: self.pipeline.id, epoch: self.pipeline.epoch, at: now, transition: transition)
+            do throws(PipelineError) {
+                let outcome = try await self.persistently { means throws(PipelineError) in
+                    try await means.store.apply([change])[0]
+                }
+                guard case .applied = outcome else { return false }
+            } catch {
+                if error.isRefusal { continue }
+                return false
             }
-            guard case .applied = outcome else { return false }
-        } catch {
-            return false
+            self.means.logger.warning(
+                "pipeline paused: the database refuses what is to be stored",
+                metadata: [LogKeys.pipeline: "\(self.pipeline.id)", LogKeys.error: "\(error)"])
+            self.note(events)
+            return true
         }
-        self.means.logger.warning(
-            "pipeline paused: the database refuses what is to be stored",
-            metadata: [LogKeys.pipeline: "\(self.pipeline.id)", LogKeys.error: "\(error)"])
-        self.note(transition.events)
-        return true
+        return false
+    }
+
+    /// A line for the last attempt of each task that was begun, as far as this run knows, and of which nothing is stored.
+    private mutating func attemptsWithoutLine(at now: Date) async -> [PipelineEvent] {
+        // One that can't be read is paused without.
+        guard let stored = try? await self.stored() else { return [] }
+        let known = PipelineStateMachine(
+            workflow: self.machine.workflow, input: Context(stored.input, byteLimit: .max), worker: self.machine.worker,
+            resuming: stored, maximumRecoveries: .max, at: now)
+        return known.tasks.indices.compactMap { position -> PipelineEvent? in
+            switch known.tasks[position].state {
+            case .ready, .running, .retrying: break
+            case .waiting, .completed, .failed, .skipped: return nil
+            }
+            let attempt = self.machine.tasks[position].attempt
+            guard attempt > known.tasks[position].attempt else { return nil }
+            return PipelineEvent(
+                .taskInterrupted, task: self.machine.workflow.tasks[position].id, attempt: attempt,
+                worker: self.machine.worker, at: now, reason: .refused)
+        }
     }
 
     static var takenOver: PipelineError {

@@ -51,15 +51,14 @@ extension DefaultRunner {
         self.wake(at: self.clock.now().addingTimeInterval(call.delay.seconds))
     }
 
-    /// Reads the word by which the tenant's runners call each other, once; nil without a server, or when it can't be read now.
+    /// Reads the word by which the tenant's runners call each other; nil without a server, or when it can't be read now.
     func wakeupToken() async -> String? {
-        if let token = self.state.withLock({ $0.token }) { return token }
         guard let database = self.database else { return nil }
-        let token = try? await database.pool.withReservedConnection(database.label) { lease in
-            try await lease.query(PostgresWorkflowQueries.token).single(as: String.self)
+        return try? await database.pool.withReservedConnection(database.label) { lease in
+            // The other tenants' words are waited for too.
+            let rows = try await lease.pipeline(
+                [PostgresWorkflowQueries.token], deadline: .now.advanced(by: .seconds(5)), lockTimeout: .seconds(1))
+            return try rows[0].single(as: String.self)
         }
-        guard let token else { return nil }
-        self.state.withLock { $0.token = token }
-        return token
     }
 }

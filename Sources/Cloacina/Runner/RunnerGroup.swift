@@ -22,8 +22,25 @@ public final class RunnerGroup: Service {
         var runners: [DefaultRunner] = []
         /// The runners by the word that calls them, as far as it is known.
         var byToken: [String: [DefaultRunner]] = [:]
+        var tokens: [ObjectIdentifier: String] = [:]
         var isServing = false
         var hasEnded = false
+
+        /// Forgets by which word a runner is called.
+        mutating func forgetToken(of runner: DefaultRunner) {
+            guard let token = self.tokens.removeValue(forKey: ObjectIdentifier(runner)) else { return }
+            self.byToken[token]?.removeAll { $0 === runner }
+            if self.byToken[token]?.isEmpty == true { self.byToken[token] = nil }
+        }
+
+        /// Notes by which word a runner of the group is called.
+        mutating func note(token: String, of runner: DefaultRunner) {
+            guard self.runners.contains(where: { $0 === runner }), self.tokens[ObjectIdentifier(runner)] != token
+            else { return }
+            self.forgetToken(of: runner)
+            self.tokens[ObjectIdentifier(runner)] = token
+            self.byToken[token, default: []].append(runner)
+        }
     }
     private let members = Mutex(Members())
     /// The runners whose sweep is under way.
@@ -90,7 +107,7 @@ public final class RunnerGroup: Service {
     public func remove(_ runner: DefaultRunner, drain: Duration? = nil) async {
         self.members.withLock { members in
             members.runners.removeAll { $0 === runner }
-            members.byToken = members.byToken.mapValues { $0.filter { $0 !== runner } }.filter { !$0.value.isEmpty }
+            members.forgetToken(of: runner)
         }
         // Not a child: the end must be written although the caller is cancelled.
         await Task { await runner.shutDown(drain: drain ?? self.drain) }.value
@@ -133,18 +150,14 @@ public final class RunnerGroup: Service {
         }
     }
 
-    /// Learns by which word a runner is called.
+    /// Learns by which word a runner is called from now on; the one that is known stays when it can't be read.
     private func learnToken(of runner: DefaultRunner) async {
         guard let token = await runner.wakeupToken() else { return }
-        self.members.withLock { members in
-            guard members.runners.contains(where: { $0 === runner }),
-                members.byToken[token]?.contains(where: { $0 === runner }) != true
-            else { return }
-            members.byToken[token, default: []].append(runner)
-        }
+        self.members.withLock { $0.note(token: token, of: runner) }
     }
 
-    /// Learns the words of all runners, a few at a time.
+    /// Learns the words of all runners, a few at a time: also those that are known, for a tenant that was made anew, or restored, has
+    /// another.
     private func learnTokens() async {
         await withDiscardingTaskGroup { group in
             let runners = self.runners

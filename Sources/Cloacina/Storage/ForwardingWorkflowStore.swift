@@ -27,8 +27,12 @@ extension ForwardingWorkflowStore {
         try await self.underlying.row(of: id)
     }
 
-    package func children(of id: UUID) async throws(PipelineError) -> [UUID] {
-        try await self.underlying.children(of: id)
+    package func standing(of id: UUID) async throws(PipelineError) -> PipelineStanding? {
+        try await self.underlying.standing(of: id)
+    }
+
+    package func children(of id: UUID, after last: UUID?) async throws(PipelineError) -> [UUID] {
+        try await self.underlying.children(of: id, after: last)
     }
 
     package func status(of id: UUID) async throws(PipelineError) -> PipelineStatus? {
@@ -53,6 +57,12 @@ extension ForwardingWorkflowStore {
         _ claim: QueueClaim, dueBefore: Date, limit: Int
     ) async throws(PipelineError) -> [StrandedPipeline] {
         try await self.underlying.stranded(claim, dueBefore: dueBefore, limit: limit)
+    }
+
+    package func strandedPage(
+        _ claim: QueueClaim, dueBefore: Date, after place: StrandedPlace?, limit: Int
+    ) async throws(PipelineError) -> StrandedPage {
+        try await self.underlying.strandedPage(claim, dueBefore: dueBefore, after: place, limit: limit)
     }
 
     package func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {

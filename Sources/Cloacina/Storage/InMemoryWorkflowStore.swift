@@ -47,9 +47,19 @@ package final class InMemoryWorkflowStore: WorkflowStore {
 
     package func row(of id: UUID) async throws(PipelineError) -> StoredPipeline? { try await self.load(id) }
 
-    package func children(of id: UUID) async throws(PipelineError) -> [UUID] {
+    package func standing(of id: UUID) async throws(PipelineError) -> PipelineStanding? {
         self.state.withLock { state in
-            state.pipelines.values.filter { $0.parent == id && $0.endedAt == nil }.map(\.id).sorted { $0 < $1 }
+            state.pipelines[id].map {
+                PipelineStanding(status: $0.status, revision: $0.revision, epoch: $0.epoch, owner: $0.owner)
+            }
+        }
+    }
+
+    package func children(of id: UUID, after last: UUID?) async throws(PipelineError) -> [UUID] {
+        self.state.withLock { state in
+            let ids = state.pipelines.values.filter { $0.parent == id && $0.endedAt == nil }.map(\.id)
+            return Array(
+                ids.filter { id in last.map { $0 < id } ?? true }.sorted { $0 < $1 }.prefix(StoredLimits.surveyRows))
         }
     }
 
@@ -100,18 +110,32 @@ package final class InMemoryWorkflowStore: WorkflowStore {
     ) async throws(PipelineError) -> [StrandedPipeline] {
         self.state.withLock { state in
             let found = state.pipelines.values.compactMap { pipeline -> (Int, StrandedPipeline)? in
-                guard pipeline.status == .queued, let dueAt = pipeline.dueAt, dueAt <= dueBefore,
-                    let reason = claim.obstacle(
-                        workflow: pipeline.workflow, version: pipeline.version, hasBegun: pipeline.startedAt != nil,
-                        format: StoredLimits.format)
+                guard let dueAt = pipeline.dueAt, dueAt <= dueBefore,
+                    let stranded = pipeline.stranded(for: claim, dueAt: dueAt)
                 else { return nil }
-                let stranded = StrandedPipeline(
-                    id: pipeline.id, workflow: pipeline.workflow, version: pipeline.version, reason: reason,
-                    createdAt: pipeline.createdAt, dueAt: dueAt)
                 return (pipeline.priority, stranded)
             }
             return found.sorted { ($1.0, $0.1.dueAt, $0.1.id) < ($0.0, $1.1.dueAt, $1.1.id) }.map(\.1)
                 .prefix(max(0, limit)).map { $0 }
+        }
+    }
+
+    package func strandedPage(
+        _ claim: QueueClaim, dueBefore: Date, after place: StrandedPlace?, limit: Int
+    ) async throws(PipelineError) -> StrandedPage {
+        self.state.withLock { state in
+            let waiting = state.pipelines.values.compactMap { pipeline -> (StrandedPlace, StrandedPipeline)? in
+                guard let dueAt = pipeline.dueAt,
+                    let stranded = pipeline.stranded(for: claim, dueAt: dueAt)
+                else { return nil }
+                let lane = "\(pipeline.startedAt == nil ? "" : pipeline.version) \(pipeline.workflow)"
+                let own = StrandedPlace(
+                    format: StoredLimits.format, lane: lane, priority: pipeline.priority, dueAt: dueAt, id: pipeline.id)
+                return place.map { $0 < own } ?? true ? (own, stranded) : nil
+            }
+            let page = waiting.sorted { $0.0 < $1.0 }.prefix(max(0, limit))
+            return StrandedPage(
+                page.map(\.1).filter { $0.dueAt <= dueBefore }, next: page.count < waiting.count ? page.last?.0 : nil)
         }
     }
 
@@ -233,6 +257,18 @@ extension StoredPipeline {
         return self.startedAt == nil || claim.knows(self.version, of: self.workflow)
     }
 
+    /// The pipeline as one that a claim doesn't take; nil when it may, or when it doesn't wait.
+    fileprivate func stranded(for claim: QueueClaim, dueAt: Date) -> StrandedPipeline? {
+        guard self.status == .queued,
+            let reason = claim.obstacle(
+                workflow: self.workflow, version: self.version, hasBegun: self.startedAt != nil,
+                format: StoredLimits.format)
+        else { return nil }
+        return StrandedPipeline(
+            id: self.id, workflow: self.workflow, version: self.version, reason: reason, createdAt: self.createdAt,
+            dueAt: dueAt)
+    }
+
     fileprivate func recovered(
         from runner: UUID, by rescuer: UUID, for reason: PipelineEvent.Reason, at: Date
     ) -> StoredPipeline {
@@ -307,6 +343,20 @@ extension EventCursor {
     fileprivate static func < (left: EventCursor, right: EventCursor) -> Bool {
         left.pipeline == right.pipeline
             ? (left.revision, left.position) < (right.revision, right.position) : left.pipeline < right.pipeline
+    }
+}
+
+extension StrandedPlace {
+    /// The order of the queue's index.
+    fileprivate static func < (left: Self, right: Self) -> Bool {
+        guard left.format == right.format else { return left.format < right.format }
+        guard left.lane.utf8.elementsEqual(right.lane.utf8) else {
+            return left.lane.utf8.lexicographicallyPrecedes(right.lane.utf8)
+        }
+        guard (left.priority, left.dueAt) == (right.priority, right.dueAt) else {
+            return (left.priority, left.dueAt) < (right.priority, right.dueAt)
+        }
+        return left.id < right.id
     }
 }
 

@@ -8,11 +8,13 @@ package struct PostgresWorkflowStore: WorkflowStore {
     private let cursor: QueueCursor
     /// How many lines of histories one statement deletes.
     private let linesPerDeletion: Int
+    let recoveries: RecoveryBatch
 
     package init(
         pool: PostgresPool, label: PostgresLabel, slowClaim: Duration = .milliseconds(5),
-        linesPerDeletion: Int = 200_000
+        linesPerDeletion: Int = 200_000, pipelinesPerRecovery: Int = 10_000
     ) {
+        self.recoveries = RecoveryBatch(atMost: pipelinesPerRecovery)
         self.pool = pool
         self.linesPerDeletion = max(1, linesPerDeletion)
         self.label = label
@@ -311,13 +313,25 @@ package struct PostgresWorkflowStore: WorkflowStore {
     }
 
     package func row(of id: UUID) async throws(PipelineError) -> StoredPipeline? {
-        try await self.run([PostgresWorkflowQueries.load(id)]) { results in
+        try await self.run([PostgresWorkflowQueries.row(of: id)]) { results in
             try results[0].first.map { try StoredPipeline($0) }
         }
     }
 
-    package func children(of id: UUID) async throws(PipelineError) -> [UUID] {
-        try await self.run([PostgresWorkflowQueries.children(of: id)]) { try $0[0].column("id", as: UUID.self) }
+    package func standing(of id: UUID) async throws(PipelineError) -> PipelineStanding? {
+        try await self.run([PostgresWorkflowQueries.standing(of: id)]) { results in
+            try results[0].first.map { row in
+                PipelineStanding(
+                    status: PipelineStatus(rawValue: try row.value("state")) ?? .unknown,
+                    revision: try row.value("revision"), epoch: try row.value("epoch"), owner: try row.value("owner"))
+            }
+        }
+    }
+
+    package func children(of id: UUID, after last: UUID?) async throws(PipelineError) -> [UUID] {
+        try await self.run([PostgresWorkflowQueries.children(of: id, after: last)]) {
+            try $0[0].column("id", as: UUID.self)
+        }
     }
 
     package func status(of id: UUID) async throws(PipelineError) -> PipelineStatus? {
@@ -326,95 +340,6 @@ package struct PostgresWorkflowStore: WorkflowStore {
                 PipelineStatus(rawValue: try row.value("state")) ?? .unknown
             }
         }
-    }
-
-    package func ask(_ request: PipelineRequest, of id: UUID) async throws(PipelineError) {
-        try await self.run([PostgresWorkflowQueries.ask(request, of: id)]) { _ in }
-    }
-
-    package func beat(
-        _ runner: UUID, number: Int, pipelines: [UUID], isStopping: Bool, at: Date
-    ) async throws(PipelineError) -> BeatAnswer {
-        var queries = [PostgresWorkflowQueries.beat(runner, number: number, isStopping: isStopping, at: at)]
-        if !pipelines.isEmpty { queries.append(PostgresWorkflowQueries.requests(of: runner, pipelines)) }
-        return try await self.run(queries, within: Self.patience) { results in
-            var answer = BeatAnswer()
-            for row in results.dropFirst().joined() {
-                let id: UUID = try row.value("id")
-                answer.held.insert(id)
-                answer.requests[id] = try Self.request(of: row)
-            }
-            return answer
-        }
-    }
-
-    package func survey(everyOwner: Bool, at: Date) async throws(PipelineError) -> QueueSurvey {
-        let known = [PostgresWorkflowQueries.runners(everyOwner: everyOwner)]
-        var (survey, isWaiting) = try await self.run(known, within: Self.patience) { results in
-            var (survey, isWaiting) = (QueueSurvey(beats: [:]), false)
-            for row in results[0] {
-                let number: Int? = try row.value("number")
-                guard let id = try row.value("id", as: UUID?.self) else {
-                    isWaiting = number != nil
-                    continue
-                }
-                if let request = try Self.request(of: row) {
-                    survey.unheard[id] = request
-                } else {
-                    survey.beats[id] = number
-                }
-            }
-            return (survey, isWaiting)
-        }
-        guard isWaiting else { return survey }
-        (survey.isDue, survey.nextDue) = try await self.run(
-            [PostgresWorkflowQueries.queue(at: at)], within: Self.patience
-        ) { results in
-            guard let row = results[0].first else { return (false, nil) }
-            return (try row.value("is_due"), try row.value("due_at"))
-        }
-        return survey
-    }
-
-    package func stranded(
-        _ claim: QueueClaim, dueBefore: Date, limit: Int
-    ) async throws(PipelineError) -> [StrandedPipeline] {
-        let queries = [
-            PostgresWorkflowQueries.byIndexes,
-            PostgresWorkflowQueries.stranded(claim, dueBefore: dueBefore, limit: limit),
-        ]
-        return try await self.run(queries, within: Self.patience) { results in
-            try results[1].compactMap { row in
-                let (workflow, version): (String, String) = (try row.value("workflow"), try row.value("version"))
-                let reason = claim.obstacle(
-                    workflow: workflow, version: version, hasBegun: try row.value("has_begun"),
-                    format: try row.value("format"))
-                return try reason.map { reason in
-                    StrandedPipeline(
-                        id: try row.value("id"), workflow: workflow, version: version, reason: reason,
-                        createdAt: try row.value("created_at"), dueAt: try row.value("due_at"))
-                }
-            }
-        }
-    }
-
-    package func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
-        let queries = [PostgresWorkflowQueries.recover(runner, beats: beats, by: rescuer, at: at)]
-        return try await self.run(queries, within: Self.patience) { results in
-            try results[0].single("recovered", as: Int.self)
-        }
-    }
-
-    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
-        try await self.run([PostgresWorkflowQueries.claims(of: runner)], within: Self.patience) { results in
-            var claims: [UUID: Int] = [:]
-            for row in results[0] { claims[try row.value("id")] = try row.value("epoch", as: Int.self) }
-            return claims
-        }
-    }
-
-    package func leave(_ runner: UUID) async throws(PipelineError) {
-        try await self.run([PostgresWorkflowQueries.leave(runner)], within: Self.patience) { _ in }
     }
 
     package func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
@@ -469,7 +394,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
 
     /// How long a statement may take that others wait for: the other tenants, or who counts heartbeats. Somebody's lock on a
     /// table must not stop more than what needs the table.
-    private static var patience: Duration { .seconds(10) }
+    static var patience: Duration { .seconds(10) }
 
     /// How long any call may take: whoever waits for one hears nothing, such as that the pipeline was cancelled or the runner is to
     /// stop. A commit that waits for a standby is done then, and what was stored without an answer is found by the next try.
@@ -492,11 +417,11 @@ package struct PostgresWorkflowStore: WorkflowStore {
     /// Longer than a commit usually takes; each is tried for itself after that.
     private static let batchLockTimeout: Duration = .milliseconds(250)
 
-    private static func request(of row: PostgresRow) throws -> PipelineRequest? {
+    static func request(of row: PostgresRow) throws -> PipelineRequest? {
         try row.value("request", as: String?.self).flatMap { PipelineRequest(rawValue: $0) }
     }
 
-    private func run<Value>(
+    func run<Value>(
         _ statements: [PostgresStatement], within patience: Duration = Self.longestCall,
         lockTimeout: Duration = Self.lockTimeout, _ read: ([PostgresRows]) throws -> Value
     ) async throws(PipelineError) -> Value {

@@ -17,11 +17,15 @@ package protocol WorkflowStore: Sendable {
     /// Reads a pipeline and its history; nil when there is none.
     func load(_ id: UUID) async throws(PipelineError) -> StoredPipeline?
 
-    /// Reads a pipeline without its history; nil when there is none.
+    /// Reads a pipeline without its history and what it handed back; nil when there is none.
     func row(of id: UUID) async throws(PipelineError) -> StoredPipeline?
 
-    /// The children of a pipeline that have not ended.
-    func children(of id: UUID) async throws(PipelineError) -> [UUID]
+    /// Reads whose a pipeline is and where it stands, also of one that can't be read otherwise; nil when there is none.
+    func standing(of id: UUID) async throws(PipelineError) -> PipelineStanding?
+
+    /// The children of a pipeline that have not ended, in the order of their ids: those after one, at most
+    /// ``StoredLimits/surveyRows`` of them.
+    func children(of id: UUID, after last: UUID?) async throws(PipelineError) -> [UUID]
 
     /// Where a pipeline stands, and nothing else of it; nil when there is none.
     func status(of id: UUID) async throws(PipelineError) -> PipelineStatus?
@@ -43,6 +47,12 @@ package protocol WorkflowStore: Sendable {
     /// Pipelines that are due before a time and that a claim would not take, the most urgent first. At most a thousand of each of a
     /// hundred workflows and versions are looked at.
     func stranded(_ claim: QueueClaim, dueBefore: Date, limit: Int) async throws(PipelineError) -> [StrandedPipeline]
+
+    /// The same, a part at a time, in the order of the queue's index: no more than `limit` rows are read, among them what is due later
+    /// and the first of each workflow and version that the claim would take. Whoever goes on from part to part sees everything.
+    func strandedPage(
+        _ claim: QueueClaim, dueBefore: Date, after place: StrandedPlace?, limit: Int
+    ) async throws(PipelineError) -> StrandedPage
 
     /// Puts back into the queue what a runner had claimed that hasn't said anything since, and ends its claims, as another one's
     /// doing; the number of pipelines. They wait where they would have, had they never been claimed.
@@ -209,6 +219,11 @@ package struct PipelineChange: Sendable {
         self.epoch = epoch
         self.at = at
         self.transition = transition
+    }
+
+    /// True when the pipeline goes back to the queue and may begin at once, by the clock of who decided that.
+    var isDueAtOnce: Bool {
+        self.transition.status == .queued && self.transition.dueAt.map { $0 <= self.at } ?? false
     }
 }
 

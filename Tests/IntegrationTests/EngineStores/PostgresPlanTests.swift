@@ -9,10 +9,12 @@ extension ServerTests {
     /// How a server finds what is asked of a table nearly all of which has ended: by an index that holds few others.
     @Suite(.timeLimit(.minutes(20))) struct PostgresPlanTests {
         enum Question: String, CaseIterable {
-            case survey, surveyOfEveryOwner, queue, claims, keyHolders, takenKeys, inputOfKey, stranded, load, status,
+            case survey, surveyOfEveryOwner, queue, claims, keyHolders, takenKeys, inputOfKey, stranded, strandedPage,
+                strandedWaiting, load, row,
+                standing, status,
                 history, histories,
-                commits, children,
-                recover, claim, claimOfManyWorkflows, claimAfterAPlace, prune
+                commits, children, childrenAfterOne,
+                takeOver, recover, claim, claimOfManyWorkflows, claimAfterAPlace, prune
 
             var statement: PostgresStatement {
                 let (id, runner) = (StoreConformance.id(77), StoreConformance.runner)
@@ -30,13 +32,23 @@ extension ServerTests {
                 case .stranded:
                     return PostgresWorkflowQueries.stranded(
                         StoreConformance.claim(workflows: ["other": "v1"]), dueBefore: at, limit: 1_000)
+                case .strandedPage:
+                    return PostgresWorkflowQueries.strandedPage(
+                        StoreConformance.claim(workflows: ["other": "v1"]), after: .start, limit: 1_000)
+                case .strandedWaiting:
+                    return PostgresWorkflowQueries.waiting(longerThan: 60, workflow: nil, limit: 100)
+                case .row: return PostgresWorkflowQueries.row(of: id)
+                case .standing: return PostgresWorkflowQueries.standing(of: id)
                 case .load: return PostgresWorkflowQueries.load(id)
                 case .status: return PostgresWorkflowQueries.status(of: id)
                 case .history: return PostgresWorkflowQueries.history(id)
                 case .histories: return PostgresWorkflowQueries.histories([id, runner])
                 case .commits: return PostgresWorkflowQueries.commits([id, runner])
-                case .children: return PostgresWorkflowQueries.children(of: id)
-                case .recover: return PostgresWorkflowQueries.recover(runner, beats: 0, by: runner, at: at)
+                case .children: return PostgresWorkflowQueries.children(of: id, after: nil)
+                case .childrenAfterOne: return PostgresWorkflowQueries.children(of: id, after: id)
+                case .takeOver: return PostgresWorkflowQueries.takeOver(runner, beats: 0, as: id, limit: 10_000)
+                case .recover:
+                    return PostgresWorkflowQueries.recover(runner, beats: 0, by: runner, takenAs: id, at: at)
                 case .claim, .claimAfterAPlace, .claimOfManyWorkflows:
                     var known = ["w": "v1"]
                     if self == .claimOfManyWorkflows { for number in 0..<100 { known["w\(number)"] = "v1" } }
@@ -51,7 +63,8 @@ extension ServerTests {
 
             /// Whether the store has the server find its rows by indexes.
             var isForced: Bool {
-                self == .prune || self == .stranded || self.rawValue.hasPrefix("claim") && self != .claims
+                self == .prune || self.rawValue.hasPrefix("stranded")
+                    || self.rawValue.hasPrefix("claim") && self != .claims
             }
         }
 

@@ -168,7 +168,8 @@ extension ServerTests {
                         StoreConformance.runner, number: 1, pipelines: ids, at: StoreConformance.at(1))
                     #expect(answer.held.count == count)
                 }
-                try await expect(1, "recover") {
+                // They are taken from their owner first, and then put back.
+                try await expect(2, "recover") {
                     let recovered = try await store.recover(
                         StoreConformance.runner, beats: 1, by: StoreConformance.other, at: StoreConformance.at(2))
                     #expect(recovered == count)

@@ -4,9 +4,10 @@ import ArgumentParser
 struct ExecutionCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "execution",
-        abstract: "List, show and draw the runs of a tenant's workflows.",
+        abstract: "List, show and draw the runs of a tenant's workflows, and what no runner takes.",
         discussion: """
               cloacina-admin execution list --tenant acme --state failed
+              cloacina-admin execution stranded --tenant acme
               cloacina-admin execution show 019a… --tenant acme --history
               cloacina-admin execution graph 019a… --tenant acme --definition billing.json --format svg > run.svg
 
@@ -14,5 +15,5 @@ struct ExecutionCommand: AsyncParsableCommand {
             needs no right of its own on the tenant's tables. Contexts, which hold the tenant's data, are never printed; the \
             texts of errors are.
             """,
-        subcommands: [ExecutionList.self, ExecutionShow.self, ExecutionGraph.self])
+        subcommands: [ExecutionList.self, ExecutionStranded.self, ExecutionShow.self, ExecutionGraph.self])
 }

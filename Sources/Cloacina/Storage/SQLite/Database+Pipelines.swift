@@ -138,7 +138,7 @@ extension Database {
             ?? nil
     }
 
-    private func filledLane(from lane: String) throws -> String? {
+    func filledLane(from lane: String) throws -> String? {
         try self.rows(SQLiteQueries.filledLane, [.text(lane)]) { try $0.value(String.self) }.first
     }
 
@@ -160,37 +160,6 @@ extension Database {
             start = lane + "\0"
         }
         return true
-    }
-
-    /// Hands what is due and a claim would not take to a closure, with its priority: of each lane that is none of the claim's what
-    /// comes first in the index, and what is of a higher format.
-    func forEachStranded(
-        for claim: QueueClaim, dueBefore: Date, _ body: (Int, StrandedPipeline) -> Void
-    ) throws {
-        func take(_ row: inout SQLiteRow) throws -> Bool {
-            let (id, workflow, version): (UUID, String, String) = (try row.value(), try row.value(), try row.value())
-            let (format, hasBegun, priority): (Int, Int, Int) = (try row.value(), try row.value(), try row.value())
-            let (createdAt, dueAt) = (try row.date(), try row.date())
-            let reason = claim.obstacle(
-                workflow: workflow, version: version, hasBegun: hasBegun != 0, format: format)
-            guard let reason, dueAt <= dueBefore else { return true }
-            body(
-                priority,
-                StrandedPipeline(
-                    id: id, workflow: workflow, version: version, reason: reason, createdAt: createdAt, dueAt: dueAt))
-            return true
-        }
-        try self.forEach(SQLiteQueries.ofNewerFormat, []) { try take(&$0) }
-        var (start, foreign) = ("", 0)
-        // Also where the text is damaged and the next lane seems to come before this one.
-        for _ in 0..<StoredLimits.surveyRows {
-            guard foreign < StoredLimits.foreignLanes, let lane = try self.filledLane(from: start) else { return }
-            if !claim.lanes.contains(where: { $0.utf8.elementsEqual(lane.utf8) }) {
-                foreign += 1
-                try self.forEach(SQLiteQueries.inLane, [.text(lane)]) { try take(&$0) }
-            }
-            start = lane + "\0"
-        }
     }
 
     /// Pauses a pipeline that can't be read.

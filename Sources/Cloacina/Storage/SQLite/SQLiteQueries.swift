@@ -42,7 +42,7 @@ enum SQLiteQueries {
 
     /// An input, unless it is beyond what is read.
     static let input = """
-        SELECT CASE WHEN length(CAST(input AS BLOB)) <= \(StoredLimits.valueBytes) THEN input END
+        SELECT CASE WHEN \(bytes("input")) <= \(StoredLimits.valueBytes) THEN input END
         FROM cloacina_pipelines WHERE id = ?1
         """
 
@@ -112,9 +112,13 @@ enum SQLiteQueries {
 
     // MARK: Reading
 
+    /// The number of bytes of a text column; `length` alone counts characters, up to the first NUL. `octet_length` is younger than
+    /// what Debian has.
+    private static func bytes(_ column: String) -> String { "length(CAST(\(column) AS BLOB))" }
+
     /// A text column, or no text at all, which can't be read, where it has more bytes.
     private static func atMost(_ bytes: Int, _ column: String) -> String {
-        "CASE WHEN length(CAST(\(column) AS BLOB)) > \(bytes) THEN X'' ELSE \(column) END"
+        "CASE WHEN \(self.bytes(column)) > \(bytes) THEN X'' ELSE \(column) END"
     }
 
     private static let pipelineColumns = """
@@ -131,6 +135,8 @@ enum SQLiteQueries {
 
     static let status = "SELECT state FROM cloacina_pipelines WHERE id = ?1"
 
+    static let standing = "SELECT state, revision, epoch, owner FROM cloacina_pipelines WHERE id = ?1"
+
     private static let eventColumns = "kind, task, attempt, worker, started_at, at, reason, detail, delta, due_at"
 
     /// The same where nobody has counted the bytes before.
@@ -142,13 +148,15 @@ enum SQLiteQueries {
 
     /// How many bytes a pipeline's lines take up; counted up to one line more than are read, and then more bytes than are.
     static let historyBytes = """
-        SELECT coalesce(sum(200 + coalesce(length(detail), 0) + coalesce(length(delta), 0)), 0)
+        SELECT coalesce(sum(200 + coalesce(\(bytes("detail")), 0) + coalesce(\(bytes("delta")), 0)), 0)
             + CASE WHEN count(*) > \(StoredLimits.historyLines) THEN \(StoredLimits.historyBytes + 1) ELSE 0 END FROM (
             SELECT detail, delta FROM cloacina_events WHERE pipeline_id = ?1 LIMIT \(StoredLimits.historyLines + 1))
         """
 
+    /// A page of the children of a pipeline that have not ended.
     static let children = """
-        SELECT id FROM cloacina_pipelines WHERE parent_id = ?1 AND ended_at IS NULL ORDER BY id LIMIT \(StoredLimits.surveyRows)
+        SELECT id FROM cloacina_pipelines WHERE parent_id = ?1 AND ended_at IS NULL AND id > coalesce(?2, X'')
+        ORDER BY id LIMIT \(StoredLimits.surveyRows)
         """
 
     static let history = """
@@ -184,6 +192,21 @@ enum SQLiteQueries {
     /// What waits in a lane, from the lowest priority, up to a number.
     static let inLane = """
         SELECT \(waiting) WHERE \(waits) AND \(lane) = ?1 ORDER BY priority, due_at, id LIMIT \(StoredLimits.laneHead)
+        """
+
+    /// The first lane of a format, from one on, that something waits in.
+    static let laneOfFormat = """
+        SELECT \(lane) FROM cloacina_pipelines WHERE due_at IS NOT NULL AND format = ?1 AND \(lane) >= ?2 ORDER BY \(lane) LIMIT 1
+        """
+
+    /// The first format after one that something waits in.
+    static let formatAfter = "SELECT min(format) FROM cloacina_pipelines WHERE due_at IS NOT NULL AND format > ?1"
+
+    /// The pipelines that wait in a lane after a place, up to a number.
+    static let inLaneAfter = """
+        SELECT \(waiting)
+        WHERE due_at IS NOT NULL AND format = ?1 AND \(lane) = ?2 AND (priority, due_at, id) > (?3, ?4, ?5)
+        ORDER BY priority, due_at, id LIMIT ?6
         """
 
     /// What waits and a newer version of this library wrote, up to a number.
@@ -235,7 +258,7 @@ enum SQLiteQueries {
     private static func name(_ column: String) -> String {
         let limit = StoredLimits.nameBytes
         return
-            "CASE WHEN length(CAST(\(column) AS BLOB)) > \(limit) THEN substr(\(column), 1, \(limit)) ELSE \(column) END"
+            "CASE WHEN \(self.bytes(column)) > \(limit) THEN substr(\(column), 1, \(limit)) ELSE \(column) END"
     }
 
     static let list = """

@@ -98,11 +98,25 @@ package struct SQLiteWorkflowStore: WorkflowStore {
     }
 
     package func row(of id: UUID) async throws(PipelineError) -> StoredPipeline? {
-        try await self.database.read { try $0.pipeline(id) }
+        try await self.database.read {
+            try $0.rows(SQLiteQueries.queued, [.uuid(id)]) { try StoredPipeline(&$0) }.first
+        }
     }
 
-    package func children(of id: UUID) async throws(PipelineError) -> [UUID] {
-        try await self.database.read { try $0.rows(SQLiteQueries.children, [.uuid(id)]) { try $0.value(UUID.self) } }
+    package func standing(of id: UUID) async throws(PipelineError) -> PipelineStanding? {
+        try await self.database.read { database in
+            try database.rows(SQLiteQueries.standing, [.uuid(id)]) { row in
+                PipelineStanding(
+                    status: PipelineStatus(rawValue: try row.value()) ?? .unknown, revision: try row.value(),
+                    epoch: try row.value(), owner: try row.optional())
+            }.first
+        }
+    }
+
+    package func children(of id: UUID, after last: UUID?) async throws(PipelineError) -> [UUID] {
+        try await self.database.read { database in
+            try database.rows(SQLiteQueries.children, [.uuid(id), .uuid(last)]) { try $0.value(UUID.self) }
+        }
     }
 
     package func status(of id: UUID) async throws(PipelineError) -> PipelineStatus? {
@@ -172,6 +186,17 @@ package struct SQLiteWorkflowStore: WorkflowStore {
                     < (left.priority, right.pipeline.dueAt, right.pipeline.id.uuidString)
             }
             return found.prefix(limit).map(\.pipeline)
+        }
+    }
+
+    package func strandedPage(
+        _ claim: QueueClaim, dueBefore: Date, after place: StrandedPlace?, limit: Int
+    ) async throws(PipelineError) -> StrandedPage {
+        try await self.database.read { database in
+            var page = try database.strandedPage(
+                for: claim, after: place ?? .start, limit: min(max(1, limit), StoredLimits.surveyRows))
+            page.pipelines.removeAll { $0.dueAt > dueBefore }
+            return page
         }
     }
 

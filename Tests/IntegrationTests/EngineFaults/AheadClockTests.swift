@@ -1,0 +1,67 @@
+import CloacinaPostgres
+import EngineTestSupport
+import FoundationEssentials
+import Testing
+
+@testable import Cloacina
+
+extension ServerTests {
+    /// A host whose clock is an hour ahead of everybody else's (engine fault A4): what it hands to the others is due for them at
+    /// once.
+    @Suite(.timeLimit(.minutes(20))) struct AheadClockTests {
+        private static func ahead() -> Date { Date().addingTimeInterval(3_600) }
+
+        private static func isDue(_ number: Int, in fixture: EngineFixture) async throws -> Bool {
+            let stored = try #require(try await fixture.store.load(StoreConformance.id(number)))
+            return try #require(stored.dueAt) <= Date()
+        }
+
+        @Test func whatAHostThatIsAheadEnqueuesBeginsElsewhereAtOnce() async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let ahead = try fixture.runner(workflow, clock: SystemEngineClock(wall: { Self.ahead() }))
+                let other = try fixture.runner(workflow)
+                let id = try await ahead.enqueue("w").id
+                let delayed = try await ahead.enqueue("w", options: ExecutionOptions(delay: .seconds(60))).id
+                await other.serveOnce()
+                #expect(try await other.result(of: id).status == .completed)
+                // A delay goes by the clock of who asked for it.
+                #expect(try await other.status(of: delayed) == .queued)
+                let transacted = try await fixture.pool.withConnection(fixture.label) { lease in
+                    try await lease.withTransaction { try await ahead.enqueue("w", in: $0).id }
+                }
+                await other.serveOnce()
+                #expect(try await other.result(of: transacted).status == .completed)
+            }
+        }
+
+        /// By itself, and together with others, of which one waits for the time of a retry.
+        @Test(arguments: [1, 3]) func whatAHostThatIsAheadGivesBackIsDueAtOnce(count: Int) async throws {
+            try await EngineFixture.with { fixture in
+                let ahead = Self.ahead()
+                _ = try await fixture.store.create((0...count).map { StoreConformance.new($0, at: ahead) })
+                var changes = (1...count).map {
+                    StoreConformance.change($0, status: .queued, dueAt: ahead, at: ahead)
+                }
+                if count > 1 {
+                    let later = ahead.addingTimeInterval(60)
+                    changes.append(StoreConformance.change(0, status: .queued, dueAt: later, at: ahead))
+                }
+                #expect(try await fixture.store.apply(changes).allSatisfy { $0 == .applied(nil) })
+                for number in 1...count { #expect(try await Self.isDue(number, in: fixture)) }
+                if count > 1 { #expect(try await !Self.isDue(0, in: fixture)) }
+            }
+        }
+
+        @Test func whatAHostThatIsAheadTakesFromTheDeadIsDueAtOnce() async throws {
+            try await EngineFixture.with { fixture in
+                let ahead = Self.ahead()
+                _ = try await fixture.store.create([StoreConformance.new(1, at: ahead)])
+                let recovered = try await fixture.store.recover(
+                    StoreConformance.runner, beats: 0, by: StoreConformance.other, at: ahead)
+                #expect(recovered == 1)
+                #expect(try await Self.isDue(1, in: fixture))
+            }
+        }
+    }
+}
