@@ -71,6 +71,11 @@ struct Failure: Equatable {
             self.init(.lockBusy, error.description)
         case .notBootstrapped:
             self.init(.failed, error.description, hint: "cloacina-admin bootstrap")
+        case .handOverFailed:
+            let cause = underlying.map { ": \($0.message)" } ?? ""
+            self.init(
+                underlying?.status ?? .failed, error.description + cause,
+                hint: underlying?.hint ?? "the same command again goes on where this one stopped")
         case .removalIncomplete, .cancelled:
             self.init(.failed, error.description, hint: "the same command again goes on where this one stopped")
         case .connection:

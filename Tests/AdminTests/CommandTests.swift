@@ -1,6 +1,7 @@
 import ArgumentParser
 import Testing
 
+@testable import CloacinaPostgres
 @testable import cloacina_admin
 
 @Suite struct CommandTests {
@@ -11,6 +12,8 @@ import Testing
         ["tenant", "create", "acme", "--password-stdin", "--database-url", "postgresql://h/d"],
         ["tenant", "list", "--output", "ndjson"], ["tenant", "show", "acme", "--output", "json"],
         ["tenant", "drop", "acme", "--confirm", "acme"], ["tenant", "drop", "acme", "--dry-run"],
+        ["tenant", "reissue", "acme", "--credentials-file", "acme-2.json", "--end-sessions"],
+        ["tenant", "reissue", "acme", "--dry-run"], ["bootstrap", "--service-role", "svc", "--adopt-service-role"],
         ["migrate", "apply"], ["migrate", "apply", "--tenant", "acme", "--migrations", "a", "--migrations", "b=x"],
         ["migrate", "status", "--tenant", "acme", "--output", "json"],
         ["dev", "start", "--output", "json"], ["dev", "stop", "--directory", "d"], ["dev", "status"],
@@ -42,6 +45,17 @@ import Testing
         #expect(
             Administration.line(host: "", port: 5432, database: "a\u{1b}b", role: "admin", tenant: nil)
                 == "target: host local socket, port 5432, database a\\u{1b}b, role admin")
+    }
+}
+
+@Suite struct ConnectionWarningTests {
+    @Test(
+        "L3: a connection that is plain TCP is warned about",
+        arguments: [("db", false, true), ("127.0.0.1", false, true), ("db", true, false), ("/run", false, false)])
+    func plainTCPIsWarnedAbout(host: String, isEncrypted: Bool, isWarned: Bool) {
+        let endpoint = PostgresEndpoint(
+            host: host, port: 5432, database: "app", user: "adm", options: [:], isEncrypted: isEncrypted)
+        #expect((Administration.warning(endpoint) != nil) == isWarned)
     }
 }
 

@@ -27,6 +27,8 @@ import Testing
         (AdminError(.removalIncomplete, ""), .failed),
         (AdminError(.rejectedByServer, ""), .failed),
         (AdminError(.cancelled, ""), .failed),
+        (AdminError(.handOverFailed, ""), .failed),
+        (AdminError(.handOverFailed, "", underlying: CommandError(.privileges, "no")), .privileges),
         (AdminError(.insufficientPrivilege, ""), .privileges),
         (AdminError(.busy, ""), .lockBusy),
         (AdminError(.connection, ""), .tryAgainLater),

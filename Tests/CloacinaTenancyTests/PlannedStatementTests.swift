@@ -12,10 +12,10 @@ import Testing
 
     @Test func rolesAreMadeWithQuotedNames() throws {
         #expect(
-            try self.sql(150_000).roleStatements(passwordLiteral: "'x'") == [
+            try self.sql(150_000).roleStatements == [
                 #"CREATE ROLE "acme_owner" NOLOGIN"#,
                 #"CREATE ROLE "acme_runtime" NOLOGIN"#,
-                #"CREATE ROLE "acme_a" LOGIN PASSWORD 'x' IN ROLE "acme_runtime", "grp""#,
+                #"CREATE ROLE "acme_a" LOGIN IN ROLE "acme_runtime", "grp""#,
                 #"CREATE ROLE "acme_b" NOLOGIN IN ROLE "acme_runtime", "grp""#,
                 #"ALTER ROLE "acme_a" SET search_path TO "acme", pg_temp"#,
                 #"ALTER ROLE "acme_b" SET search_path TO "acme", pg_temp"#,
@@ -25,9 +25,26 @@ import Testing
     }
 
     @Test func fromPostgres16MembershipsSayThatTheyDoNotInherit() throws {
-        let statements = try self.sql(160_000).roleStatements(passwordLiteral: "'x'")
+        let statements = try self.sql(160_000).roleStatements
         #expect(statements.contains(#"GRANT "acme_runtime" TO "svc" WITH INHERIT FALSE, SET TRUE"#))
         #expect(statements.contains(#"GRANT "acme_owner" TO CURRENT_USER WITH INHERIT FALSE, SET TRUE"#))
+    }
+
+    @Test("M6: a verifier is in the last statement of a flush by itself", arguments: [140_000, 150_000, 180_000])
+    func theVerifierIsInTheLastStatementAlone(version: Int) {
+        let statements = PasswordSQL.statements(login: "acme_a", verifier: "SCRAM-SHA-256$x", serverVersion: version)
+        #expect(statements.last?.sql == #"ALTER ROLE "acme_a" LOGIN PASSWORD 'SCRAM-SHA-256$x'"#)
+        #expect(statements.dropLast().allSatisfy { !$0.sql.contains("SCRAM") })
+        #expect(!PasswordSQL.planned("acme_a").contains("SCRAM"))
+    }
+
+    @Test("L4: what a login did to itself is taken back, in each database")
+    func repairingALoginResetsItsSettings() {
+        #expect(
+            LoginSQL(login: "acme_a", schema: "acme").repair(databases: ["a\"b"]) == [
+                #"ALTER ROLE "acme_a" RESET ALL"#, #"ALTER ROLE "acme_a" IN DATABASE "a""b" RESET ALL"#,
+                #"ALTER ROLE "acme_a" SET search_path TO "acme", pg_temp"#,
+            ])
     }
 
     @Test func removalNamesOnlyTheRolesThatAreLeft() {

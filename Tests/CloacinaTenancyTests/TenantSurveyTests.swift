@@ -38,9 +38,12 @@ import Testing
         (.schemaExists, { @Sendable in $0.foundSchema = 9 }),
         (.schemaExists, { @Sendable in $0.isSchemaTaken = true }),
         (.roleExists, { @Sendable in $0.foundRoles = ["acme_b": 9] }),
+        // L6: such a schema would be "$user" of a login.
+        (.invalidName, { @Sendable in $0.namesOfRoles = ["acme"] }),
+        (.invalidName, { @Sendable in $0.rolesOfSchemas = ["acme_a"] }),
     ]
 
-    @Test(arguments: 0..<4)
+    @Test(arguments: 0..<6)
     func whatIsInTheWayIsNamed(index: Int) {
         let (code, change) = Self.obstacles[index]
         var survey = self.vacant

@@ -66,9 +66,10 @@ extension ServerTests {
         private func race(_ arguments: [String], in directory: String) async throws -> [Answer] {
             try await withThrowingTaskGroup(of: Answer.self) { group in
                 let early = Recorder()
-                // The lock of whoever migrates the shared catalog keeps all from the tenants until the session ends.
+                // The lease of whoever migrates the shared catalog keeps all from the tenants until the session ends.
                 try await TenantFixture.withSuperuser { connection in
-                    try await connection.query("SELECT pg_advisory_lock(\(MigrationLock.key), 0)")
+                    let keeper = LeaseKeeper(connection: connection, schema: "cloacina")
+                    _ = try #require(try await keeper.attempt(.control).held)
                     for number in 0..<Self.processes {
                         group.addTask {
                             let answer = try await self.migrate(arguments, log: "\(directory)/\(number).log")
@@ -88,7 +89,7 @@ extension ServerTests {
         /// How many processes have found the tenants locked.
         private static let waiting: PostgresStatement = """
             SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-              AND application_name = 'cloacina-admin' AND query LIKE '%pg_try_advisory_lock_shared%'
+              AND application_name = 'cloacina-admin' AND query = 'COMMIT /* lease */'
             """
 
         private func withDirectory<R>(_ body: (String) async throws -> R) async throws -> R {
@@ -154,6 +155,11 @@ extension ServerTests {
             }
         }
     }
+}
+
+extension LeaseKeeper.Attempt {
+    /// The lease, if it was taken.
+    var held: HeldLease? { if case .taken(let held) = self { held } else { nil } }
 }
 
 /// The command, as the build left it beside the tests.

@@ -11,7 +11,8 @@ extension ServerTests {
             try await TenantFixture.withAdmin(bootstrap: false) { admin in
                 let first = try await admin.bootstrap()
                 #expect(first.appliedMigrations == [1])
-                #expect(first.warnings.isEmpty)
+                // The tests' databases share one server, and so their roles.
+                #expect(first.warnings.allSatisfy { $0.contains("in other databases of this server") })
                 let second = try await admin.bootstrap()
                 #expect(second.appliedMigrations.isEmpty)
                 #expect(second.createdRoles.isEmpty)

@@ -12,6 +12,7 @@ enum Administration {
         let admin = DatabaseAdmin(options.configuration(environment: environment))
         do {
             console.note(try await Self.target(of: admin, options.origin(environment: environment), tenant, console))
+            if let warning = Self.warning(try await admin.endpoint()) { console.note("warning: \(warning)") }
             let result = try await body(admin)
             await admin.close()
             return result
@@ -31,6 +32,13 @@ enum Administration {
             console.note("target: not reached, as given by \(origin)" + (tenant.map { ", tenant \($0)" } ?? ""))
             throw error
         }
+    }
+
+    /// What is to be said of a connection that others on the network can read along, or answer in the server's stead.
+    static func warning(_ endpoint: PostgresEndpoint) -> String? {
+        let isSocket = endpoint.host.isEmpty || endpoint.host.hasPrefix("/") || endpoint.host.hasPrefix("@")
+        guard !endpoint.isEncrypted, !isSocket else { return nil }
+        return "the connection is plain TCP: others on its way can read and change it; use sslmode=verify-full"
     }
 
     /// The first line of every command: where it works, and on whom.

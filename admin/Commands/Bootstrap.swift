@@ -13,7 +13,12 @@ struct Bootstrap: AsyncParsableCommand {
             holds UTF-8; another is refused.
 
             The service login is what a pool of your application logs in as to serve all tenants. It has no password \
-            until it is given one here.
+            until it is given one here. The file is whole on the disk before the password is in force, and a command \
+            that was cut off is finished by the same command.
+
+            Roles belong to the whole server: databases whose tenants must not reach each other need a service login and \
+            a group each, and bootstrap warns of those that are shared. A service login that exists and that no \
+            bootstrap made is refused: others may know its password.
 
               cloacina-admin bootstrap
               cloacina-admin bootstrap --service-credentials-file service.json
@@ -35,6 +40,9 @@ struct Bootstrap: AsyncParsableCommand {
         help: ArgumentHelp("The group of all tenants' logins (default: cloacina_tenants).", valueName: "name"))
     var tenantsRole: String?
 
+    @Flag(name: .long, help: "Take a service login into use that exists already and that no bootstrap made.")
+    var adoptServiceRole = false
+
     @Flag(name: .long, help: "Leave PUBLIC its rights on the database and the schema public; weakens isolation.")
     var keepPublic = false
 
@@ -50,23 +58,29 @@ struct Bootstrap: AsyncParsableCommand {
         options.serviceRole = self.serviceRole
         options.tenantsRole = self.tenantsRole
         options.restrictsPublic = !self.keepPublic
+        options.adoptsServiceRole = self.adoptServiceRole
         options.servicePassword = try self.password.read()
-        let keepsFile = try self.keepsExistingFile()
+        let kept = try self.keptCredentials()
         try await Administration.with(self.connection, console: console) { admin in
-            if options.servicePassword != nil || (self.serviceCredentialsFile != nil && !keepsFile) {
-                try await self.agreeToReplacing(options.serviceRole ?? "cloacina_service", console)
+            let role = try await admin.recordedServiceRole() ?? options.serviceRole ?? "cloacina_service"
+            try kept?.check(role, self.serviceCredentialsFile ?? "")
+            // Killed before the password was in force: nobody uses it, and whoever asked for it had agreed.
+            let isUnfinished = try await admin.hasUnfinishedHandOver()
+            if let kept, isUnfinished {
+                options.servicePassword = kept.password
+                console.note("going on with a bootstrap that was cut off, with the secret of the credentials file")
+            } else if !isUnfinished,
+                options.servicePassword != nil || (self.serviceCredentialsFile != nil && kept == nil)
+            {
+                try await self.agreeToReplacing(role, console)
             }
             var answer: BootstrapAnswer
-            if let path = self.serviceCredentialsFile, !keepsFile {
-                let file = try CredentialsFile(creating: path)
-                answer = BootstrapAnswer(try await Self.bootstrap(admin, options, into: file))
+            if let path = self.serviceCredentialsFile, kept == nil {
+                answer = BootstrapAnswer(
+                    try await Self.bootstrap(admin, options, into: CredentialsFile(creating: path)))
             } else {
                 answer = BootstrapAnswer(try await admin.bootstrap(options))
-                if keepsFile, answer.createdRoles.contains(answer.serviceRole) {
-                    answer.warnings.append(
-                        "the service login is new and has no password: the credentials file is of another one; remove it "
-                            + "and run this again")
-                }
+                if let kept { answer.warnings += kept.warnings(answer, try await admin.endpoint()) }
             }
             answer.credentialsFile = self.serviceCredentialsFile
             for warning in answer.warnings { console.note("warning: \(warning)") }
@@ -74,20 +88,16 @@ struct Bootstrap: AsyncParsableCommand {
         }
     }
 
-    /// Whether there is a file of an earlier run, to be left alone.
-    private func keepsExistingFile() throws -> Bool {
-        guard let path = self.serviceCredentialsFile, FileFacts(path) != nil else { return false }
-        let text = FileManager.default.contents(atPath: path)
-        guard let text, (try? JSONDecoder().decode(ServiceCredentials.self, from: text)) != nil else {
-            throw CommandError(
-                .failed, "\(path) exists and holds no credentials; it is not overwritten",
-                hint: "remove it, or name another")
-        }
+    /// What the file of an earlier run holds, which is to be left alone.
+    private func keptCredentials() throws -> ServiceCredentials? {
+        guard let path = self.serviceCredentialsFile,
+            let kept = try CredentialsFile.kept(ServiceCredentials.self, at: path)
+        else { return nil }
         guard !self.password.isSupplied else {
             throw CommandError(
                 .failed, "\(path) exists already; it is not overwritten", hint: "remove it, or name another")
         }
-        return true
+        return kept
     }
 
     /// A login that exists may be in use: pools that know its password would lose it.
@@ -104,25 +114,23 @@ struct Bootstrap: AsyncParsableCommand {
     }
 
     private static func bootstrap(
-        _ admin: DatabaseAdmin, _ options: BootstrapOptions, into file: consuming CredentialsFile
+        _ admin: DatabaseAdmin, _ options: BootstrapOptions, into file: CredentialsFile
     ) async throws -> BootstrapReport {
         var options = options
-        let report: BootstrapReport
-        let credentials: ServiceCredentials
         do {
             let password = try options.servicePassword ?? SecureRandom.password()
             options.servicePassword = password
-            report = try await admin.bootstrap(options)
             let endpoint = try await admin.endpoint()
-            credentials = ServiceCredentials(
-                username: report.serviceRole, password: password,
-                connectionString: ConnectionURL.make(
-                    endpoint: endpoint, user: report.serviceRole, password: password))
+            return try await admin.bootstrap(options) { report in
+                try file.write(
+                    ServiceCredentials(
+                        username: report.serviceRole, password: password,
+                        connectionString: ConnectionURL.make(
+                            endpoint: endpoint, user: report.serviceRole, password: password)))
+            }
         } catch {
             file.discard()
             throw error
         }
-        try file.write(credentials)
-        return report
     }
 }

@@ -56,11 +56,12 @@ struct ServerAccount: Sendable, Equatable {
     }
 }
 
-/// Owner and mode of one file.
+/// Owner, mode and identity of one file.
 struct FileFacts: Sendable, Equatable {
     let owner: UInt32
     let group: UInt32
     let mode: UInt32
+    let inode: UInt
 
     /// Nothing when there is no such file.
     init?(_ path: String, followingLinks: Bool = false) {
@@ -70,6 +71,7 @@ struct FileFacts: Sendable, Equatable {
         self.owner = facts.st_uid
         self.group = facts.st_gid
         self.mode = facts.st_mode
+        self.inode = facts.st_ino
     }
 
     var isDirectory: Bool { self.mode & S_IFMT == S_IFDIR }

@@ -1,3 +1,4 @@
+import CloacinaPostgres
 import CloacinaTenancy
 
 /// What `bootstrap` says.
@@ -37,4 +38,31 @@ struct ServiceCredentials: Codable, Equatable {
     let username: String
     let password: String
     let connectionString: String
+}
+
+extension ServiceCredentials {
+    /// Makes sure that a file from before is of the login that this database is served by.
+    func check(_ role: String, _ path: String) throws {
+        guard self.username == role else {
+            throw CommandError(
+                .failed, "\(path) holds the credentials of \(self.username), and the service login is \(role)",
+                hint: "remove it, or name another")
+        }
+    }
+
+    /// What is to be said of a file that was kept.
+    func warnings(_ answer: BootstrapAnswer, _ endpoint: PostgresEndpoint) -> [String] {
+        var warnings: [String] = []
+        if answer.createdRoles.contains(answer.serviceRole) {
+            warnings.append(
+                "the service login is new and has no password: the credentials file is of another one; remove it and run "
+                    + "this again")
+        }
+        let here = ConnectionURL.make(endpoint: endpoint, user: self.username, password: self.password)
+        if self.connectionString != here {
+            warnings.append(
+                "the credentials file leads elsewhere, or otherwise, than this connection does; it was kept")
+        }
+        return warnings
+    }
 }

@@ -1,5 +1,6 @@
 -- The registry of tenants, their credentials' metadata, the ledger of operations and the audit trail: what the
--- administrator decides on. The administrator owns it; nothing is granted to anyone else.
+-- administrator decides on. The administrator owns it; nothing is granted to anyone else. The table of leases, by which
+-- operations exclude each other, is there before: making this excludes others too.
 -- migrate:up
 CREATE TABLE installation (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),

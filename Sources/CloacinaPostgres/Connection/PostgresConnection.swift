@@ -163,11 +163,14 @@ public actor PostgresConnection: PostgresQuerying {
         self.handle.finish()
     }
 
+    /// Whether it was closed, or broke, and is of no more use.
+    package nonisolated var isClosed: Bool { self.report.current.contains(.broken) }
+
     /// Whether the server has hung up on a connection that nobody uses at the moment: one question to the kernel.
     ///
     /// Readable input alone means nothing: a notice or a TLS ticket may lie there.
     nonisolated var isHungUp: Bool {
-        if self.report.current.contains(.broken) { return true }
+        if self.isClosed { return true }
         var descriptor = pollfd(fd: self.socket, events: cloacina_pollrdhup, revents: 0)
         return unsafe poll(&descriptor, 1, 0) > 0
     }

@@ -8,7 +8,7 @@ public import Logging
 /// try await runner.apply([.embedded(.tenant)], to: MigrationTarget(schema: "acme", owner: "acme_owner"))
 /// ```
 ///
-/// Give it a direct connection: its locks belong to the session, which a transaction pooler would share out.
+/// Give it a direct connection: its leases belong to the session, which a transaction pooler would share out.
 public struct MigrationRunner: Sendable {
     /// How patient a runner is.
     public struct Configuration: Sendable, Hashable {
@@ -22,6 +22,9 @@ public struct MigrationRunner: Sendable {
         public var firstRetryDelay: Duration = .milliseconds(100)
         /// The longest wait between attempts; 10 s.
         public var longestRetryDelay: Duration = .seconds(10)
+        /// The schema that holds the table of leases, by which migrating processes keep out of each other's way; `cloacina`.
+        /// Both are made where they are missing. Nobody who must not stop a migration may have USAGE on it.
+        public var leaseSchema = "cloacina"
         /// How long to wait for another process that migrates; 30 s.
         public var lockWait: Duration = .seconds(30)
         /// How often to look whether it is done; about every 100 ms.
@@ -74,8 +77,8 @@ public struct MigrationRunner: Sendable {
         if plans.allSatisfy({ $0.steps.isEmpty && $0.problems.isEmpty }) {
             return MigrationReport(schema: target.schema, plans: plans)
         }
-        let fleet: MigrationLock = sets.contains { $0.lane == .control } ? .control : .tenants
-        return try await self.holding([fleet, .schema(before.oid)], schema: target.schema) {
+        let fleet: Lease = sets.contains { $0.lane == .control } ? .control : .tenants
+        return try await self.holding([fleet, .target(target)], schema: target.schema) {
             () throws(MigrationError) in
             try await self.applyLocked(sets, to: target, through: version)
         }
@@ -105,8 +108,8 @@ public struct MigrationRunner: Sendable {
     public func resolve(
         _ version: Int, of source: String, in target: MigrationTarget, as resolution: Resolution
     ) async throws(MigrationError) {
-        let oid = try await self.state(of: target).oid
-        try await self.holding([.tenants, .schema(oid)], schema: target.schema) { () throws(MigrationError) in
+        _ = try await self.state(of: target)
+        try await self.holding([.tenants, .target(target)], schema: target.schema) { () throws(MigrationError) in
             let change =
                 switch resolution {
                 case .applied: MigrationQueries.settle(version, of: source, in: target)

@@ -8,6 +8,8 @@ public struct MigrationTarget: Sendable, Hashable {
     public var owner: String?
     /// Roles that may read the history; they and `PUBLIC` lose every other right to it.
     public var readers: [String]
+    /// What is leased while it is migrated, where more than migrations excludes each other; the schema when nil.
+    package var leaseObject: String?
 
     /// A target.
     public init(schema: String, owner: String? = nil, readers: [String] = []) {

@@ -42,7 +42,7 @@ public struct MigrationError: Error, Sendable {
         public static let schemaMissing = Self(base: .schemaMissing)
         /// `current_schema()` isn't the target: the role can't use it.
         public static let wrongSchema = Self(base: .wrongSchema)
-        /// A pooler sits in between, so that session locks would be somebody else's.
+        /// A pooler sits in between, so that a session's leases would be somebody else's.
         public static let pooledConnection = Self(base: .pooledConnection)
         /// Another process is migrating, and went on for longer than we wait; see ``MigrationError/sessions``.
         public static let lockBusy = Self(base: .lockBusy)
@@ -71,6 +71,8 @@ public struct MigrationError: Error, Sendable {
         public let pid: Int32
         /// What it calls itself.
         public let applicationName: String
+        /// The role it logged in as; nil when that isn't known.
+        public var role: String?
         /// What it is doing (`active`, `idle in transaction`, …); nil when the role may not see it.
         public let state: String?
         /// When its transaction began, or else its connection; nil when the role may not see it.
@@ -95,6 +97,8 @@ public struct MigrationError: Error, Sendable {
     public let sqlState: String?
     /// Who was in the way of a lock, as far as could be seen.
     public let sessions: [Session]
+    /// The lease that stayed taken.
+    package let lease: String?
     /// The statement that failed; for debugging only.
     public let statement: String?
     /// The driver's error.
@@ -103,7 +107,7 @@ public struct MigrationError: Error, Sendable {
     package init(
         _ code: Code, file: String? = nil, line: Int? = nil, schema: String? = nil, source: String? = nil,
         version: Int? = nil, reason: String? = nil, sqlState: String? = nil, sessions: [Session] = [],
-        statement: String? = nil, underlying: (any Error)? = nil
+        lease: String? = nil, statement: String? = nil, underlying: (any Error)? = nil
     ) {
         self.code = code
         self.file = file
@@ -114,8 +118,19 @@ public struct MigrationError: Error, Sendable {
         self.reason = reason
         self.sqlState = sqlState ?? (underlying as? PostgresError)?.sqlState
         self.sessions = sessions
+        self.lease = lease
         self.statement = statement
         self.underlying = underlying
+    }
+}
+
+extension MigrationError {
+    /// The same error, of this schema.
+    func inSchema(_ schema: String) -> MigrationError {
+        MigrationError(
+            self.code, file: self.file, line: self.line, schema: schema, source: self.source, version: self.version,
+            reason: self.reason, sqlState: self.sqlState, sessions: self.sessions, lease: self.lease,
+            statement: self.statement, underlying: self.underlying)
     }
 }
 
@@ -143,9 +158,9 @@ extension MigrationError: CustomStringConvertible, CustomDebugStringConvertible 
 }
 
 extension MigrationError.Session: CustomStringConvertible {
-    /// Process id, name, state and since when.
+    /// Process id, name, role, state and since when.
     public var description: String {
-        "pid \(pid) \(applicationName)" + (state.map { ", \($0)" } ?? "")
+        "pid \(pid) \(applicationName)" + (role.map { ", role \($0)" } ?? "") + (state.map { ", \($0)" } ?? "")
             + (since.map { ", since \($0.formatted(.iso8601))" } ?? "")
     }
 }

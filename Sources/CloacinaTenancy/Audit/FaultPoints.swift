@@ -31,16 +31,22 @@ package struct FaultPoints: Sendable {
     }
 }
 
-/// The steps of creating and removing a tenant, by the names that the ledger uses.
+/// The steps of creating and removing a tenant and of making new credentials, by the names that the ledger uses.
 package enum OperationStep: String, Sendable, CaseIterable {
-    // Creating. The five of the middle are one transaction, which the ledger calls `provision`.
-    case lock, reserve, provision, roles, schema, migrate, register, deliver
+    // Creating. `roles` to `register` are one transaction, which the ledger calls `provision`.
+    case lock, reserve, provision, roles, schema, migrate, register, handOver = "hand_over", password, deliver
+    // Making new credentials; `password` stands for all of it in the ledger.
+    case open, repair
     // Removing; each is a transaction of its own.
     case disable, sessions, dropSchema = "drop_schema", dropOwned = "drop_owned", dropRoles = "drop_roles", prove
 
     /// The steps of creating a tenant, in order.
     package static let creation: [OperationStep] = [
-        .lock, .reserve, .provision, .roles, .schema, .migrate, .register, .deliver,
+        .lock, .reserve, .provision, .roles, .schema, .migrate, .register, .handOver, .password, .deliver,
+    ]
+    /// The steps of making new credentials, in order.
+    package static let reissue: [OperationStep] = [
+        .lock, .open, .handOver, .repair, .password, .deliver, .sessions,
     ]
     /// The steps of removing a tenant, in order.
     package static let removal: [OperationStep] = [

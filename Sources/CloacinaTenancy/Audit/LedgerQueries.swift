@@ -1,10 +1,10 @@
 import CloacinaPostgres
 import FoundationEssentials
 
-/// One operation's rows in the ledger. Each method returns a statement for the step's own flush or transaction.
+/// One operation's rows in the ledger; what is about no tenant has an empty name there. Each method returns a statement for the step's own flush or transaction.
 struct OperationLedger: Sendable {
     /// What is being done.
-    enum Kind: String, Sendable { case bootstrap, create, remove, migrate }
+    enum Kind: String, Sendable { case bootstrap, create, remove, migrate, reissue }
 
     let id = UUID()
     let kind: Kind
@@ -49,7 +49,16 @@ struct OperationLedger: Sendable {
     func audit(_ action: String, detail: String? = nil) -> PostgresStatement {
         """
         INSERT INTO cloacina.audit (action, tenant_name, operation_id, detail)
-        VALUES (\(action), \(self.tenant), \(self.id), \(detail.postgresValue))
+        VALUES (\(action), nullif(\(self.tenant), ''), \(self.id), \(detail.postgresValue))
+        """
+    }
+
+    /// Whether the newest operation of a kind broke off or failed.
+    static func isUnfinished(_ kind: Kind, tenant: String) -> PostgresStatement {
+        """
+        SELECT coalesce((SELECT state <> 'done' FROM cloacina.operations
+                         WHERE tenant_name = \(tenant) AND kind = \(kind.rawValue)
+                         ORDER BY started_at DESC, position DESC LIMIT 1), false) AS unfinished
         """
     }
 }

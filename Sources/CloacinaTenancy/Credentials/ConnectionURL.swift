@@ -4,7 +4,8 @@ package import CloacinaPostgres
 package enum ConnectionURL {
     /// Options of the administrator's connection that hold for any login; certificates and the like are its own.
     private static let inherited = [
-        "sslmode", "sslrootcert", "sslnegotiation", "channel_binding", "target_session_attrs",
+        "sslmode", "sslrootcert", "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version",
+        "channel_binding", "require_auth", "target_session_attrs",
     ]
 
     /// Returns a `postgresql://` URL; a Unix socket's directory goes into `host=`.
@@ -19,7 +20,7 @@ package enum ConnectionURL {
             authority += ":\(endpoint.port)"
         }
         for key in self.inherited {
-            if let value = endpoint.options[key], !value.isEmpty, !self.isDefault(key, value) {
+            if let value = self.value(of: key, at: endpoint), !value.isEmpty, !self.isDefault(key, value) {
                 query.append((key, value))
             }
         }
@@ -28,10 +29,32 @@ package enum ConnectionURL {
             + (parameters.isEmpty ? "" : "?\(parameters)")
     }
 
+    /// An option as a tenant's login needs it.
+    private static func value(of key: String, at endpoint: PostgresEndpoint) -> String? {
+        let value = endpoint.options[key]
+        switch key {
+        case "sslmode":
+            // What was encrypted because the server offered it must not be plain for a tenant because nobody does.
+            return endpoint.isEncrypted && [nil, "", "allow", "prefer"].contains(value) ? "require" : value
+        case "require_auth":
+            // Whoever logs in by a certificate or a ticket excludes what a tenant's password needs.
+            return value.flatMap { self.allowsSCRAM($0) ? $0 : nil }
+        default: return value
+        }
+    }
+
+    /// Whether a list of methods, all of them negated or none, lets a password in by SCRAM.
+    private static func allowsSCRAM(_ methods: String) -> Bool {
+        let methods = methods.split(separator: ",").map { $0.filter { $0 != " " } }
+        return methods.contains { $0.hasPrefix("!") }
+            ? !methods.contains("!scram-sha-256") : methods.contains("scram-sha-256")
+    }
+
     /// What libpq assumes anyway only lengthens the URL.
     private static func isDefault(_ key: String, _ value: String) -> Bool {
         switch key {
         case "sslmode", "channel_binding": value == "prefer"
+        case "ssl_min_protocol_version": value == "TLSv1.2"
         case "sslnegotiation": value == "postgres"
         case "target_session_attrs": value == "any"
         default: false

@@ -10,11 +10,11 @@ public struct AdminError: Error, Sendable {
             case invalidName, invalidConfiguration, passwordNotAcceptable
             case tenantExists, tenantNotFound, tenantNotReady, schemaExists, schemaReplaced, roleExists
             case insufficientPrivilege, notBootstrapped, unsupportedServer, unsupportedEncoding
-            case migrationFailed, busy, removalIncomplete, connection, cancelled, rejectedByServer
+            case migrationFailed, busy, removalIncomplete, handOverFailed, connection, cancelled, rejectedByServer
         }
         let base: Base
 
-        /// A tenant or schema name breaks the grammar or is reserved; nothing was sent.
+        /// A tenant or schema name breaks the grammar, is reserved, or is that of a role; nothing was changed.
         public static let invalidName = Self(base: .invalidName)
         /// Options contradict each other or what is recorded; nothing was changed.
         public static let invalidConfiguration = Self(base: .invalidConfiguration)
@@ -46,6 +46,8 @@ public struct AdminError: Error, Sendable {
         public static let busy = Self(base: .busy)
         /// Something of the tenant is left; call again to go on.
         public static let removalIncomplete = Self(base: .removalIncomplete)
+        /// New credentials could not be kept; see ``AdminError/underlying``. Call again to go on.
+        public static let handOverFailed = Self(base: .handOverFailed)
         /// The connection could not be made, or broke; the ledger tells how far the work got.
         public static let connection = Self(base: .connection)
         /// The task was cancelled.

@@ -37,14 +37,20 @@ extension DatabaseAdmin {
     ) async throws -> FleetReport {
         try await self.withConnection(tenant: tenant) { connection in
             let sets = try TenantMigrations.ownFirst(sets)
-            let runner = MigrationRunner(connection: connection, logger: self.logger)
+            let runner = MigrationRunner(
+                connection: connection, configuration: self.migration, logger: self.logger)
             let control = try await runner.apply([.embedded(.control)], to: Self.control)
             let active = try await self.registeredVersions(tenant, on: connection).filter { $0.state == .active }
             let behind = active.filter { !$0.status(sets).pending.isEmpty }
             var results: [TenantMigrationResult] = []
+            var refusal: AdminError?
             for tenant in behind {
                 try Task.checkCancellation()
-                let result = try await self.migrate(tenant, sets, runner, connection)
+                // The lease on what all share was waited for once; it is not waited for again for each tenant.
+                let result =
+                    if let refusal { tenant.failure(AdminError(refusal, tenant: tenant.name)) } else {
+                        try await self.migrate(tenant, sets, runner, connection) { refusal = $0 }
+                    }
                 results.append(result)
                 await onResult(result)
             }
@@ -65,7 +71,7 @@ extension DatabaseAdmin {
 
     private func migrate(
         _ tenant: RegisteredVersions, _ sets: [MigrationSet], _ runner: MigrationRunner,
-        _ connection: PostgresConnection
+        _ connection: PostgresConnection, onFleetBusy: (AdminError) -> Void
     ) async throws -> TenantMigrationResult {
         do {
             let report = try await runner.apply(sets, to: tenant.target)
@@ -83,10 +89,18 @@ extension DatabaseAdmin {
         } catch {
             let failure = AdminError(error, tenant: tenant.name)
             if failure.code == .connection || failure.code == .cancelled { throw failure }
-            return TenantMigrationResult(
-                tenant: tenant.name, schema: tenant.target.schema, outcome: failure.code == .busy ? .busy : .failed,
-                version: tenant.versions[MigrationSet.embeddedSource] ?? 0, applied: [], error: failure.description)
+            if let lease = (error as? MigrationError)?.lease, lease == Lease.tenants.object { onFleetBusy(failure) }
+            return tenant.failure(failure)
         }
+    }
+}
+
+extension RegisteredVersions {
+    /// What is said of a tenant that could not be migrated.
+    fileprivate func failure(_ error: AdminError) -> TenantMigrationResult {
+        TenantMigrationResult(
+            tenant: self.name, schema: self.target.schema, outcome: error.code == .busy ? .busy : .failed,
+            version: self.versions[MigrationSet.embeddedSource] ?? 0, applied: [], error: error.description)
     }
 }
 

@@ -31,7 +31,7 @@ struct RegisteredVersions: Sendable {
         self.name = try row.value("name")
         self.state = try Tenant.State(registry: row.value("state"))
         self.target = TenantMigrations.target(
-            schema: try row.value("schema_name"), owner: try row.value("owner_role"),
+            tenant: self.name, schema: try row.value("schema_name"), owner: try row.value("owner_role"),
             runtime: try row.value("runtime_role"))
         let sources: [String] = try row.value("sources")
         let numbers: [Int] = try row.value("versions")

@@ -8,43 +8,53 @@ struct Bootstrap {
     private let connection: PostgresConnection
     private let logger: Logger
     private let verifier: String?
+    private let ledger = OperationLedger(kind: .bootstrap, tenant: "")
+    private let lease: AdministrationLease
 
     init(_ options: BootstrapOptions, on connection: PostgresConnection, logger: Logger) throws {
         self.options = options
         self.connection = connection
         self.logger = logger
+        self.lease = AdministrationLease(.bootstrap, on: connection)
         self.verifier = try options.servicePassword.map { try SCRAM.verifier(password: $0) }
         for role in [options.serviceRole, options.tenantsRole].compactMap({ $0 }) {
             _ = try TenantName(role, subject: "role name")
         }
     }
 
-    func run(patience: Duration) async throws -> BootstrapReport {
+    func run(
+        patience: Duration, handingOver keep: (BootstrapReport) async throws -> Void
+    ) async throws -> BootstrapReport {
         guard self.connection.serverVersion >= 140_000 else {
             throw AdminError(.unsupportedServer, "PostgreSQL 14 or later is needed")
         }
         try await self.check()
-        try await self.lock(patience: patience)
+        try await self.createControlSchema()
+        // Only one bootstrap at a time.
+        try await self.lease.take(within: patience)
         do {
-            let report = try await self.runLocked()
-            try await self.connection.query(Self.unlock)
+            let report = try await self.runLeased()
+            if self.verifier != nil { try await self.setPassword(report, keep) }
+            if await !self.lease.release() { await self.connection.close() }
             return report
         } catch {
-            let connection = self.connection
-            // Must happen in a cancelled task too, so it runs in one of its own, awaited at once.
-            await Task { _ = try? await connection.query(Self.unlock) }.value
+            if await !self.lease.release() { await self.connection.close() }
             throw error
         }
     }
 
-    private func runLocked() async throws -> BootstrapReport {
-        try await self.createControlSchema()
+    private func runLeased() async throws -> BootstrapReport {
         let control = MigrationTarget(schema: BootstrapQueries.controlSchema)
         let migrations = try await MigrationRunner(connection: self.connection, logger: self.logger)
             .apply([.embedded(.control)], to: control)
         let (service, tenants) = try await self.roleNames()
         let created = try await self.prepare(service: service, tenants: tenants)
         let warnings = try await self.verify(service: service, tenants: tenants)
+        try await self.connection.query(
+            self.ledger.audit(
+                "database.bootstrapped",
+                detail: "service login \(service), group \(tenants)"
+                    + (created.isEmpty ? "" : ", created \(created.joined(separator: " "))")))
         return BootstrapReport(
             database: self.connection.endpoint.database, serverVersion: self.connection.serverVersion,
             serviceRole: service, tenantsRole: tenants,
@@ -81,27 +91,37 @@ struct Bootstrap {
         }
     }
 
-    /// Only one bootstrap at a time. The lock is tried, never waited for: see the migrations' locks.
-    private func lock(patience: Duration) async throws {
-        let clock = ContinuousClock()
-        let limit = clock.now.advanced(by: patience)
-        while true {
-            if try await self.connection.query(RegistryQueries.tryLock("")).single(as: Bool.self) { return }
-            guard clock.now < limit else {
-                throw AdminError(.busy, "another process is preparing this database; try again")
-            }
-            try await clock.sleep(for: .milliseconds(50))
-        }
-    }
-
-    private static let unlock = RegistryQueries.unlock("")
-
     // MARK: The steps
 
+    /// Makes the control schema and its table of leases, without which there is no keeping out others.
     private func createControlSchema() async throws {
         // Not IF NOT EXISTS alone: an existing one was found to be ours by now, or is refused by its owner.
-        try await self.connection.query(PostgresStatement(ddl: "CREATE SCHEMA IF NOT EXISTS cloacina"))
+        try await LeaseKeeper(connection: self.connection, schema: BootstrapQueries.controlSchema).makeTable()
         try await self.check()
+    }
+
+    /// Gives the service login its password, once the caller has kept it.
+    private func setPassword(_ report: BootstrapReport, _ keep: (BootstrapReport) async throws -> Void) async throws {
+        guard let verifier else { return }
+        try await self.connection.pipeline([
+            self.ledger.supersedeEarlier(), self.ledger.start(.password, at: 0),
+            self.ledger.audit("service.password_begun", detail: report.serviceRole),
+        ])
+        do {
+            try await CredentialsHandOver(credentials: report, tenant: nil).run(keep)
+            try await self.connection.pipeline(
+                PasswordSQL.statements(
+                    login: report.serviceRole, verifier: verifier, serverVersion: self.connection.serverVersion))
+            try await self.connection.pipeline([
+                self.ledger.finish(.password), self.ledger.audit("service.password_set", detail: report.serviceRole),
+            ])
+        } catch {
+            let (connection, failure) = (self.connection, AdminError(error))
+            let close = self.ledger.fail(sqlState: failure.sqlState, detail: "\(failure.code) at step password")
+            // Must happen in a cancelled task too, so it runs in one of its own, awaited at once.
+            await Task { _ = try? await connection.query(close) }.value
+            throw error
+        }
     }
 
     /// The names that were recorded, those asked for, or the defaults.
@@ -138,6 +158,7 @@ struct Bootstrap {
     }
 
     private func prepareOnce(service: String, tenants: String) async throws -> [String] {
+        let isRecorded = try await !self.connection.query(BootstrapQueries.installation).isEmpty
         let found = try await self.connection.pipeline([
             BootstrapQueries.role(service), BootstrapQueries.role(tenants),
             BootstrapQueries.access(serviceRole: service, tenantsRole: tenants),
@@ -150,14 +171,9 @@ struct Bootstrap {
         }
         if try self.isMissing(service, found[0], mayLogIn: true) {
             created.append(service)
-            statements.append(
-                PostgresStatement(ddl: "CREATE ROLE \(PostgresIdentifier.quote(service)) LOGIN NOINHERIT"))
-        }
-        if let verifier {
-            let sql = "ALTER ROLE \(PostgresIdentifier.quote(service)) PASSWORD \(PostgresIdentifier.literal(verifier))"
-            statements += [
-                ProvisioningSQL.quietLog(serverVersion: self.connection.serverVersion), PostgresStatement(ddl: sql),
-            ]
+            statements += ServiceRole.creation(service).map(PostgresStatement.init(ddl:))
+        } else if !isRecorded, !self.options.adoptsServiceRole {
+            try ServiceRole(found[0][0]).checkAdoption(service)
         }
         let changes = try self.changes(DatabaseAccess(found[2][0]), service, tenants).filter(\.isAllowed).map(\.sql)
         statements += (changes + BootstrapQueries.privacy).map(PostgresStatement.init(ddl:))
@@ -207,6 +223,8 @@ struct Bootstrap {
                 "the administrator doesn't own the database; its owner or a superuser must run this once, then bootstrap "
                     + "again: \(missing.joined(separator: "; "))")
         }
-        return access.warnings
+        let shared = try await self.connection.query(
+            BootstrapQueries.elsewhere(serviceRole: service, tenantsRole: tenants))
+        return access.warnings + (try shared.map { try SharedRole($0).warning })
     }
 }

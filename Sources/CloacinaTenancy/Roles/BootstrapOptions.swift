@@ -8,6 +8,10 @@ public struct BootstrapOptions: Sendable {
     public var tenantsRole: String?
     /// The service login's password, printable ASCII; by default it has none and can't log in by password.
     public var servicePassword: String?
+    /// Whether a service login that exists, and that no bootstrap made, is taken into use all the same; false.
+    ///
+    /// Others may know its password or act as it, and with it reach every tenant.
+    public var adoptsServiceRole = false
     /// Whether `PUBLIC` loses CONNECT and TEMPORARY on the database and everything on the schema `public`; true.
     ///
     /// Without it the server lets any login of the same server connect, and tenants share what `public` allows.

@@ -23,10 +23,30 @@ enum BootstrapQueries {
         """
         SELECT rolcanlogin, rolinherit,
                rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls AS is_privileged,
-               pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') AS may_grant
-        FROM pg_roles WHERE rolname = \(name)
+               pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') AS may_grant,
+               coalesce(shobj_description(oid, 'pg_authid') = \(ServiceRole.mark), false) AS is_marked,
+               ARRAY(SELECT DISTINCT pg_get_userbyid(m.member)::text FROM pg_auth_members m
+                     WHERE m.roleid = r.oid AND pg_get_userbyid(m.member) NOT IN (current_user, session_user)
+                     ORDER BY 1 LIMIT 20) AS members
+        FROM pg_roles r WHERE rolname = \(name)
         """
     }
+
+    /// Which other databases of the server the two roles were let into, or own or were granted something in.
+    static func elsewhere(serviceRole: String, tenantsRole: String) -> PostgresStatement {
+        """
+        SELECT r.rolname::text AS role, r.rolcanlogin AS is_login, count(*) AS number,
+               (array_agg(d.datname::text ORDER BY d.datname))[1:3] AS databases
+        FROM pg_roles r JOIN pg_database d ON EXISTS (
+            SELECT FROM pg_shdepend s WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid
+              AND (s.dbid = d.oid OR s.classid = 'pg_database'::regclass AND s.objid = d.oid))
+        WHERE r.rolname IN (\(serviceRole), \(tenantsRole)) AND d.datname <> current_database()
+        GROUP BY r.rolname, r.rolcanlogin ORDER BY r.rolname
+        """
+    }
+
+    /// The service login that this database was prepared with.
+    static let serviceRole: PostgresStatement = "SELECT service_role FROM cloacina.installation"
 
     static func record(serviceRole: String, tenantsRole: String) -> PostgresStatement {
         """

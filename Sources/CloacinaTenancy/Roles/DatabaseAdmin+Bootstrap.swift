@@ -5,14 +5,40 @@ extension DatabaseAdmin {
     /// Prepares the database for tenants: control schema, the group of tenants' logins, the service login, and what
     /// `PUBLIC` may no longer do. Running it again changes only what is missing.
     ///
+    /// - Parameter keep: Where a new password of the service login is kept for good; called once everything else is done and
+    ///   before the password is in force. Not called without ``BootstrapOptions/servicePassword``.
     /// - Throws: ``AdminError`` with ``AdminError/Code/insufficientPrivilege``, whose message holds the statements that a
     ///   more privileged role must run; ``AdminError/Code/schemaExists`` or ``AdminError/Code/roleExists`` when a name is
     ///   somebody else's; ``AdminError/Code/unsupportedEncoding`` when the database is not UTF-8.
     @discardableResult
-    public func bootstrap(_ options: BootstrapOptions = BootstrapOptions()) async throws -> BootstrapReport {
+    public func bootstrap(
+        _ options: BootstrapOptions = BootstrapOptions(),
+        handingOver keep: (BootstrapReport) async throws -> Void = { _ in }
+    ) async throws -> BootstrapReport {
         try await self.withConnection { connection in
             let bootstrap = try Bootstrap(options, on: connection, logger: self.logger)
-            return try await bootstrap.run(patience: self.patience)
+            return try await bootstrap.run(patience: self.patience, handingOver: keep)
+        }
+    }
+
+    /// The service login that this database was prepared with; nil when it wasn't.
+    package func recordedServiceRole() async throws -> String? {
+        try await self.ifBootstrapped { connection in
+            try await connection.query(BootstrapQueries.serviceRole).first?.value(at: 0)
+        }
+    }
+
+    /// Whether giving the service login a password, or with a name a tenant new credentials, broke off the last time.
+    package func hasUnfinishedHandOver(tenant: String? = nil) async throws -> Bool {
+        let unfinished = OperationLedger.isUnfinished(tenant == nil ? .bootstrap : .reissue, tenant: tenant ?? "")
+        return try await self.ifBootstrapped { try await $0.query(unfinished).single(as: Bool.self) } ?? false
+    }
+
+    private func ifBootstrapped<R>(_ body: (PostgresConnection) async throws -> R?) async throws -> R? {
+        do {
+            return try await self.withConnection { try await body($0) }
+        } catch let error as AdminError where error.code == .notBootstrapped {
+            return nil
         }
     }
 }

@@ -8,15 +8,13 @@ struct ProvisioningSQL: Sendable {
     let tenantsRole: String
     let serverVersion: Int
 
-    /// The four roles and who may act as which.
-    ///
-    /// `passwordLiteral` is the verifier between quotes; utility statements take no binds.
-    func roleStatements(passwordLiteral: String) -> [String] {
+    /// The four roles and who may act as which. The login gets its password later, by ``PasswordSQL``.
+    var roleStatements: [String] {
         let groups = "\(self.runtime), \(self.quote(self.tenantsRole))"
         return [
             "CREATE ROLE \(self.owner) NOLOGIN",
             "CREATE ROLE \(self.runtime) NOLOGIN",
-            "CREATE ROLE \(self.loginA) LOGIN PASSWORD \(passwordLiteral) IN ROLE \(groups)",
+            "CREATE ROLE \(self.loginA) LOGIN IN ROLE \(groups)",
             "CREATE ROLE \(self.loginB) NOLOGIN IN ROLE \(groups)",
             "ALTER ROLE \(self.loginA) SET search_path TO \(self.quotedSchema), pg_temp",
             "ALTER ROLE \(self.loginB) SET search_path TO \(self.quotedSchema), pg_temp",
@@ -44,21 +42,6 @@ struct ProvisioningSQL: Sendable {
 
     /// Makes the session the administrator again.
     static let actAsAdministrator = ["SET LOCAL ROLE NONE", "SET LOCAL search_path TO pg_catalog, pg_temp"]
-
-    /// Keeps the transaction's statements, which hold a verifier, out of the server's log as far as the administrator
-    /// may decide that: a superuser may, others from PostgreSQL 15 on after `GRANT SET ON PARAMETER log_statement`.
-    static func quietLog(serverVersion: Int) -> PostgresStatement {
-        let parameters = [
-            ("log_statement", "none"), ("log_min_duration_statement", "-1"), ("log_min_error_statement", "panic"),
-        ]
-        let settings = parameters.map { name, value in
-            let mayBeSet =
-                serverVersion >= 150_000
-                ? "has_parameter_privilege('\(name)', 'SET')" : "current_setting('is_superuser') = 'on'"
-            return "CASE WHEN \(mayBeSet) THEN set_config('\(name)', '\(value)', true) END"
-        }
-        return PostgresStatement("SELECT " + settings.joined(separator: ", "), [])
-    }
 
     private var owner: String { self.quote(self.roles.owner) }
     private var runtime: String { self.quote(self.roles.runtime) }

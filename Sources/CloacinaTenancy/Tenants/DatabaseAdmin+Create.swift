@@ -8,15 +8,20 @@ extension DatabaseAdmin {
     /// never adopted. A creation that was cut off stays in the registry as `creating`, and the same call finishes it:
     /// when only the hand-over was missing, with a new password.
     ///
-    /// - Throws: ``AdminError``; nothing is left of the tenant unless the connection broke.
-    public func createTenant(_ config: TenantConfig) async throws -> TenantCredentials {
+    /// - Parameter keep: Where the credentials are kept for good, such as in a file. It is called once everything else is
+    ///   made and before the login has its password, so that a process which dies never leaves a tenant whose secret is
+    ///   lost. When it throws, the tenant stays `creating`.
+    /// - Throws: ``AdminError``; nothing is left of the tenant unless the connection broke or the credentials could not be
+    ///   kept (``AdminError/Code/handOverFailed``).
+    public func createTenant(
+        _ config: TenantConfig, handingOver keep: (TenantCredentials) async throws -> Void = { _ in }
+    ) async throws -> TenantCredentials {
         let blueprint: TenantBlueprint
         do { blueprint = try TenantBlueprint(config) } catch { throw AdminError(error, tenant: config.name) }
         return try await self.withConnection(tenant: config.name) { connection in
             let creation = TenantCreation(blueprint, on: connection, faults: self.faults, logger: self.logger)
             do {
-                try await creation.run()
-                return blueprint.credentials(at: connection.endpoint)
+                return try await creation.run(handingOver: keep)
             } catch {
                 let reported = creation.report(error)
                 if await !creation.abandon(after: reported) { await self.close() }
@@ -39,9 +44,9 @@ extension DatabaseAdmin {
                         0])
             _ = try survey.beginning(name: blueprint.name.rawValue, schema: blueprint.schema.rawValue)
             let sql = try ProvisioningSQL(blueprint, survey, connection)
-            return ["BEGIN"] + sql.roleStatements(passwordLiteral: "'\(SecretMask.mask)'") + sql.schemaStatements
+            return ["BEGIN"] + sql.roleStatements + sql.schemaStatements
                 + blueprint.freshSchema.statements.map(PlannedSQL.text)
-                + ProvisioningSQL.actAsAdministrator + ["COMMIT"]
+                + ProvisioningSQL.actAsAdministrator + ["COMMIT", PasswordSQL.planned(blueprint.roles.loginA)]
         }
     }
 }

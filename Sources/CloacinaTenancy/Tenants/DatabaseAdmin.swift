@@ -1,4 +1,5 @@
 public import CloacinaPostgres
+package import CloacinaSchema
 public import Logging
 
 /// Administers the tenants of one database: each with a schema, roles and credentials of its own.
@@ -18,6 +19,7 @@ public actor DatabaseAdmin {
     nonisolated let logger: Logger
     nonisolated let patience: Duration
     nonisolated let faults: FaultPoints
+    nonisolated let migration: MigrationRunner.Configuration
     private nonisolated let gate = SerialGate()
     private var connection: PostgresConnection?
 
@@ -33,12 +35,13 @@ public actor DatabaseAdmin {
 
     package init(
         _ configuration: PostgresConfiguration, logger: Logger? = nil, patience: Duration = .seconds(10),
-        faults: FaultPoints
+        faults: FaultPoints, migration: MigrationRunner.Configuration = MigrationRunner.Configuration()
     ) {
         self.configuration = configuration
         self.logger = logger ?? Logger(label: "cloacina.admin", factory: { _ in SwiftLogNoOpLogHandler() })
         self.patience = patience
         self.faults = faults
+        self.migration = migration
     }
 
     /// Closes the connection, if there is one. A later call opens another.
@@ -94,7 +97,7 @@ public actor DatabaseAdmin {
     }
 
     private func openConnection() async throws -> PostgresConnection {
-        if let connection { return connection }
+        if let connection, !connection.isClosed { return connection }
         let opened = try await PostgresConnection.connect(self.configuration, logger: self.logger)
         do {
             // Nothing that a tenant could create may ever stand in for what we name.

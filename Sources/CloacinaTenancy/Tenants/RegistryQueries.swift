@@ -3,9 +3,6 @@ import FoundationEssentials
 
 /// Statements on the control schema.
 enum RegistryQueries {
-    /// The first half of the advisory locks' keys: `CLOT`. Migrations use `CLOA`.
-    private static let lockClass: Int32 = 0x434C_4F54
-
     static let tenantColumns = """
         t.id, t.name, t.schema_name, t.state, t.version, t.owner_role, t.runtime_role, t.login_a, t.login_b, t.created_at,
         (SELECT c.login FROM cloacina.credentials c WHERE c.tenant_id = t.id AND c.state = 'active') AS login
@@ -15,15 +12,6 @@ enum RegistryQueries {
 
     static func tenant(named name: String) -> PostgresStatement {
         PostgresStatement("SELECT \(Self.tenantColumns) FROM cloacina.tenants t WHERE t.name = $1", [.text(name)])
-    }
-
-    /// Takes the lock on a tenant's name, for this session, if it is free.
-    static func tryLock(_ name: String) -> PostgresStatement {
-        "SELECT pg_try_advisory_lock(\(Self.lockClass), hashtext(\(name)))"
-    }
-
-    static func unlock(_ name: String) -> PostgresStatement {
-        "SELECT pg_advisory_unlock(\(Self.lockClass), hashtext(\(name)))"
     }
 
     /// What stands where a tenant is to be: the installation, the registry's row, and the catalogs.
@@ -36,6 +24,9 @@ enum RegistryQueries {
                ARRAY(SELECT to_regrole(n)::oid::bigint FROM unnest(\(roles)::text[]) n
                      WHERE to_regrole(n) IS NOT NULL) AS found_roles,
                ARRAY(SELECT n FROM unnest(\(roles)::text[]) n WHERE to_regrole(n) IS NOT NULL) AS found_role_names,
+               ARRAY(SELECT DISTINCT n FROM unnest(ARRAY[\(name), \(schema)]) n WHERE to_regrole(n) IS NOT NULL)
+                   AS names_of_roles,
+               ARRAY(SELECT n FROM unnest(\(roles)::text[]) n WHERE to_regnamespace(n) IS NOT NULL) AS roles_of_schemas,
                EXISTS (SELECT FROM cloacina.tenants o WHERE o.schema_name = \(schema) AND o.name <> \(name)) AS is_taken
         FROM (VALUES (1)) one (one)
         LEFT JOIN cloacina.installation i ON true

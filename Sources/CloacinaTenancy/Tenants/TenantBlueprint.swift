@@ -23,7 +23,9 @@ struct TenantBlueprint: Sendable {
 
     /// The schema that the migrations change.
     var target: MigrationTarget {
-        TenantMigrations.target(schema: self.schema.rawValue, owner: self.roles.owner, runtime: self.roles.runtime)
+        TenantMigrations.target(
+            tenant: self.name.rawValue, schema: self.schema.rawValue, owner: self.roles.owner,
+            runtime: self.roles.runtime)
     }
 
     /// What fills the new schema.

@@ -6,19 +6,22 @@ import Synchronization
 
 /// One run of creating one tenant.
 ///
-/// 1. Take the lock on the name and look around (one flush).
+/// 1. Take the lease on the name, then look around.
 /// 2. Reserve the name in the registry and open the ledger, committed (one flush).
-/// 3. Make everything in one transaction.
-/// 4. Mark the tenant active and release the lock, committed (one flush): only now does the caller get the password.
+/// 3. Make everything but the password in one transaction.
+/// 4. Hand the credentials over to be kept, then give the login its password: the verifier is in a flush by itself, which
+///    nothing of ours makes fail.
+/// 5. Mark the tenant active, committed (one flush). Only then give back the lease.
 ///
 /// After a crash the registry says how far it got: a reservation without a schema's OID has nothing behind it, one with
-/// it lacks only step 4.
+/// it lacks only steps 4 and 5.
 struct TenantCreation {
     private let blueprint: TenantBlueprint
     private let connection: PostgresConnection
     private let faults: FaultPoints
     private let logger: Logger
     private let ledger: OperationLedger
+    private let lease: AdministrationLease
     private let progress = Progress()
 
     private var name: String { self.blueprint.name.rawValue }
@@ -27,7 +30,6 @@ struct TenantCreation {
     /// How far the run got, for cleaning up after it.
     private final class Progress: Sendable {
         struct State {
-            var holdsLock = false
             var tenant: UUID?
             var step: OperationStep?
         }
@@ -40,9 +42,10 @@ struct TenantCreation {
         self.connection = connection
         self.faults = faults
         self.ledger = OperationLedger(kind: .create, tenant: blueprint.name.rawValue)
+        self.lease = AdministrationLease(tenant: blueprint.name.rawValue, on: connection)
     }
 
-    func run() async throws {
+    func run(handingOver keep: (TenantCredentials) async throws -> Void) async throws -> TenantCredentials {
         let survey = try await self.step(.lock) { try await self.lockAndSurvey() }
         let beginning = try survey.beginning(name: self.name, schema: self.schema)
         let sql = try ProvisioningSQL(self.blueprint, survey, self.connection)
@@ -57,28 +60,35 @@ struct TenantCreation {
                 if !fresh.remaining.isEmpty { try await self.applyRemaining(id) }
             }
         }
+        let credentials = self.blueprint.credentials(at: self.connection.endpoint)
+        try await self.step(.handOver) {
+            try await CredentialsHandOver(credentials: credentials, tenant: self.name).run(keep)
+        }
+        try await self.step(.password) { try await self.setPassword() }
         try await self.step(.deliver) { try await self.deliver(id) }
+        // A session that can't give its lease back must not keep it.
+        if await !self.lease.release() { await self.connection.close() }
+        return credentials
     }
 
-    /// Undoes the reservation, closes the ledger and releases the lock; says whether that worked.
+    /// Undoes the reservation and closes the ledger, then gives the lease back; says whether that worked.
     ///
-    /// When it did not, closing the connection releases the lock, and the registry keeps the reservation for the next
-    /// call.
+    /// When it did not, closing the connection ends the lease, and the registry keeps the reservation for the next call.
     func abandon(after reported: AdminError) async -> Bool {
         let state = self.progress.state.withLock { $0 }
-        guard state.holdsLock else { return true }
-        var statements: [PostgresStatement] = []
+        guard self.lease.isHeld else { return true }
+        var cleanup: [PostgresStatement] = []
         if let tenant = state.tenant {
-            statements = [
+            cleanup = [
                 RegistryQueries.abandon(id: tenant),
                 self.ledger.fail(
                     sqlState: reported.sqlState, detail: "\(reported.code) at step \(state.step?.rawValue ?? "lock")"),
             ]
         }
-        statements.append(RegistryQueries.unlock(self.name))
-        let (connection, cleanup) = (self.connection, statements)
+        let (connection, statements) = (self.connection, cleanup)
         // Must happen in a cancelled task too, so it runs in one of its own, awaited at once.
-        return await Task { (try? await connection.pipeline(cleanup)) != nil }.value
+        let isClosed = await Task { (try? await connection.pipeline(statements)) != nil }.value
+        return await self.lease.release() && isClosed
     }
 
     /// The error in the administrator's terms, with the step that it stopped.
@@ -92,16 +102,10 @@ struct TenantCreation {
     }
 
     private func lockAndSurvey() async throws -> TenantSurvey {
-        self.progress.state.withLock { $0.holdsLock = true }  // unlocking what one doesn't hold only warns
-        let results = try await self.connection.pipeline([
-            RegistryQueries.tryLock(self.name),
-            RegistryQueries.survey(name: self.name, schema: self.schema, roles: self.blueprint.roles.all),
-        ])
-        guard try results[0].single(as: Bool.self) else {
-            self.progress.state.withLock { $0.holdsLock = false }
-            throw AdminError(.busy, "another process is creating or removing this tenant; try again", tenant: self.name)
-        }
-        return try TenantSurvey(results[1][0])
+        try await self.lease.take()
+        let rows = try await self.connection.query(
+            RegistryQueries.survey(name: self.name, schema: self.schema, roles: self.blueprint.roles.all))
+        return try TenantSurvey(rows[0])
     }
 
     private func reserve(_ beginning: TenantSurvey.Beginning) async throws -> UUID {
@@ -137,11 +141,8 @@ struct TenantCreation {
 
     private func provision(_ id: UUID, _ sql: ProvisioningSQL, _ fresh: FreshSchema) async throws {
         try await self.connection.withTransaction { transaction in
-            let verifier = PostgresIdentifier.literal(self.blueprint.verifier)
             try await self.step(.roles) {
-                let quiet = ProvisioningSQL.quietLog(serverVersion: self.connection.serverVersion)
-                let roles = sql.roleStatements(passwordLiteral: verifier).map(PostgresStatement.init(ddl:))
-                _ = try await transaction.pipeline([quiet] + roles)
+                _ = try await transaction.pipeline(sql.roleStatements.map(PostgresStatement.init(ddl:)))
             }
             try await self.step(.schema) {
                 _ = try await transaction.pipeline(sql.schemaStatements.map(PostgresStatement.init(ddl:)))
@@ -168,22 +169,25 @@ struct TenantCreation {
         try await self.connection.pipeline(RegistryQueries.record(id: id, TenantMigrations.Versions(report.versions)))
     }
 
-    /// Everything is there, but nobody has the password: sets another.
+    /// Everything is there, but the tenant was not delivered: another hand-over follows.
     private func reissue(_ id: UUID) async throws {
-        let verifier = PostgresIdentifier.literal(self.blueprint.verifier)
-        let login = PostgresIdentifier.quote(self.blueprint.roles.loginA)
         try await self.connection.pipeline([
-            ProvisioningSQL.quietLog(serverVersion: self.connection.serverVersion),
-            PostgresStatement(ddl: "ALTER ROLE \(login) LOGIN PASSWORD \(verifier)"),
             RegistryQueries.reissue(id: id), self.ledger.finish(.provision), self.ledger.start(.deliver, at: 2),
         ])
     }
 
+    private func setPassword() async throws {
+        try await self.connection.pipeline(
+            PasswordSQL.statements(
+                login: self.blueprint.roles.loginA, verifier: self.blueprint.verifier,
+                serverVersion: self.connection.serverVersion))
+    }
+
     private func deliver(_ id: UUID) async throws {
+        try await self.lease.confirm()
         try await self.connection.pipeline([
             RegistryQueries.setState(id: id, .active), self.ledger.finish(.deliver),
             self.ledger.audit("tenant.created"),
-            RegistryQueries.unlock(self.name),
         ])
     }
 }

@@ -43,9 +43,12 @@ enum TenantMigrations {
         return all
     }
 
-    /// A tenant's schema: its owner makes what is made, its runtime role may read the history.
-    static func target(schema: String, owner: String, runtime: String) -> MigrationTarget {
-        MigrationTarget(schema: schema, owner: owner, readers: [runtime])
+    /// A tenant's schema: its owner makes what is made, its runtime role may read the history, and nobody else works on
+    /// the tenant meanwhile.
+    static func target(tenant: String, schema: String, owner: String, runtime: String) -> MigrationTarget {
+        var target = MigrationTarget(schema: schema, owner: owner, readers: [runtime])
+        target.leaseObject = Lease.tenant(tenant).object
+        return target
     }
 
     /// Runs the migrations of a schema that was created in this transaction.

@@ -10,11 +10,11 @@ struct TenantRemoval {
     private let faults: FaultPoints
     private let ledger: OperationLedger
     private let roles: TenantRoles
+    private let lease: AdministrationLease
     private let progress = Progress()
 
     private final class Progress: Sendable {
         struct State {
-            var holdsLock = false
             var step: OperationStep?
             var position = 0
         }
@@ -31,6 +31,7 @@ struct TenantRemoval {
         self.patience = patience
         self.faults = faults
         self.ledger = OperationLedger(kind: .remove, tenant: name.rawValue)
+        self.lease = AdministrationLease(tenant: name.rawValue, on: connection)
     }
 
     func run() async throws -> RemovalReport {
@@ -62,17 +63,16 @@ struct TenantRemoval {
             + [PlannedSQL.text(of: RegistryQueries.forget(id: tenant.id))]
     }
 
-    /// Closes the ledger and releases the lock; says whether that worked. The tenant stays as it is, for the next call.
+    /// Closes the ledger, then gives the lease back; says whether that worked. The tenant stays as it is, for the next call.
     func stop(after reported: AdminError) async -> Bool {
         let state = self.progress.state.withLock { $0 }
-        guard state.holdsLock else { return true }
+        guard self.lease.isHeld else { return true }
         let connection = self.connection
         let detail = "\(reported.code) at step \(state.step?.rawValue ?? "lock")"
-        let cleanup = [
-            self.ledger.fail(sqlState: reported.sqlState, detail: detail), RegistryQueries.unlock(self.name),
-        ]
+        let cleanup = self.ledger.fail(sqlState: reported.sqlState, detail: detail)
         // Must happen in a cancelled task too, so it runs in one of its own, awaited at once.
-        return await Task { (try? await connection.pipeline(cleanup)) != nil }.value
+        let isClosed = await Task { (try? await connection.query(cleanup)) != nil }.value
+        return await self.lease.release() && isClosed
     }
 
     /// The error in the administrator's terms, with the step that it stopped.
@@ -88,11 +88,7 @@ struct TenantRemoval {
     // MARK: Looking
 
     private func lockAndSurvey() async throws -> (TenantSurvey, TenantSurvey.Registered) {
-        self.progress.state.withLock { $0.holdsLock = true }
-        guard try await self.connection.query(RegistryQueries.tryLock(self.name)).single(as: Bool.self) else {
-            self.progress.state.withLock { $0.holdsLock = false }
-            throw AdminError(.busy, "another process is creating or removing this tenant; try again", tenant: self.name)
-        }
+        try await self.lease.take()
         return try await self.survey()
     }
 
@@ -255,7 +251,8 @@ struct TenantRemoval {
             }
             return checks
         }
-        try await self.connection.query(RegistryQueries.unlock(self.name))
+        // A session that can't give its lease back must not keep it.
+        if await !self.lease.release() { await self.connection.close() }
         return proof
     }
 

@@ -25,6 +25,10 @@ struct TenantSurvey: Sendable, Hashable {
     var foundRoles: [String: Int64]
     /// Whether the registry has another tenant with the same schema name.
     var isSchemaTaken: Bool
+    /// Which of the tenant's and the schema's names are those of roles.
+    var namesOfRoles: [String] = []
+    /// Which of the names for the tenant's roles are those of schemas.
+    var rolesOfSchemas: [String] = []
 
     /// What creating the tenant has to do first.
     enum Beginning: Sendable, Hashable {
@@ -97,6 +101,19 @@ struct TenantSurvey: Sendable, Hashable {
                 "the role \(role) exists already and is never adopted; nothing was changed: choose another "
                     + "tenant name, or drop the role", tenant: name)
         }
+        // A login finds the schema of its own name first, unless it was told another path.
+        if let taken = self.namesOfRoles.sorted().first {
+            throw AdminError(
+                .invalidName,
+                "\(taken) is the name of a role of this server, which would have the schema of that name on its search path "
+                    + "(\"$user\"); nothing was changed: choose another", tenant: name)
+        }
+        if let taken = self.rolesOfSchemas.sorted().first {
+            throw AdminError(
+                .invalidName,
+                "the tenant's role \(taken) would have the schema of that name on its search path (\"$user\"); nothing was "
+                    + "changed: choose another tenant name", tenant: name)
+        }
     }
 }
 
@@ -110,6 +127,8 @@ extension TenantSurvey {
         let oids: [Int64] = try row.value("found_roles")
         self.foundRoles = Dictionary(zip(names, oids), uniquingKeysWith: { $1 })
         self.isSchemaTaken = try row.value("is_taken")
+        self.namesOfRoles = try row.value("names_of_roles")
+        self.rolesOfSchemas = try row.value("roles_of_schemas")
         if let id: UUID = try row.value("id", as: UUID?.self) {
             self.registered = Registered(
                 id: id, state: try Tenant.State(registry: row.value("state")), schema: try row.value("schema_name"),

@@ -4,11 +4,14 @@ import ArgumentParser
 struct TenantCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tenant",
-        abstract: "Create, list, show and drop tenants.",
+        abstract: "Create, list, show and drop tenants, and give them new secrets.",
         discussion: """
               cloacina-admin tenant create acme --credentials-file acme.json
               cloacina-admin tenant list
+              cloacina-admin tenant reissue acme --credentials-file acme-2.json --end-sessions
               cloacina-admin tenant drop acme --confirm acme
             """,
-        subcommands: [TenantCreate.self, TenantList.self, TenantShow.self, TenantDrop.self])
+        subcommands: [
+            TenantCreate.self, TenantList.self, TenantShow.self, TenantReissueCommand.self, TenantDrop.self,
+        ])
 }

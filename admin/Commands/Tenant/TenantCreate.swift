@@ -1,4 +1,5 @@
 import ArgumentParser
+import CloacinaPostgres
 import CloacinaTenancy
 
 /// `cloacina-admin tenant create`.
@@ -8,7 +9,8 @@ struct TenantCreate: AsyncParsableCommand {
         abstract: "Create a tenant: schema, roles, credentials, every migration.",
         discussion: """
             The password is made here and only its verifier goes to the server, so it is handed over once: into \
-            --credentials-file, or on the terminal. A creation that was cut off is finished by the same command.
+            --credentials-file, or on the terminal. The file is whole on the disk before the password is in force. A \
+            creation that was cut off, wherever, is finished by the same command; `tenant reissue` makes another secret.
 
               cloacina-admin tenant create acme --credentials-file acme.json
               cloacina-admin tenant create acme --if-not-exists --credentials-file acme.json
@@ -90,8 +92,7 @@ struct TenantCreate: AsyncParsableCommand {
         do {
             switch destination {
             case .file(let path):
-                let file = try CredentialsFile(creating: path)
-                try await self.create(config, admin, into: file)
+                try await self.create(config, admin, into: path, console)
                 try renderer.show(TenantAnswer(try await admin.tenant(named: self.name), credentialsFile: path))
             case .terminal:
                 let credentials = try await admin.createTenant(config)
@@ -108,22 +109,40 @@ struct TenantCreate: AsyncParsableCommand {
         }
     }
 
+    /// Creates the tenant with its secret in a file, or goes on where a process was killed that had written the file.
     private func create(
-        _ config: TenantConfig, _ admin: DatabaseAdmin, into file: consuming CredentialsFile
+        _ config: TenantConfig, _ admin: DatabaseAdmin, into path: String, _ console: Console
     ) async throws {
-        let credentials: TenantCredentials
-        do {
-            credentials = try await admin.createTenant(config)
-        } catch {
-            file.discard()
-            throw error
+        guard let kept = try CredentialsFile.kept(CredentialsDocument.self, at: path) else {
+            let file = try CredentialsFile(creating: path)
+            do {
+                _ = try await admin.createTenant(config) { try file.write(CredentialsDocument($0)) }
+            } catch {
+                file.discard()
+                throw error
+            }
+            return
         }
-        do {
-            try file.write(CredentialsDocument(credentials))
-        } catch {
+        var config = config
+        switch try await self.state(admin) {
+        case .creating? where kept.tenant == self.name && config.password.map { $0 == kept.password } ?? true:
+            config.password = kept.password
+            _ = try await admin.createTenant(config) { try kept.check(CredentialsDocument($0), at: path) }
+            console.note("finished a creation that was cut off, with the secret that \(path) holds")
+        case .active? where kept.tenant == self.name && !self.password.isSupplied:
+            guard await kept.logsIn() else { fallthrough }
+            console.note("the tenant is whole, and \(path) holds its secret, which works; nothing was changed")
+        default:
             throw CommandError(
-                .failed, "the tenant was created, but its secret could not be kept: \(error)",
-                hint: "cloacina-admin tenant drop \(self.name) --confirm \(self.name), and create it again")
+                .failed, "\(path) exists already; it is not overwritten", hint: "remove it, or name another")
+        }
+    }
+
+    private func state(_ admin: DatabaseAdmin) async throws -> Tenant.State? {
+        do {
+            return try await admin.tenant(named: self.name).state
+        } catch let error as AdminError where error.code == .tenantNotFound {
+            return nil
         }
     }
 }
@@ -133,5 +152,23 @@ extension CredentialsDocument {
         self.init(
             tenant: credentials.tenant, schema: credentials.schema, username: credentials.username,
             password: credentials.password, connectionString: credentials.connectionString)
+    }
+
+    /// Makes sure that a file from before holds what is to be handed over now.
+    ///
+    /// - Throws: ``CommandError`` when it leads elsewhere, or to another login.
+    func check(_ new: CredentialsDocument, at path: String) throws {
+        guard self == new else {
+            throw CommandError(
+                .failed, "\(path) holds credentials for another place or login than these would be; it is left alone",
+                hint: "remove it, or name another")
+        }
+    }
+
+    /// Whether the server lets them in.
+    func logsIn() async -> Bool {
+        (try? await PostgresConnection.withConnection(PostgresConfiguration(self.connectionString)) {
+            $0.endpoint.user == self.username
+        }) ?? false
     }
 }

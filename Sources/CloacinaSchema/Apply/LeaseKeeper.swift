@@ -1,0 +1,160 @@
+package import CloacinaPostgres
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+/// Takes leases for one session and gives them back.
+package struct LeaseKeeper: Sendable {
+    /// What came of one attempt.
+    package enum Attempt: Sendable, Hashable {
+        case taken(HeldLease)
+        /// Somebody who lives holds it.
+        case held
+        /// Too many asked at the same moment, or something else locks the table.
+        case contended
+    }
+
+    private let connection: PostgresConnection
+    private let queries: LeaseQueries
+
+    /// A keeper for a connection that nothing else uses meanwhile.
+    ///
+    /// - Parameter schema: Where the table of leases is; no tenant may have USAGE on it.
+    package init(connection: PostgresConnection, schema: String) {
+        self.connection = connection
+        self.queries = LeaseQueries(schema: schema)
+    }
+
+    /// Makes the table, with its schema, where it is missing. Others may do the same at the same moment.
+    package func makeTable() async throws(PostgresError) {
+        for _ in 0..<Self.races {
+            do throws(PostgresError) {
+                _ = try await self.connection.pipeline(self.queries.creation)
+                return
+            } catch {
+                guard ["23505", "42P06", "42P07", "42710", "XX000"].contains(error.sqlState) else { throw error }
+            }
+        }
+        _ = try await self.connection.pipeline(self.queries.creation)
+    }
+
+    /// How often a lost race to make the table is run again.
+    private static let races = 5
+
+    /// Tries once to take a lease, without waiting for its holder. A session never keeps itself out.
+    ///
+    /// - Throws: ``PostgresError``; then nothing is held. With ``PostgresError/Code/poolerUnsupported`` a pooler in between
+    ///   gave the attempt to another session.
+    package func attempt(_ lease: Lease) async throws(PostgresError) -> Attempt {
+        let held = HeldLease(lease: lease, token: UUID())
+        let results: [PostgresRows]
+        do throws(PostgresError) {
+            results = try await self.connection.pipeline(
+                self.queries.attempt(lease, token: held.token, pid: self.connection.backendPID))
+        } catch {
+            await self.undo(held)
+            if ["55P03", "40P01"].contains(error.sqlState) { return .contended }
+            throw error
+        }
+        guard try results[LeaseQueries.backendIndex].single(as: Int32.self) == self.connection.backendPID else {
+            throw PostgresError(
+                .poolerUnsupported,
+                advice: "a pooler sits between; administration and migrations need a direct connection to the server")
+        }
+        return results[LeaseQueries.takenIndex].isEmpty ? .held : .taken(held)
+    }
+
+    /// Waits for a lease, between statements and never inside one.
+    ///
+    /// - Throws: ``MigrationError`` with ``MigrationError/Code/lockBusy``, which names the holders, when it stays taken;
+    ///   or what broke.
+    package func acquire(
+        _ lease: Lease, within patience: Duration, pollInterval: Duration, pace: MigrationPace = MigrationPace(),
+        makesTable: Bool = false
+    ) async throws(MigrationError) -> HeldLease {
+        let limit = pace.now().advanced(by: patience)
+        var attempts = 0
+        while true {
+            let attempt: Attempt
+            do throws(PostgresError) {
+                attempt = try await self.attempt(lease)
+            } catch {
+                guard makesTable, attempts == 0, ["42P01", "3F000"].contains(error.sqlState) else {
+                    throw Self.error(error)
+                }
+                do throws(PostgresError) { try await self.makeTable() } catch { throw Self.error(error) }
+                attempts += 1
+                continue
+            }
+            attempts += 1
+            switch attempt {
+            case .taken(let held): return held
+            case .held where pace.now() >= limit, .contended where pace.now() >= limit && attempts >= 3:
+                throw MigrationError(
+                    .lockBusy, reason: "another process holds the lease on \(lease.object)",
+                    sessions: await self.holders(of: lease), lease: lease.object)
+            case .held, .contended: break
+            }
+            do {
+                try await pace.sleep(pollInterval * (0.5 + pace.random()))
+            } catch {
+                throw MigrationError(.cancelled, underlying: error)
+            }
+        }
+    }
+
+    private static func error(_ error: PostgresError) -> MigrationError {
+        if error.code == .poolerUnsupported {
+            return MigrationError(.pooledConnection, reason: error.advice, underlying: error)
+        }
+        return MigrationError(error.migrationCode ?? .serverRefused, underlying: error)
+    }
+
+    /// Gives leases back, even in a cancelled task; says whether that worked.
+    ///
+    /// When it did not, closing the connection ends them. It is never part of the flush whose work they protect: whoever
+    /// takes a lease next must see what was committed under it.
+    @discardableResult
+    package func release(_ leases: [HeldLease]) async -> Bool {
+        guard !leases.isEmpty else { return true }
+        let (connection, statement) = (self.connection, self.queries.release(leases))
+        // In a task of its own, awaited at once: cancellation must not keep a lease.
+        return await Task { (try? await connection.query(statement)) != nil }.value
+    }
+
+    /// Whether a lease still stands.
+    package func isHeld(_ held: HeldLease) async throws(PostgresError) -> Bool {
+        try await self.connection.query(self.queries.isHeld(held)).single()
+    }
+
+    /// Who keeps others from a lease; nobody when that can't be seen.
+    package func holders(of lease: Lease) async -> [MigrationError.Session] {
+        await self.connection.sessions(self.queries.holders(of: lease))
+    }
+
+    /// Leaves nothing of an attempt that failed: neither its transaction nor, when its answer alone was lost, its row.
+    private func undo(_ held: HeldLease) async {
+        let (connection, release) = (self.connection, self.queries.release([held]))
+        await Task {
+            let rollback = PostgresStatement("ROLLBACK", prepared: false)
+            guard (try? await connection.query(rollback)) != nil else { return await connection.close() }
+            _ = try? await connection.query(release)
+        }.value
+    }
+}
+
+extension PostgresConnection {
+    /// Sessions that are in the way; none when they can't be seen.
+    func sessions(_ statement: PostgresStatement) async -> [MigrationError.Session] {
+        let rows = (try? await self.query(statement)).map(Array.init) ?? []
+        return rows.compactMap { row in
+            try? MigrationError.Session(
+                pid: row.value("pid"), applicationName: row.value("application_name"),
+                role: (try? row.value("role", as: String?.self)) ?? nil, state: row.value("state"),
+                since: row.value("since"))
+        }
+    }
+}

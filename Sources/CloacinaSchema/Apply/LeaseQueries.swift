@@ -1,0 +1,90 @@
+import CloacinaPostgres
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+/// Statements on the table of leases in one schema.
+struct LeaseQueries: Sendable, Hashable {
+    let schema: String
+
+    private var table: String { PostgresIdentifier.quote(self.schema) + ".leases" }
+
+    /// Makes the table where it is missing. It is unlogged: a crash of the server ends every session, and so every lease.
+    var creation: [PostgresStatement] {
+        [
+            "CREATE SCHEMA IF NOT EXISTS \(PostgresIdentifier.quote(self.schema))",
+            """
+            CREATE UNLOGGED TABLE IF NOT EXISTS \(self.table) (
+                token uuid PRIMARY KEY, object text NOT NULL, is_shared boolean NOT NULL, pid integer NOT NULL,
+                backend_start timestamptz, holder oid NOT NULL, actor text NOT NULL, application text NOT NULL,
+                taken_at timestamptz NOT NULL DEFAULT clock_timestamp())
+            """,
+        ].map { PostgresStatement($0, prepared: false) }
+    }
+
+    /// Which of the statements of ``attempt(_:token:pid:)`` tells the backend, and which one whether the lease was taken.
+    static let backendIndex = 3
+    static let takenIndex = 5
+
+    /// Takes a lease unless somebody who lives holds it: one short transaction in one flush.
+    ///
+    /// A holder lives while its backend does: the same process id, role and, where that may be seen, start. Waiting for the
+    /// table's lock takes no snapshot, so nobody's `CREATE INDEX CONCURRENTLY` waits for this.
+    func attempt(_ lease: Lease, token: UUID, pid: Int32) -> [PostgresStatement] {
+        [
+            PostgresStatement("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", prepared: false),
+            PostgresStatement("SET LOCAL lock_timeout TO '2s'", prepared: false),
+            PostgresStatement("LOCK TABLE \(self.table) IN EXCLUSIVE MODE", prepared: false),
+            PostgresStatement("SELECT pg_catalog.pg_backend_pid() AS pid", []),
+            PostgresStatement(
+                """
+                DELETE FROM \(self.table) l WHERE NOT EXISTS (
+                    SELECT FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_database d ON d.oid = a.datid
+                    WHERE d.datname = pg_catalog.current_database() AND a.pid = l.pid AND a.usesysid = l.holder
+                      AND (a.backend_start = l.backend_start) IS NOT FALSE)
+                """, []),
+            PostgresStatement(
+                """
+                INSERT INTO \(self.table) (token, object, is_shared, pid, backend_start, holder, actor, application)
+                SELECT $1, $2, $3, a.pid, a.backend_start, a.usesysid, session_user,
+                       pg_catalog.current_setting('application_name')
+                FROM pg_catalog.pg_stat_activity a
+                WHERE a.pid = pg_catalog.pg_backend_pid() AND a.pid = $4 AND NOT EXISTS (
+                    SELECT FROM \(self.table) l
+                    WHERE l.object = $2 AND NOT (l.is_shared AND $3) AND l.pid <> a.pid)
+                RETURNING pid
+                """, [.uuid(token), .text(lease.object), .bool(lease.isShared), .int32(pid)]),
+            PostgresStatement(Self.commit, prepared: false),
+        ]
+    }
+
+    /// The last statement of an attempt, by which a session that waits for a lease is known in `pg_stat_activity`.
+    static let commit = "COMMIT /* lease */"
+
+    func release(_ leases: [HeldLease]) -> PostgresStatement {
+        PostgresStatement(
+            "DELETE FROM \(self.table) WHERE token::text = ANY ($1)",
+            [.textArray(leases.map { $0.token.uuidString.lowercased() })])
+    }
+
+    /// Whether a lease still stands. Its session lives, or could not ask; somebody may have deleted the row by hand.
+    func isHeld(_ held: HeldLease) -> PostgresStatement {
+        PostgresStatement(
+            "SELECT EXISTS (SELECT FROM \(self.table) WHERE token = $1 AND pid = pg_catalog.pg_backend_pid()) AS held",
+            [.uuid(held.token)])
+    }
+
+    /// Who keeps others from a lease.
+    func holders(of lease: Lease) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT l.pid, l.actor AS role, l.application AS application_name, a.state, l.taken_at AS since
+            FROM \(self.table) l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid = l.holder
+            WHERE l.object = $1 AND NOT (l.is_shared AND $2) AND l.pid <> pg_catalog.pg_backend_pid()
+            ORDER BY since LIMIT 20
+            """, [.text(lease.object), .bool(lease.isShared)])
+    }
+}

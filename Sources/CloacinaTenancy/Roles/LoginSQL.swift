@@ -1,0 +1,35 @@
+import CloacinaPostgres
+
+/// Statements that put a tenant's login right again: a login may change its own settings, and lock itself out.
+struct LoginSQL: Sendable {
+    let login: String
+    let schema: String
+
+    /// Takes back every setting of the login's, in each database that has some, and sets its path again.
+    ///
+    /// What else a login is to have belongs here as well.
+    func repair(databases: [String]) -> [String] {
+        let role = PostgresIdentifier.quote(self.login)
+        return ["ALTER ROLE \(role) RESET ALL"]
+            + databases.map { "ALTER ROLE \(role) IN DATABASE \(PostgresIdentifier.quote($0)) RESET ALL" }
+            + ["ALTER ROLE \(role) SET search_path TO \(PostgresIdentifier.quote(self.schema)), pg_temp"]
+    }
+
+    /// The databases in which the login has settings.
+    var databases: PostgresStatement {
+        """
+        SELECT d.datname::text AS database FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+        WHERE s.setrole = to_regrole(quote_ident(\(self.login))) ORDER BY 1
+        """
+    }
+
+    /// Ends the login's sessions and counts them, waiting for each up to `wait` milliseconds. Leaves nothing behind when
+    /// its transaction is rolled back: a role may end its own sessions only, so the administrator becomes a member.
+    func ending(wait: Int64, serverVersion: Int) -> [PostgresStatement] {
+        [
+            PostgresStatement(ddl: MembershipSQL.grant(self.login, to: "CURRENT_USER", serverVersion: serverVersion)),
+            PostgresStatement(ddl: "SET LOCAL ROLE \(PostgresIdentifier.quote(self.login))"),
+            RemovalQueries.endSessions(of: self.login, wait: wait),
+        ]
+    }
+}
