@@ -24,8 +24,9 @@ let package = Package(
         .package(url: "https://github.com/swiftlang/swift-syntax", from: "603.0.1"),
     ],
     targets: [
-        .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
-        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev", "pkg-config"])]),
+        .systemLibrary(
+            name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev", "pkg-config"])]),
         .target(
             name: "CloacinaMacros",
             dependencies: [
@@ -192,7 +193,7 @@ if isContinuousIntegration {
     package.targets += [
         .systemLibrary(
             name: "CLibPQBaseline", path: "Benchmarks/Sources/CLibPQBaseline", pkgConfig: "libpq",
-            providers: [.apt(["libpq-dev"])]),
+            providers: [.apt(["libpq-dev", "pkg-config"])]),
         .executableTarget(
             name: "cloacina-bench",
             dependencies: [

@@ -16,7 +16,11 @@ struct CloacinaAdmin: AsyncParsableCommand {
               cloacina-admin tenant drop acme --confirm acme
 
             The administrator's connection is --database-url, else CLOACINA_DATABASE_URL, else libpq's own environment \
-            (PGHOST, PGSERVICE, ~/.pgpass, …).
+            (PGHOST, PGSERVICE, ~/.pgpass, …). One that is set but empty is refused, and so is what libpq would misread: a \
+            parameter it doesn't know, or an @ or / of a password that is not percent-encoded.
+
+            With --output json or ndjson a command that fails writes one document, {"error": {"code", "message", "detail", \
+            "hint", "tenant", "step", "sqlstate", "exit"}}, to standard output as well.
 
             \(CommandStatus.explanation)
 

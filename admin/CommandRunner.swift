@@ -36,21 +36,27 @@ struct CommandRunner {
 
     /// Runs the command line; everything there is to say has been said when it returns.
     func run(_ arguments: [String]) async -> Outcome {
+        let format = OutputFormat.asked(in: arguments)
         do {
-            let command = try CloacinaAdmin.parseAsRoot(arguments)
-            if var command = command as? any AsyncParsableCommand {
-                try await command.run()
-            } else {
-                var command = command
-                try command.run()
-            }
+            try await Console.$system.withValue(self.console) { try await Self.run(arguments) }
             return Outcome(status: CommandStatus.done.rawValue)
         } catch {
-            return self.report(error)
+            return self.report(error, format)
         }
     }
 
-    private func report(_ error: any Error) -> Outcome {
+    private static func run(_ arguments: [String]) async throws {
+        if let option = EmptyOption.first(in: arguments) { throw CommandError.empty(option) }
+        let command = try CloacinaAdmin.parseAsRoot(arguments)
+        if var command = command as? any AsyncParsableCommand {
+            try await command.run()
+        } else {
+            var command = command
+            try command.run()
+        }
+    }
+
+    private func report(_ error: any Error, _ format: OutputFormat) -> Outcome {
         if Self.isArgumentParsers(error) {
             let code = CloacinaAdmin.exitCode(for: error)
             let message = CloacinaAdmin.fullMessage(for: error)
@@ -58,6 +64,7 @@ struct CommandRunner {
                 self.console.data(message)
             } else if !message.isEmpty {
                 self.console.note(message)
+                self.show(Failure(CommandError(.usage, CloacinaAdmin.message(for: error))), format)
             }
             return Outcome(status: code == .validationFailure ? CommandStatus.usage.rawValue : code.rawValue)
         }
@@ -66,8 +73,19 @@ struct CommandRunner {
         if let detail = failure.detail, detail != failure.message {
             self.console.note("detail: \(TextTable.printable(detail))")
         }
-        if let hint = failure.hint { self.console.note("hint: \(hint)") }
+        if let hint = failure.hint { self.console.note("hint: \(TextTable.printable(hint))") }
+        self.show(failure, format)
         return Outcome(status: failure.status.rawValue, isInterrupted: failure.isInterruption)
+    }
+
+    /// Writes the failure as the command's one JSON document.
+    ///
+    /// Where an answer was written already, that is the document, and the failure stands on standard error alone; among the lines
+    /// of ndjson it is one more.
+    private func show(_ failure: Failure, _ format: OutputFormat) {
+        guard format == .ndjson || (format == .json && !self.console.hasAnswer) else { return }
+        guard let text = try? Renderer.json(ErrorDocument(failure), indented: format == .json) else { return }
+        self.console.data(text)
     }
 
     /// Whether the argument parser knows what this error means; of any other it would print the bare description.

@@ -1,14 +1,19 @@
 import Glibc
+import Synchronization
 
 /// Where a command talks: data to standard output, all else to standard error.
-///
-/// Tests hand in one that collects.
 struct Console: Sendable {
     var standardInputIsTerminal: Bool
     var standardOutputIsTerminal: Bool
     private let writeData: @Sendable (String) -> Void
     private let writeNote: @Sendable (String) -> Void
     private let readAnswer: @Sendable () -> String?
+    private let written = Written()
+
+    /// Whether anything was written to standard output yet.
+    private final class Written: Sendable {
+        let value = Atomic(false)
+    }
 
     init(
         standardInputIsTerminal: Bool, standardOutputIsTerminal: Bool,
@@ -22,8 +27,9 @@ struct Console: Sendable {
         self.readAnswer = readAnswer
     }
 
-    /// The process's own three descriptors.
-    static let system = Console(
+    /// The console of the command under way: the process's own three descriptors, unless a test has handed one that collects to
+    /// ``CommandRunner``.
+    @TaskLocal static var system = Console(
         standardInputIsTerminal: isatty(STDIN_FILENO) == 1,
         standardOutputIsTerminal: isatty(STDOUT_FILENO) == 1,
         writeData: { try? FileDescriptor.write($0, to: STDOUT_FILENO) },
@@ -33,8 +39,12 @@ struct Console: Sendable {
 
     /// Writes data, whole, to standard output; an answer is never cut in half by an interruption.
     func data(_ text: String) {
+        if !text.isEmpty { self.written.value.store(true, ordering: .relaxed) }
         self.writeData(text.hasSuffix("\n") || text.isEmpty ? text : text + "\n")
     }
+
+    /// Whether the command has given an answer, or the beginning of one.
+    var hasAnswer: Bool { self.written.value.load(ordering: .relaxed) }
 
     /// Writes one remark to standard error.
     func note(_ text: String) {

@@ -6,14 +6,21 @@ import CloacinaTenancy
 /// What the operator hears of an error. The one place where errors become exit statuses.
 struct Failure: Equatable {
     let status: CommandStatus
+    /// The kind of failure: the library's name for it, or that of the exit status.
+    private(set) var code: String
     let message: String
     /// What the server said, in its words: its message alone, without detail (which quotes rows) and statement.
     var detail: String?
     var hint: String?
+    private(set) var tenant: String?
+    /// Where it stopped, as the ledger calls it.
+    private(set) var step: String?
+    private(set) var sqlState: String?
     var isInterruption = false
 
     private init(_ status: CommandStatus, _ message: String, hint: String? = nil) {
         self.status = status
+        self.code = String(describing: status)
         self.message = message
         self.hint = hint
     }
@@ -31,6 +38,29 @@ struct Failure: Equatable {
         }
         self.isInterruption = error is CancellationError || Self.isCancellation(error)
         self.detail = Self.serverWords(error)
+        self.identify(error)
+    }
+
+    /// Notes what a program decides on.
+    private mutating func identify(_ error: any Error) {
+        switch error {
+        case let error as AdminError:
+            self.code = error.code.description
+            self.tenant = error.tenant
+            self.step = error.step
+            self.sqlState = error.sqlState ?? error.underlying.flatMap { Failure($0).sqlState }
+        case let error as MigrationError:
+            self.code = error.code.description
+            self.sqlState = error.sqlState ?? error.underlying.flatMap { Failure($0).sqlState }
+        case let error as PostgresError:
+            self.code = error.code.description
+            self.sqlState = error.sqlState
+        case let error as PipelineError:
+            self.code = error.code.description
+            self.sqlState = error.underlying.flatMap { Failure($0).sqlState }
+        case is CancellationError: self.code = "cancelled"
+        default: break
+        }
     }
 
     /// The words of the server, or of libpq, that lie deepest.
@@ -112,22 +142,51 @@ struct Failure: Equatable {
     }
 
     private init(driver error: PostgresError) {
-        self.init(Self.status(of: error.code, sqlState: error.sqlState), error.description)
+        self.init(Self.status(of: error), error.description, hint: Self.hint(for: error.sqlState))
     }
 
-    private static func status(of code: PostgresError.Code, sqlState: String?) -> CommandStatus {
-        switch (code, sqlState?.prefix(2)) {
-        case (_, "28"?),
-            (_, "42"?) where sqlState == "42501" || sqlState?.hasPrefix("28") == true:
-            .privileges
-        case (.invalidConnectionString, _): .usage
-        // No such database: waiting does not help.
-        case (_, "3D"?): .failed
-        case (_, "53"?), (_, "57"?), (_, "40"?), (_, "08"?): .tryAgainLater
-        case (_, "55"?) where sqlState == "55P03": .lockBusy
-        case (.connectionFailed, _), (.connectionLost, _), (.checkoutTimedOut, _), (.deadlineExceeded, _):
-            .tryAgainLater
-        default: .failed
+    /// What the administrator can do about a refusal that stays the same however often it is asked for.
+    private static func hint(for sqlState: String?) -> String? {
+        switch sqlState {
+        case "57014":
+            "a statement_timeout ended it: raise that of the role or the database, or SET it to 0 for this login"
+        case "53200": "the server is out of memory or locks: raise max_locks_per_transaction, or do less at a time"
+        case "53400": "a limit of the server's configuration was reached, such as temp_file_limit"
+        default: nil
+        }
+    }
+
+    /// Nothing but what may work later, with nothing changed, is to be tried again.
+    private static func status(of error: PostgresError) -> CommandStatus {
+        if error.code == .invalidConnectionString { return .usage }
+        if let sqlState = error.sqlState,
+            let status = self.status(ofState: sqlState, isLogin: error.code == .connectionFailed)
+        {
+            return status
+        }
+        switch error.code {
+        case .connectionFailed: return error.isPermanent ? .failed : .tryAgainLater
+        case .connectionLost, .connectionClosed, .checkoutTimedOut, .tooManyWaiters, .deadlineExceeded:
+            return .tryAgainLater
+        default: return .failed
+        }
+    }
+
+    /// What a SQLSTATE decides on its own.
+    private static func status(ofState sqlState: String, isLogin: Bool) -> CommandStatus? {
+        switch sqlState {
+        case "42501": .privileges
+        case "55P03": .lockBusy
+        // A login refused for want of memory finds some later; a statement that takes too many locks always will.
+        case "53200": isLogin ? .tryAgainLater : .failed
+        // Disk full, too many connections, shutting down, starting up, deadlock, serialization.
+        case "53000", "53100", "53300", "57P01", "57P02", "57P03", "57P05", "40001", "40P01", "40003": .tryAgainLater
+        // The connection broke, or could not be made: all of the class but a violated protocol and a refusal for good.
+        case "08000", "08001", "08003", "08006", "08007": .tryAgainLater
+        case _ where sqlState.hasPrefix("28"): .privileges
+        // Every other answer of the server's stays the same.
+        case _ where isLogin || ["53", "57", "40", "08"].contains(sqlState.prefix(2)): .failed
+        default: nil
         }
     }
 }

@@ -10,6 +10,9 @@ import Testing
         ["tenant", "create", "acme"], ["tenant", "create", "acme", "--credentials-file", "a.json", "--if-not-exists"],
         ["tenant", "create", "acme", "--schema", "data", "--migrations", "m=app", "--dry-run", "--output", "json"],
         ["tenant", "create", "acme", "--password-stdin", "--database-url", "postgresql://h/d"],
+        ["tenant", "create", "acme", "--connections", "10", "--statement-timeout", "30s", "--temp-file-limit", "none"],
+        ["tenant", "limits", "acme"], ["tenant", "limits", "acme", "--lock-timeout", "5s", "--dry-run"],
+        ["bootstrap", "--harden"], ["dev", "start", "--forget-settings"],
         ["tenant", "list", "--output", "ndjson"], ["tenant", "show", "acme", "--output", "json"],
         ["tenant", "drop", "acme", "--confirm", "acme"], ["tenant", "drop", "acme", "--dry-run"],
         ["tenant", "reissue", "acme", "--credentials-file", "acme-2.json", "--end-sessions"],
@@ -27,6 +30,7 @@ import Testing
         ["tenant", "create", ""], ["tenant", "create", "acme", "--password", "x"],
         ["tenant", "create", "acme", "--password-stdin", "--password-file", "p"],
         ["tenant", "create", "acme", "--migrations", "a/m", "--migrations", "b/m"],
+        ["tenant", "limits", "acme", "--connections", "0"], ["tenant", "limits", "acme", "--lock-timeout", "5"],
         ["tenant", "drop", "acme", "--confirm", "acm"], ["tenant", "drop"], ["tenant", "show"],
         ["migrate", "apply", "--migrations", "="], ["migrate", "apply", "--output", "yaml"], ["migrate", "down"],
     ])

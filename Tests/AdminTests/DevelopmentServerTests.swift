@@ -201,15 +201,41 @@ import Testing
         let state = ServerState(
             pid: 12, processStart: 2, port: 3, directory: "/d", dataDirectory: "/d/data", socketDirectory: "/d/run",
             log: "/d/server.log", url: "postgresql://a:b@127.0.0.1:3/cloacina",
-            superuserUrl: "postgresql://postgres:c@127.0.0.1:3/postgres", version: "18.6", postgresBin: "/b")
+            superuserUrl: "postgresql://postgres:c@127.0.0.1:3/postgres", version: "18.6", postgresBin: "/b",
+            settings: ["work_mem=8MB"])
         #expect(
             try Renderer.json(ServerAnswer(state), indented: false) == """
                 {"dataDirectory":"/d/data","directory":"/d","log":"/d/server.log","pid":12,"port":3,"postgresBin":"/b",\
-                "running":true,"socketDirectory":"/d/run",\
+                "running":true,"settings":["work_mem=8MB"],"socketDirectory":"/d/run",\
                 "superuserUrl":"postgresql://postgres:c@127.0.0.1:3/postgres",\
                 "url":"postgresql://a:b@127.0.0.1:3/cloacina","version":"18.6"}
                 """)
         #expect(ServerAnswer.headings.count == ServerAnswer(state).cells.count)
+    }
+
+    private static func setting(_ text: String) throws -> ServerSetting { try #require(ServerSetting(argument: text)) }
+
+    @Test(
+        "C38: kept settings give way to those of the same name",
+        arguments: [
+            (["a=1"], ["b=2"], ["a=1", "b=2"]), (["a=1", "b=2"], ["a=3"], ["b=2", "a=3"]),
+            ([], ["a=1", "a=2"], ["a=2"]),
+            (["a=1"], [], ["a=1"]),
+        ])
+    func keptSettingsGiveWayToThoseOfTheSameName(kept: [String], new: [String], merged: [String]) throws {
+        #expect(
+            try ServerSetting.merged(kept.map(Self.setting), new.map(Self.setting)).map(\.text) == merged)
+    }
+
+    @Test("C38: what the state file keeps is read back, and nothing that would open the server")
+    func whatTheStateFileKeepsIsReadBack() throws {
+        var state = ServerState(
+            port: 3, directory: "/d", dataDirectory: "/d/data", socketDirectory: "/d/run", log: "/l", url: "u",
+            superuserUrl: "s", version: "18.6", postgresBin: "/b")
+        #expect(state.keptSettings.isEmpty)
+        state.settings = ["max_connections=77", "auto_explain.log_nested=", "listen_addresses=*", "nonsense"]
+        let copy = try JSONDecoder().decode(ServerState.self, from: JSONEncoder().encode(state))
+        #expect(copy.keptSettings.map(\.text) == ["max_connections=77", "auto_explain.log_nested="])
     }
 
     @Test func oneProcessHoldsTheLockAtATime() async throws {

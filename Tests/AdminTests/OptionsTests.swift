@@ -14,8 +14,8 @@ import Testing
         _ arguments: [String], _ environment: [String: String], _ expected: String
     ) throws {
         let options = try ConnectionOptions.parse(arguments)
-        #expect(options.connectionString(environment: environment) == expected)
-        #expect(options.configuration(environment: environment).connectionString == expected)
+        #expect(try options.connectionString(environment: environment) == expected)
+        #expect(try options.configuration(environment: environment).connectionString == expected)
     }
 
     @Test func theOutputIsATableUnlessAskedOtherwise() throws {

@@ -38,13 +38,16 @@ import Testing
         #expect(!PasswordSQL.planned("acme_a").contains("SCRAM"))
     }
 
-    @Test("L4: what a login did to itself is taken back, in each database")
-    func repairingALoginResetsItsSettings() {
+    @Test("L4: what a login did to itself is taken back, in each database, and its limits hold again")
+    func repairingALoginResetsItsSettings() throws {
+        let login = LoginSQL(login: "acme_a", schema: "acme", limits: try StoredLimits(TenantLimits()))
+        let statements = login.repair(databases: ["a\"b"], serverVersion: 150_000)
         #expect(
-            LoginSQL(login: "acme_a", schema: "acme").repair(databases: ["a\"b"]) == [
+            statements.prefix(4) == [
                 #"ALTER ROLE "acme_a" RESET ALL"#, #"ALTER ROLE "acme_a" IN DATABASE "a""b" RESET ALL"#,
-                #"ALTER ROLE "acme_a" SET search_path TO "acme", pg_temp"#,
+                #"ALTER ROLE "acme_a" SET search_path TO "acme", pg_temp"#, #"ALTER ROLE "acme_a" CONNECTION LIMIT 40"#,
             ])
+        #expect(statements.contains { $0.contains("SET statement_timeout") })
     }
 
     @Test func removalNamesOnlyTheRolesThatAreLeft() {

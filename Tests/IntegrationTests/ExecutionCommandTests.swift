@@ -11,15 +11,7 @@ extension ServerTests {
     @Suite(.timeLimit(.minutes(20))) struct ExecutionCommandTests {
         private struct Broken: Error, CustomStringConvertible { let description = "\u{1b}[31mit broke\n\u{9b}1m" }
 
-        private struct Answer {
-            let status: Int32
-            let output: String
-            let notes: String
-
-            func decoded<Value: Decodable>(_ type: Value.Type) throws -> Value {
-                try JSONDecoder().decode(type, from: Data(self.output.utf8))
-            }
-        }
+        private typealias Answer = AdminCommand.Answer
 
         private struct Line: Decodable, Equatable {
             let id: String
@@ -60,23 +52,7 @@ extension ServerTests {
 
             /// Runs the command with standard error apart from standard output.
             func run(_ arguments: [String], input: String? = nil) async throws -> Answer {
-                let database = try #require(TestDatabase.current)
-                var url = try #require(URLComponents(string: database.server.administratorURL))
-                url.path = "/" + database.name
-                if let login = self.login {
-                    url.user = login
-                    url.password = login
-                }
-                var environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("PG") }
-                let text = try #require(url.string)
-                environment[ConnectionOptions.environmentVariable] = text
-                environment["NOTES"] = self.directory + "/notes"
-                let answer = try await ChildProcess.run(
-                    ["/bin/sh", "-c", "exec \"$@\" 2>\"$NOTES\"", "sh", try AdminProgram.path()] + arguments,
-                    environment: environment, input: input, log: self.directory + "/output")
-                let notes = try Data(contentsOf: URL(filePath: self.directory + "/notes"))
-                return Answer(
-                    status: answer.status, output: answer.output, notes: String(decoding: notes, as: UTF8.self))
+                try await AdminCommand(directory: self.directory, login: self.login).run(arguments, input: input)
             }
 
             func execution(_ arguments: String...) async throws -> Answer {

@@ -9,7 +9,7 @@ enum Administration {
         _ body: (DatabaseAdmin) async throws -> R
     ) async throws -> R {
         let environment = ProcessInfo.processInfo.environment
-        let admin = DatabaseAdmin(options.configuration(environment: environment))
+        let admin = DatabaseAdmin(try options.configuration(environment: environment))
         do {
             console.note(try await Self.target(of: admin, options.origin(environment: environment), tenant, console))
             if let warning = Self.warning(try await admin.endpoint()) { console.note("warning: \(warning)") }

@@ -46,6 +46,13 @@ struct Bootstrap: AsyncParsableCommand {
     @Flag(name: .long, help: "Leave PUBLIC its rights on the database and the schema public; weakens isolation.")
     var keepPublic = false
 
+    @Flag(
+        name: .long,
+        help: ArgumentHelp(
+            "Take advisory locks and large objects from PUBLIC, and let temporary files be limited; only a superuser can.",
+            discussion: "Without it the statements are written to standard error, for a superuser to run."))
+    var harden = false
+
     @OptionGroup(title: "Service login's password") var password: PasswordOptions
     @OptionGroup(title: "Safety") var assent: AssentOptions
     @OptionGroup(title: "Connection") var connection: ConnectionOptions
@@ -59,6 +66,7 @@ struct Bootstrap: AsyncParsableCommand {
         options.tenantsRole = self.tenantsRole
         options.restrictsPublic = !self.keepPublic
         options.adoptsServiceRole = self.adoptServiceRole
+        options.hardens = self.harden
         options.servicePassword = try self.password.read()
         let kept = try self.keptCredentials()
         try await Administration.with(self.connection, console: console) { admin in
@@ -83,7 +91,13 @@ struct Bootstrap: AsyncParsableCommand {
                 if let kept { answer.warnings += kept.warnings(answer, try await admin.endpoint()) }
             }
             answer.credentialsFile = self.serviceCredentialsFile
-            for warning in answer.warnings { console.note("warning: \(warning)") }
+            for warning in answer.warnings { console.note(TextTable.printable("warning: \(warning)")) }
+            if !answer.hardened {
+                console.note(
+                    "advice: tenants can fill the server's lock table, its disk and its large objects; to prevent that, have a "
+                        + "superuser run this once in this database, or run bootstrap --harden as one:")
+                for statement in answer.hardeningStatements { console.note(TextTable.printable("  \(statement);")) }
+            }
             try renderer.show(answer)
         }
     }
@@ -102,7 +116,7 @@ struct Bootstrap: AsyncParsableCommand {
 
     /// A login that exists may be in use: pools that know its password would lose it.
     private func agreeToReplacing(_ role: String, _ console: Console) async throws {
-        let configuration = self.connection.configuration(environment: ProcessInfo.processInfo.environment)
+        let configuration = try self.connection.configuration(environment: ProcessInfo.processInfo.environment)
         let exists = try await PostgresConnection.withConnection(configuration) { connection in
             try await connection.query("SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = \(role))")
                 .single(as: Bool.self)

@@ -49,7 +49,8 @@ extension DevelopmentServer {
         }
         self.removeLeftovers()
         if let secrets = self.savedState().flatMap(ServerSecrets.init) { return secrets }
-        self.report("the state file was lost; both roles get new passwords")
+        self.report(
+            "the state file was lost; both roles get new passwords, and settings of earlier starts count no more")
         let secrets = try ServerSecrets.make()
         try await self.runScript(secrets, isNew: false, in: self.layout.data, installation)
         return secrets

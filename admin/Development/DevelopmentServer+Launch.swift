@@ -23,7 +23,7 @@ extension DevelopmentServer {
                 guard failure.isWorthAnotherTry, ContinuousClock.now < deadline else {
                     throw CommandError(
                         .failed, "the server did not start: \(Self.complaint(in: failure.log))",
-                        hint: "its log is \(self.layout.log)")
+                        hint: "its log is \(self.layout.log)" + self.settingsHint)
                 }
                 try await Task.sleep(for: .milliseconds(200))
                 port = try LocalPort.free(preferring: nil)
@@ -37,8 +37,9 @@ extension DevelopmentServer {
         try self.makeDirectory(self.layout.socketDirectory, mode: 0o700)
         let log = try PrivateFile.openLog(self.layout.log, for: self.account)
         defer { close(log) }
+        let given = self.effectiveSettings()
         let settings =
-            ServerSetting.defaults + self.settings + [
+            ServerSetting.defaults + given + [
                 ServerSetting("port", String(port)), ServerSetting("listen_addresses", "127.0.0.1"),
                 ServerSetting("unix_socket_directories", self.layout.socketDirectory),
             ]
@@ -56,7 +57,8 @@ extension DevelopmentServer {
                 directory: self.layout.home, dataDirectory: self.layout.data,
                 socketDirectory: self.layout.socketDirectory, log: self.layout.log,
                 url: secrets.administratorURL(port: port), superuserUrl: secrets.superuserURL(port: port),
-                version: installation.version, postgresBin: installation.binaries.directory)
+                version: installation.version, postgresBin: installation.binaries.directory,
+                settings: given.map(\.text))
             try self.save(state)
             return state
         } catch {
@@ -66,6 +68,14 @@ extension DevelopmentServer {
             }
             throw error
         }
+    }
+
+    /// A setting that the server doesn't take would keep it from starting for ever.
+    private var settingsHint: String {
+        let settings = self.effectiveSettings().map(\.text)
+        return settings.isEmpty
+            ? ""
+            : "; it was given \(settings.joined(separator: ", ")), and dev start --forget-settings drops what was kept"
     }
 
     func logTail() -> String {

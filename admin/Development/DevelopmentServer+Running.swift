@@ -34,9 +34,7 @@ extension DevelopmentServer {
     }
 
     func save(_ state: ServerState) throws {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        let bytes = Array(try encoder.encode(state)) + [UInt8(ascii: "\n")]
+        let bytes = Array((try Renderer.json(state, indented: true) + "\n").utf8)
         let draft = self.layout.state + ".new"
         unsafe unlink(draft)
         try PrivateFile.create(draft, holding: bytes)

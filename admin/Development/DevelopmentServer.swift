@@ -13,6 +13,7 @@ struct DevelopmentServer: Sendable {
     let layout: ServerLayout
     let binaries: String?
     let settings: [ServerSetting]
+    let forgetsSettings: Bool
     let report: @Sendable (String) -> Void
 
     /// Describes the server of `directory`; nothing is touched yet.
@@ -20,11 +21,14 @@ struct DevelopmentServer: Sendable {
     /// - Parameters:
     ///   - directory: where it lives; relative to the current directory.
     ///   - binaries: the directory of `initdb` and `postgres`; nothing means the newest that is installed.
-    ///   - settings: lines of postgresql.conf on top of ``ServerSetting/defaults``.
+    ///   - settings: lines of postgresql.conf on top of ``ServerSetting/defaults`` and of what earlier starts were given; kept for
+    ///     every later start.
+    ///   - forgetsSettings: whether what earlier starts were given counts no more.
     ///   - report: is told, in sentences, what a person should know.
     init(
         directory: String = DevelopmentServer.defaultDirectory, binaries: String? = nil,
-        settings: [ServerSetting] = [], report: @escaping @Sendable (String) -> Void = { _ in }
+        settings: [ServerSetting] = [], forgetsSettings: Bool = false,
+        report: @escaping @Sendable (String) -> Void = { _ in }
     ) throws {
         if let setting = settings.first(where: { ServerSetting.reserved.contains($0.name) }) {
             throw CommandError(.usage, "--setting: \(setting.name) is what keeps this server private")
@@ -39,6 +43,7 @@ struct DevelopmentServer: Sendable {
             })
         self.binaries = binaries.map { ServerLayout.absolute($0, in: FileManager.default.currentDirectoryPath) }
         self.settings = settings
+        self.forgetsSettings = forgetsSettings
         self.report = report
     }
 
@@ -66,9 +71,8 @@ struct DevelopmentServer: Sendable {
                     + "it lives in \(self.layout.home)")
         }
         if let running = self.running() {
-            if !self.settings.isEmpty { self.report("it already runs; --setting counts from the next start") }
             try await self.waitUntilReady(running.pid, child: nil)
-            return try self.state(of: running)
+            return try self.keepSettings(in: try self.state(of: running))
         }
         let installation = try await self.installation()
         let secrets = try await self.prepareCluster(installation)

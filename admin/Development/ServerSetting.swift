@@ -24,6 +24,19 @@ struct ServerSetting: Sendable, Hashable, ExpressibleByArgument {
         self.init(name.lowercased(), value)
     }
 
+    /// As it is written on the command line.
+    var text: String { "\(self.name)=\(self.value)" }
+
+    /// The kept settings with the new ones over them: a later value of a name takes the place of an earlier one.
+    static func merged(_ kept: [ServerSetting], _ new: [ServerSetting]) -> [ServerSetting] {
+        var merged: [ServerSetting] = []
+        for setting in kept + new {
+            merged.removeAll { $0.name == setting.name }
+            merged.append(setting)
+        }
+        return merged
+    }
+
     /// What keeps the server private; the command line may not change it.
     static let reserved: Set<String> = [
         "config_file", "data_directory", "external_pid_file", "hba_file", "ident_file", "listen_addresses", "port",

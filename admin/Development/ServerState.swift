@@ -19,6 +19,8 @@ struct ServerState: Codable, Sendable, Equatable {
     var version: String
     /// The binaries that run it.
     var postgresBin: String
+    /// The settings of the command line that every start uses, as `name=value`; none in a file of an earlier build.
+    var settings: [String]?
 }
 
 /// The two roles of a development server. Their passwords live in the state file only.

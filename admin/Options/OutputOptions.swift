@@ -10,6 +10,17 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable, Sendable {
     case ndjson
 }
 
+extension OutputFormat {
+    /// The format that a command line asks for, also when the rest of it makes no sense.
+    static func asked(in arguments: [String]) -> OutputFormat {
+        let options = arguments.prefix { $0 != "--" }
+        var asked: Substring?
+        for (option, value) in zip(options, options.dropFirst()) where option == "--output" { asked = value[...] }
+        for option in options where option.hasPrefix("--output=") { asked = option.dropFirst("--output=".count) }
+        return asked.flatMap { OutputFormat(rawValue: String($0)) } ?? .table
+    }
+}
+
 /// The flag every command has.
 struct OutputOptions: ParsableArguments {
     @Option(name: .long, help: "How the answer on standard output is written: table, json or ndjson.")

@@ -12,14 +12,21 @@ struct BootstrapAnswer: Renderable {
     let appliedMigrations: [Int]
     let createdRoles: [String]
     var warnings: [String]
+    /// Whether PUBLIC has neither advisory locks nor large objects, and temporary files can be limited.
+    let hardened: Bool
+    /// What a superuser should run.
+    let hardeningStatements: [String]
     var credentialsFile: String?
 
-    static let headings = ["database", "service login", "tenants' group", "version", "created roles", "credentials"]
+    static let headings = [
+        "database", "service login", "tenants' group", "version", "created roles", "hardened", "credentials",
+    ]
 
     var cells: [String] {
         [
             self.database, self.serviceRole, self.tenantsRole, String(self.version),
-            self.createdRoles.isEmpty ? "none" : self.createdRoles.joined(separator: ", "), self.credentialsFile ?? "-",
+            self.createdRoles.isEmpty ? "none" : self.createdRoles.joined(separator: ", "),
+            self.hardened ? "yes" : "no", self.credentialsFile ?? "-",
         ]
     }
 }
@@ -29,7 +36,8 @@ extension BootstrapAnswer {
         self.init(
             database: report.database, serverVersion: report.serverVersion, serviceRole: report.serviceRole,
             tenantsRole: report.tenantsRole, version: report.controlVersion,
-            appliedMigrations: report.appliedMigrations, createdRoles: report.createdRoles, warnings: report.warnings)
+            appliedMigrations: report.appliedMigrations, createdRoles: report.createdRoles, warnings: report.warnings,
+            hardened: report.hardeningStatements.isEmpty, hardeningStatements: report.hardeningStatements)
     }
 }
 

@@ -76,6 +76,27 @@ struct Renderer {
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         if indented { encoder.outputFormatting.insert(.prettyPrinted) }
         encoder.dateEncodingStrategy = .iso8601
-        return String(decoding: try encoder.encode(value), as: UTF8.self)
+        return Self.escaped(String(decoding: try encoder.encode(value), as: UTF8.self))
+    }
+
+    /// JSON in which what a terminal would take for a command, or what turns the direction of text, is `\u` and its number. The
+    /// encoder leaves such characters as they are, in strings only; those below the blank it has escaped, or they set the lines.
+    private static func escaped(_ json: String) -> String {
+        guard json.unicodeScalars.contains(where: { $0.value >= 0x7F && $0.isUnprintable }) else { return json }
+        let digits = Array("0123456789abcdef".unicodeScalars)
+        var text = String.UnicodeScalarView()
+        for scalar in json.unicodeScalars {
+            guard scalar.value >= 0x7F, scalar.isUnprintable else {
+                text.append(scalar)
+                continue
+            }
+            for unit in UTF16.encode(scalar) ?? UTF16.encodedReplacementCharacter {
+                text.append(contentsOf: "\\u".unicodeScalars)
+                for shift in [12, 8, 4, 0] {
+                    text.append(digits[Int(clamping: unit >> shift & 15)])
+                }
+            }
+        }
+        return String(text)
     }
 }

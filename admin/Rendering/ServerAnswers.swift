@@ -11,6 +11,8 @@ struct ServerAnswer: Renderable {
     let log: String
     let version: String
     let postgresBin: String
+    /// What every start is given, as `name=value`.
+    let settings: [String]
 
     init(_ state: ServerState) {
         self.url = state.url
@@ -23,14 +25,18 @@ struct ServerAnswer: Renderable {
         self.log = state.log
         self.version = state.version
         self.postgresBin = state.postgresBin
+        self.settings = state.settings ?? []
     }
 
-    static let headings = ["url", "superuser url", "version", "port", "pid", "directory", "socket", "log", "programs"]
+    static let headings = [
+        "url", "superuser url", "version", "port", "pid", "directory", "socket", "log", "programs", "settings",
+    ]
 
     var cells: [String] {
         [
             self.url, self.superuserUrl, self.version, String(self.port), self.pid.map { String($0) } ?? "-",
             self.directory, self.socketDirectory, self.log, self.postgresBin,
+            self.settings.isEmpty ? "-" : self.settings.joined(separator: ", "),
         ]
     }
 }

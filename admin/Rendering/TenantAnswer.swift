@@ -14,6 +14,7 @@ struct TenantAnswer: Renderable {
     let createdAt: String
     /// Where `tenant create` put the secret.
     var credentialsFile: String?
+    var limits: LimitsAnswer?
 
     static let headings = ["name", "schema", "state", "version", "login", "created"]
 
@@ -25,6 +26,7 @@ struct TenantAnswer: Renderable {
     var details: [(String, String)] {
         Array(zip(Self.headings, self.cells))
             + [("owner role", self.ownerRole), ("runtime role", self.runtimeRole), ("id", self.id)]
+            + (self.limits?.limitDetails ?? [])
             + [self.credentialsFile.map { ("credentials", $0) }].compactMap { $0 }
     }
 }
@@ -35,6 +37,6 @@ extension TenantAnswer {
             name: tenant.name, schema: tenant.schema, state: tenant.state.rawValue, version: tenant.version,
             id: tenant.id.uuidString.lowercased(), login: tenant.login, ownerRole: tenant.ownerRole,
             runtimeRole: tenant.runtimeRole, createdAt: tenant.createdAt.formatted(.iso8601),
-            credentialsFile: credentialsFile)
+            credentialsFile: credentialsFile, limits: LimitsAnswer(tenant))
     }
 }

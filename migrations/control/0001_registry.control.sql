@@ -24,6 +24,12 @@ CREATE TABLE tenants (
     role_oids oid[],
     state text NOT NULL CHECK (state IN ('creating', 'active', 'removing')),
     version integer NOT NULL DEFAULT 0,
+    -- What each login may use; null leaves it to the server's settings.
+    connection_limit integer,
+    statement_timeout_ms integer,
+    lock_timeout_ms integer,
+    idle_in_transaction_timeout_ms integer,
+    temporary_file_kb integer,
     created_at timestamptz NOT NULL DEFAULT now(),
     created_by text NOT NULL DEFAULT session_user
 );

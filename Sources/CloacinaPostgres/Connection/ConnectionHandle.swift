@@ -140,24 +140,17 @@ import Glibc
             isEncrypted: self.isEncrypted)
     }
 
+    /// The options in force, wherever they come from.
+    var options: ConnectionOptionList { unsafe ConnectionOptionList(adopting: PQconninfo(self.pointer)) }
+
     /// The options in force that were set and are no secret.
     private func plainOptions() -> [String: String] {
         let known: Set<String> = ["host", "port", "dbname", "user", "password", "sslpassword", "passfile"]
-        guard let start = unsafe PQconninfo(self.pointer) else { return [:] }
-        defer { unsafe PQconninfoFree(start) }
-        var options: [String: String] = [:]
-        var option = unsafe start
-        while let keyword = unsafe option.pointee.keyword {
-            let name = unsafe String(cString: keyword)
-            // libpq marks secrets, those of later versions too, as fields to be masked.
-            let mask = CChar(truncatingIfNeeded: UInt8(ascii: "*"))
-            let isSecret = unsafe option.pointee.dispchar.map { unsafe $0.pointee == mask } ?? false
-            if let value = unsafe option.pointee.val, !isSecret, !known.contains(name) {
-                unsafe options[name] = String(cString: value)
-            }
-            unsafe option += 1
+        var plain: [String: String] = [:]
+        for option in self.options.options where !option.isSecret && !known.contains(option.name) {
+            if let value = option.value { plain[option.name] = value }
         }
-        return options
+        return plain
     }
 }
 

@@ -23,7 +23,13 @@ actor Connector {
         // Without a connection string, a database's name must not be taken for one.
         let handle = ConnectionHandle(starting: parameters, expandsFirst: !configuration.connectionString.isEmpty)
         guard handle.isOpen else { throw PostgresError(.connectionFailed, advice: "out of memory") }
-        guard !handle.isBad else { throw Self.failure(handle) }
+        guard !handle.isBad else {
+            // The environment or a service file may hold what libpq does not take; it would quote it.
+            if let complaint = handle.options.complaint {
+                throw PostgresError(.invalidConnectionString, advice: complaint)
+            }
+            throw Self.failure(handle)
+        }
         let deadline = ContinuousClock.Instant.fromNow(configuration.connectTimeout)
         try Self.finishConnecting(handle, deadline, self.thread.wakeUp, self.interrupt)
         guard handle.setNonblocking() else { throw Self.failure(handle) }
@@ -91,36 +97,32 @@ actor Connector {
         }
     }
 
-    /// Refuses what libpq cannot parse without repeating it: the text may hold a password.
-    private static func check(_ connectionString: String) throws(PostgresError) {
+    /// Refuses what libpq cannot read, or would use for something else than it was meant for, without repeating it: the text
+    /// may hold a password.
+    static func check(_ connectionString: String) throws(PostgresError) {
         guard !connectionString.utf8.contains(0) else {
             throw PostgresError(.invalidConnectionString, advice: "it holds a NUL character")
         }
         guard !connectionString.isEmpty else { return }
-        var message: UnsafeMutablePointer<CChar>?
-        let options = unsafe PQconninfoParse(connectionString, &message)
-        defer {
-            unsafe PQconninfoFree(options)
-            unsafe PQfreemem(message)
+        let known = Set(ConnectionOptionList.defaults().options.map(\.name))
+        if let complaint = ConnectionStringReader(known: known).complaint(about: connectionString) {
+            throw PostgresError(.invalidConnectionString, advice: complaint)
         }
-        if unsafe options == nil {
+        guard let options = ConnectionOptionList(parsing: connectionString) else {
             throw PostgresError(
                 .invalidConnectionString,
                 advice: "expected postgresql://user@host:port/database or keyword=value pairs; "
                     + "percent-encode special characters of a URL's parts")
         }
+        if let complaint = options.complaint { throw PostgresError(.invalidConnectionString, advice: complaint) }
     }
 
     /// Whether a connection string refers to a service file.
     static func namesService(_ connectionString: String) -> Bool {
-        guard !connectionString.isEmpty, let start = unsafe PQconninfoParse(connectionString, nil) else { return false }
-        defer { unsafe PQconninfoFree(start) }
-        var option = unsafe start
-        while let keyword = unsafe option.pointee.keyword {
-            if unsafe strcmp(keyword, "service") == 0 { return unsafe option.pointee.val != nil }
-            unsafe option += 1
+        guard !connectionString.isEmpty, let options = ConnectionOptionList(parsing: connectionString) else {
+            return false
         }
-        return false
+        return options.options.contains { $0.name == "service" && $0.value != nil }
     }
 
     static func parameters(_ configuration: PostgresConfiguration, hasService: Bool) -> [(String, String)] {
@@ -155,11 +157,12 @@ actor Connector {
     }
 
     private static func failure(_ handle: ConnectionHandle) -> PostgresError {
-        PostgresError(
-            .connectionFailed, sqlState: self.sqlState(in: handle.errorMessage),
+        let (message, sqlState) = (handle.errorMessage, self.sqlState(in: handle.errorMessage))
+        return PostgresError(
+            .connectionFailed, sqlState: sqlState,
             advice: "the server could not be reached or refused the login; check the host, port, user and password, "
                 + "and that it accepts connections",
-            serverMessage: handle.errorMessage)
+            serverMessage: message, isPermanent: sqlState == nil && LibpqComplaint.isPermanent(message))
     }
 }
 

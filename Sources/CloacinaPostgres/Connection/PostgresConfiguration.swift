@@ -3,6 +3,9 @@
 /// Everything that libpq understands works as it does there: URLs, keyword strings, `PGHOST` and its kin, `PGSERVICE`,
 /// `~/.pgpass`, TLS modes and certificates.
 ///
+/// What it would misread is refused before anything is sent, with ``PostgresError/Code/invalidConnectionString``: a parameter
+/// or a value that it doesn't know, and a URL whose user or password holds an `@` or a `/` that is not percent-encoded.
+///
 /// A server that has vanished is noticed within a minute: `keepalives_idle` is 30, `keepalives_interval` 10,
 /// `keepalives_count` 3 and `tcp_user_timeout` 45000 unless the connection string says otherwise. With a service file, what
 /// it says of them counts, and libpq's own defaults where it says nothing.

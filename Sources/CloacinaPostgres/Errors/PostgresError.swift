@@ -13,7 +13,8 @@ public struct PostgresError: Error, Sendable {
         }
         let base: Base
 
-        /// libpq could not parse the connection string; nothing was sent.
+        /// The connection string, or libpq's environment, holds what libpq can't take, such as a parameter that it doesn't know;
+        /// nothing was sent. The advice names the parameter, and never its value.
         public static let invalidConnectionString = Self(base: .invalidConnectionString)
         /// No connection could be made: host, port, TLS, credentials or the server's limits.
         public static let connectionFailed = Self(base: .connectionFailed)
@@ -73,6 +74,9 @@ public struct PostgresError: Error, Sendable {
     public internal(set) var statementIndex: Int?
     /// The error beneath this one.
     public let underlying: (any Error)?
+    /// Whether another attempt is known to fail as well, until the configuration or the server's set-up is changed, as with a
+    /// server that speaks no TLS; false where nothing is known.
+    public let isPermanent: Bool
     /// The file of the call that failed.
     public internal(set) var fileID: String
     /// The line of the call that failed.
@@ -81,7 +85,7 @@ public struct PostgresError: Error, Sendable {
     package init(
         _ code: Code, sqlState: String? = nil, severity: String? = nil, constraint: String? = nil,
         advice: String? = nil, serverMessage: String? = nil, statement: String? = nil, statementIndex: Int? = nil,
-        underlying: (any Error)? = nil, fileID: String = "", line: Int = 0
+        underlying: (any Error)? = nil, isPermanent: Bool = false, fileID: String = "", line: Int = 0
     ) {
         self.code = code
         self.sqlState = sqlState
@@ -92,6 +96,7 @@ public struct PostgresError: Error, Sendable {
         self.statement = statement
         self.statementIndex = statementIndex
         self.underlying = underlying
+        self.isPermanent = isPermanent
         self.fileID = fileID
         self.line = line
     }
@@ -101,7 +106,7 @@ public struct PostgresError: Error, Sendable {
         PostgresError(
             self.code, sqlState: self.sqlState, severity: self.severity, constraint: self.constraint, advice: advice,
             serverMessage: self.serverMessage, statement: self.statement, statementIndex: self.statementIndex,
-            underlying: self.underlying, fileID: self.fileID, line: self.line)
+            underlying: self.underlying, isPermanent: self.isPermanent, fileID: self.fileID, line: self.line)
     }
 
     func at(_ fileID: String, _ line: Int) -> PostgresError {

@@ -44,7 +44,8 @@ extension AdminError {
             case (.invalidConnectionString, _):
                 (
                     .connection,
-                    "the connection string cannot be read; give a URL or a keyword string as libpq knows them"
+                    "the connection string cannot be used: "
+                        + (error.advice ?? "give a URL or a keyword string as libpq knows them")
                 )
             case (.connectionFailed, _):
                 (.connection, "no connection to the server; check host, port, database, login and TLS")

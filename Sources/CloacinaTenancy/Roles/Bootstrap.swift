@@ -29,6 +29,7 @@ struct Bootstrap {
             throw AdminError(.unsupportedServer, "PostgreSQL 14 or later is needed")
         }
         try await self.check()
+        try await self.checkHardening()
         try await self.createControlSchema()
         // Only one bootstrap at a time.
         try await self.lease.take(within: patience)
@@ -50,6 +51,7 @@ struct Bootstrap {
         let (service, tenants) = try await self.roleNames()
         let created = try await self.prepare(service: service, tenants: tenants)
         let warnings = try await self.verify(service: service, tenants: tenants)
+        let hardening = try await self.harden()
         try await self.connection.query(
             self.ledger.audit(
                 "database.bootstrapped",
@@ -59,7 +61,8 @@ struct Bootstrap {
             database: self.connection.endpoint.database, serverVersion: self.connection.serverVersion,
             serviceRole: service, tenantsRole: tenants,
             controlVersion: migrations.versions[MigrationSet.embeddedSource] ?? 0,
-            appliedMigrations: migrations.applied.map(\.version), createdRoles: created, warnings: warnings)
+            appliedMigrations: migrations.applied.map(\.version), createdRoles: created, warnings: warnings,
+            hardeningStatements: hardening.statements)
     }
 
     // MARK: Before anything is changed
@@ -89,6 +92,31 @@ struct Bootstrap {
             throw AdminError(
                 .schemaExists, "the schema cloacina belongs to \(owner); log in as that role, or use another database")
         }
+    }
+
+    /// Takes from PUBLIC what only a superuser can, where that was asked for, and returns what is open still.
+    private func harden() async throws -> Hardening {
+        let hardening = try Hardening(
+            try await self.connection.query(
+                Hardening.survey(serverVersion: self.connection.serverVersion))[0])
+        guard self.options.hardens, !hardening.statements.isEmpty else { return hardening }
+        try await self.connection.pipeline(hardening.statements.map(PostgresStatement.init(ddl:)))
+        return try Hardening(
+            try await self.connection.query(
+                Hardening.survey(serverVersion: self.connection.serverVersion))[0])
+    }
+
+    /// Refuses to begin what only a superuser could end.
+    private func checkHardening() async throws {
+        guard self.options.hardens else { return }
+        let row = try await self.connection.query(
+            Hardening.survey(serverVersion: self.connection.serverVersion))[0]
+        let statements = try Hardening(row).statements
+        guard try !row.value("is_superuser"), !statements.isEmpty else { return }
+        throw AdminError(
+            .insufficientPrivilege,
+            "only a superuser can harden the database, and nothing was changed; have one run this once: "
+                + statements.joined(separator: "; "))
     }
 
     // MARK: The steps

@@ -16,6 +16,9 @@ public struct BootstrapOptions: Sendable {
     ///
     /// Without it the server lets any login of the same server connect, and tenants share what `public` allows.
     public var restrictsPublic = true
+    /// Whether `PUBLIC` loses the functions of advisory locks and large objects, by which tenants could fill the server's lock
+    /// table or leave each other data, and the administrator may limit temporary files; false. It takes a superuser.
+    public var hardens = false
 
     /// Everything as by default.
     public init() {}
@@ -52,4 +55,7 @@ public struct BootstrapReport: Sendable, Hashable, Encodable {
     public let createdRoles: [String]
     /// What weakens isolation, or lets a crash of the server lose what was committed, and was not asked to be changed.
     public let warnings: [String]
+    /// What a superuser should run in this database, so that tenants have neither advisory locks nor large objects, and the
+    /// administrator may limit their temporary files; empty when all of that is done.
+    public let hardeningStatements: [String]
 }

@@ -4,15 +4,15 @@ import CloacinaPostgres
 struct LoginSQL: Sendable {
     let login: String
     let schema: String
+    let limits: StoredLimits
 
-    /// Takes back every setting of the login's, in each database that has some, and sets its path again.
-    ///
-    /// What else a login is to have belongs here as well.
-    func repair(databases: [String]) -> [String] {
+    /// Takes back every setting of the login's, in each database that has some, and sets its path and its limits again.
+    func repair(databases: [String], serverVersion: Int) -> [String] {
         let role = PostgresIdentifier.quote(self.login)
         return ["ALTER ROLE \(role) RESET ALL"]
             + databases.map { "ALTER ROLE \(role) IN DATABASE \(PostgresIdentifier.quote($0)) RESET ALL" }
             + ["ALTER ROLE \(role) SET search_path TO \(PostgresIdentifier.quote(self.schema)), pg_temp"]
+            + LimitQueries.statements(login: self.login, self.limits, serverVersion: serverVersion)
     }
 
     /// The databases in which the login has settings.

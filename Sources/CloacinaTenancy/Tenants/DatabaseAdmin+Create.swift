@@ -44,7 +44,8 @@ extension DatabaseAdmin {
                         0])
             _ = try survey.beginning(name: blueprint.name.rawValue, schema: blueprint.schema.rawValue)
             let sql = try ProvisioningSQL(blueprint, survey, connection)
-            return ["BEGIN"] + sql.roleStatements + sql.schemaStatements
+            return ["BEGIN"] + sql.roleStatements
+                + blueprint.limitStatements(serverVersion: connection.serverVersion) + sql.schemaStatements
                 + blueprint.freshSchema.statements.map(PlannedSQL.text)
                 + ProvisioningSQL.actAsAdministrator + ["COMMIT", PasswordSQL.planned(blueprint.roles.loginA)]
         }

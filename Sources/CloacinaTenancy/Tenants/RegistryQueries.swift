@@ -5,7 +5,8 @@ import FoundationEssentials
 enum RegistryQueries {
     static let tenantColumns = """
         t.id, t.name, t.schema_name, t.state, t.version, t.owner_role, t.runtime_role, t.login_a, t.login_b, t.created_at,
-        (SELECT c.login FROM cloacina.credentials c WHERE c.tenant_id = t.id AND c.state = 'active') AS login
+        (SELECT c.login FROM cloacina.credentials c WHERE c.tenant_id = t.id AND c.state = 'active') AS login,
+        \(LimitQueries.columns)
         """
 
     static let tenants = PostgresStatement("SELECT \(Self.tenantColumns) FROM cloacina.tenants t ORDER BY t.name", [])
@@ -111,11 +112,16 @@ extension Tenant {
     /// Reads a row of ``RegistryQueries/tenantColumns``.
     init(_ row: PostgresRow) throws {
         let loginA: String = try row.value("login_a")
+        let limits = try StoredLimits(row)
+        let found: Int32? = try row.value("found_connection_limit")
+        let settings: [String]? = try row.value("found_settings")
         self.init(
             id: try row.value("id"), name: try row.value("name"), schema: try row.value("schema_name"),
             state: try State(registry: row.value("state")),
             version: try row.value("version"), ownerRole: try row.value("owner_role"),
             runtimeRole: try row.value("runtime_role"),
-            login: try row.value("login", as: String?.self) ?? loginA, createdAt: try row.value("created_at"))
+            login: try row.value("login", as: String?.self) ?? loginA, createdAt: try row.value("created_at"),
+            limits: limits.limits,
+            limitsNotInForce: found.map { limits.differing(fromConnections: $0, settings: settings ?? []) } ?? [])
     }
 }

@@ -31,6 +31,11 @@ public struct Tenant: Sendable, Hashable, Encodable {
     public let login: String
     /// When it was created, by the server's clock.
     public let createdAt: Date
+    /// How much of the server its logins may use.
+    public let limits: TenantLimits
+    /// The limits that the login in use does not have, by the server's names, such as `temp_file_limit`: the administrator may
+    /// not set them, or the tenant has set others.
+    public let limitsNotInForce: [String]
 
     /// What a pooled connection is set to for this tenant.
     public func label(_ isolation: TenantIsolation) -> PostgresLabel {

@@ -11,12 +11,14 @@ struct TenantBlueprint: Sendable {
     /// What the server stores for it.
     let verifier: String
     let migrationSets: [MigrationSet]
+    let limits: StoredLimits
 
     init(_ config: TenantConfig) throws {
         self.name = try TenantName(config.name)
         self.schema = try TenantName(config.schemaName ?? config.name, subject: "schema name")
         self.roles = TenantRoles(self.name)
         self.migrationSets = try TenantMigrations.ownFirst(config.migrationSets)
+        self.limits = try StoredLimits(config.limits)
         self.password = try config.password ?? SecureRandom.password()
         self.verifier = try SCRAM.verifier(password: self.password)
     }
@@ -30,6 +32,13 @@ struct TenantBlueprint: Sendable {
 
     /// What fills the new schema.
     var freshSchema: FreshSchema { FreshSchema(self.migrationSets, target: self.target) }
+
+    /// The statements that limit both logins.
+    func limitStatements(serverVersion: Int) -> [String] {
+        [self.roles.loginA, self.roles.loginB].flatMap {
+            LimitQueries.statements(login: $0, self.limits, serverVersion: serverVersion)
+        }
+    }
 
     func credentials(at endpoint: PostgresEndpoint) -> TenantCredentials {
         TenantCredentials(

@@ -15,6 +15,9 @@ public struct TenantConfig: Sendable {
     /// They must be transactional: a tenant is created whole or not at all.
     public var migrationSets: [MigrationSet]
 
+    /// How much of the server the tenant's logins may use; see ``TenantLimits`` for the defaults.
+    public var limits = TenantLimits()
+
     /// A tenant of that name, with everything else as by default.
     public init(name: String) {
         self.name = name

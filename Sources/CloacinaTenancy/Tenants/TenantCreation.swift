@@ -142,7 +142,8 @@ struct TenantCreation {
     private func provision(_ id: UUID, _ sql: ProvisioningSQL, _ fresh: FreshSchema) async throws {
         try await self.connection.withTransaction { transaction in
             try await self.step(.roles) {
-                _ = try await transaction.pipeline(sql.roleStatements.map(PostgresStatement.init(ddl:)))
+                let limits = self.blueprint.limitStatements(serverVersion: self.connection.serverVersion)
+                _ = try await transaction.pipeline((sql.roleStatements + limits).map(PostgresStatement.init(ddl:)))
             }
             try await self.step(.schema) {
                 _ = try await transaction.pipeline(sql.schemaStatements.map(PostgresStatement.init(ddl:)))
@@ -154,6 +155,7 @@ struct TenantCreation {
                 statements += [
                     RegistryQueries.register(id: id),
                     RegistryQueries.insertCredentials(id: id, roles: self.blueprint.roles),
+                    LimitQueries.record(id: id, self.blueprint.limits),
                 ]
                 statements += RegistryQueries.record(id: id, versions)
                 statements += [self.ledger.finish(.provision), self.ledger.start(.deliver, at: 2)]

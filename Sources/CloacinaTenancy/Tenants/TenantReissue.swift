@@ -45,7 +45,7 @@ final class TenantReissue: Sendable {
             try await self.lease.take()
             return try await self.tenant()
         }
-        let login = LoginSQL(login: tenant.login, schema: tenant.schema)
+        let login = try self.login(of: tenant)
         let credentials = TenantCredentials(
             tenant: tenant.name, schema: tenant.schema, username: tenant.login, password: self.password,
             connectionString: ConnectionURL.make(
@@ -61,7 +61,7 @@ final class TenantReissue: Sendable {
         }
         try await self.step(.repair) {
             let databases = try await self.connection.query(login.databases).column("database", as: String.self)
-            try await self.insisting(login, login.repair(databases: databases).map(PostgresStatement.init(ddl:)))
+            try await self.insisting(login, self.repair(login, databases).map(PostgresStatement.init(ddl:)))
         }
         try await self.step(.password) {
             let statements = PasswordSQL.statements(
@@ -85,9 +85,9 @@ final class TenantReissue: Sendable {
     /// The statements that would run, with the secret masked.
     func plannedSQL() async throws -> [String] {
         let tenant = try await self.tenant()
-        let login = LoginSQL(login: tenant.login, schema: tenant.schema)
+        let login = try self.login(of: tenant)
         let databases = try await self.connection.query(login.databases).column("database", as: String.self)
-        var plan = login.repair(databases: databases) + [PasswordSQL.planned(tenant.login)]
+        var plan = self.repair(login, databases) + [PasswordSQL.planned(tenant.login)]
         if self.options.endsSessions {
             let ending = login.ending(wait: 0, serverVersion: self.connection.serverVersion)
             plan += ["BEGIN"] + ending.map(PlannedSQL.text) + ["ROLLBACK"]
@@ -114,6 +114,14 @@ final class TenantReissue: Sendable {
     private func step<R>(_ step: OperationStep, _ body: () async throws -> R) async throws -> R {
         self.progress.withLock { $0 = step }
         return try await self.faults.around(step, body)
+    }
+
+    private func login(of tenant: Tenant) throws -> LoginSQL {
+        try LoginSQL(login: tenant.login, schema: tenant.schema, limits: StoredLimits(tenant.limits))
+    }
+
+    private func repair(_ login: LoginSQL, _ databases: [String]) -> [String] {
+        login.repair(databases: databases, serverVersion: self.connection.serverVersion)
     }
 
     // MARK: The steps

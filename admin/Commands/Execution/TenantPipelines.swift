@@ -17,7 +17,7 @@ enum TenantPipelines {
             try await $0.tenant(named: name)
         }
         let environment = ProcessInfo.processInfo.environment
-        var configuration = PostgresPoolConfiguration(options.configuration(environment: environment))
+        var configuration = PostgresPoolConfiguration(try options.configuration(environment: environment))
         configuration.maximumConnections = 1
         return try await PostgresPool.withPool(configuration) { pool in
             try await body(

@@ -4,7 +4,7 @@ import ArgumentParser
 struct TenantCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tenant",
-        abstract: "Create, list, show and drop tenants, and give them new secrets.",
+        abstract: "Create, list, show, limit and drop tenants, and give them new secrets.",
         discussion: """
               cloacina-admin tenant create acme --credentials-file acme.json
               cloacina-admin tenant list
@@ -12,6 +12,7 @@ struct TenantCommand: AsyncParsableCommand {
               cloacina-admin tenant drop acme --confirm acme
             """,
         subcommands: [
-            TenantCreate.self, TenantList.self, TenantShow.self, TenantReissueCommand.self, TenantDrop.self,
+            TenantCreate.self, TenantList.self, TenantShow.self, TenantLimitsCommand.self, TenantReissueCommand.self,
+            TenantDrop.self,
         ])
 }

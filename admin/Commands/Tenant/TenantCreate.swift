@@ -10,10 +10,13 @@ struct TenantCreate: AsyncParsableCommand {
         discussion: """
             The password is made here and only its verifier goes to the server, so it is handed over once: into \
             --credentials-file, or on the terminal. The file is whole on the disk before the password is in force. A \
-            creation that was cut off, wherever, is finished by the same command; `tenant reissue` makes another secret.
+            creation that was cut off, wherever, is finished by the same command; `tenant reissue` makes another secret. \
+            Each login has 40 connections, and statements of 5 minutes, unless other limits are given; `tenant limits` \
+            shows and changes them.
 
               cloacina-admin tenant create acme --credentials-file acme.json
               cloacina-admin tenant create acme --if-not-exists --credentials-file acme.json
+              cloacina-admin tenant create acme --credentials-file acme.json --connections 10 --statement-timeout 30s
               cloacina-admin tenant create acme --migrations app/migrations=app --dry-run
             """)
 
@@ -34,6 +37,7 @@ struct TenantCreate: AsyncParsableCommand {
     @Flag(name: .long, help: "Succeed, and change nothing, when the tenant exists; it gets no new secret.")
     var ifNotExists = false
 
+    @OptionGroup(title: "Limits of each login") var limits: LimitOptions
     @OptionGroup(title: "Secret") var credentials: CredentialsOptions
     @OptionGroup(title: "Secret") var password: PasswordOptions
     @OptionGroup(title: "Connection") var connection: ConnectionOptions
@@ -56,6 +60,7 @@ struct TenantCreate: AsyncParsableCommand {
         if !self.ifNotExists && !self.rehearsal.dryRun { _ = try self.destination(console) }
         var config = TenantConfig(name: self.name)
         config.schemaName = self.schema
+        config.limits = self.limits.applied(to: config.limits)
         config.migrationSets = try self.migrations.map { try $0.set() }
         config.password = try self.password.read()
         let renderer = Renderer(console, self.output.output)
@@ -67,6 +72,10 @@ struct TenantCreate: AsyncParsableCommand {
                 try renderer.show(TenantAnswer(tenant))
             } else {
                 try await self.create(config, admin, renderer, console)
+                // The tenant is there, and was shown: what can't be looked up now, `tenant show` says later.
+                if let tenant = try? await admin.tenant(named: self.name) {
+                    try? await LimitsAnswer(tenant).explain(tenant, admin, console)
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ import CloacinaTenancy
 struct TenantShow: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "show",
-        abstract: "Show one tenant: schema, state, version, roles.",
+        abstract: "Show one tenant: schema, state, version, roles, limits.",
         discussion: """
               cloacina-admin tenant show acme --output json
             """)

@@ -1,0 +1,66 @@
+import CloacinaPostgres
+import FoundationEssentials
+
+extension DatabaseAdmin {
+    /// Gives both logins of a tenant other limits, and keeps them in the registry.
+    ///
+    /// Sessions that are open keep the timeouts they began with. What the administrator may not set is kept and named by
+    /// ``Tenant/limitsNotInForce``.
+    ///
+    /// - Throws: ``AdminError`` with ``AdminError/Code/invalidConfiguration``, ``AdminError/Code/tenantNotFound`` or
+    ///   ``AdminError/Code/tenantNotReady``; nothing was changed then.
+    @discardableResult
+    public func setLimits(_ limits: TenantLimits, forTenantNamed name: String) async throws -> Tenant {
+        let stored = try StoredLimits(limits)
+        try await self.withConnection(tenant: name) { connection in
+            try await connection.withTransaction { transaction in
+                let found = try await transaction.pipeline([LimitQueries.boundedWait, LimitQueries.target(name)])
+                let target = try LimitTarget(found[1], name: name)
+                let audit: PostgresStatement =
+                    "INSERT INTO cloacina.audit (action, tenant_name) VALUES ('tenant.limited', \(name))"
+                _ = try await transaction.pipeline(
+                    target.statements(stored, serverVersion: connection.serverVersion)
+                        .map(PostgresStatement.init(ddl:)) + [LimitQueries.record(id: target.id, stored), audit])
+            }
+        }
+        return try await self.tenant(named: name)
+    }
+
+    /// The statements that ``setLimits(_:forTenantNamed:)`` would run on the tenant's logins. Nothing is changed.
+    ///
+    /// - Throws: ``AdminError``, as setting them would.
+    public func plannedSQL(limitingTenantNamed name: String, to limits: TenantLimits) async throws -> [String] {
+        let stored = try StoredLimits(limits)
+        return try await self.withConnection(tenant: name) { connection in
+            let target = try LimitTarget(try await connection.query(LimitQueries.target(name)), name: name)
+            return ["BEGIN"] + target.statements(stored, serverVersion: connection.serverVersion) + ["COMMIT"]
+        }
+    }
+}
+
+/// The logins of a tenant that can be limited.
+private struct LimitTarget {
+    let id: UUID
+    let logins: [String]
+
+    init(_ rows: PostgresRows, name: String) throws {
+        guard let row = rows.first else { throw AdminError.noTenant(name) }
+        guard try Tenant.State(registry: row.value("state")) == .active else {
+            throw AdminError(
+                .tenantNotReady,
+                "the tenant is half created or half removed; finish that by `tenant create` or `tenant drop`",
+                tenant: name)
+        }
+        self.id = try row.value("id")
+        self.logins = try row.value("logins")
+        guard self.logins.count == 2 else {
+            throw AdminError(
+                .tenantNotReady, "a login of the tenant was dropped, renamed or replaced; nothing was changed",
+                tenant: name)
+        }
+    }
+
+    func statements(_ limits: StoredLimits, serverVersion: Int) -> [String] {
+        self.logins.flatMap { LimitQueries.statements(login: $0, limits, serverVersion: serverVersion) }
+    }
+}

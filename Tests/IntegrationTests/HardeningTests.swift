@@ -1,0 +1,60 @@
+import CloacinaPostgres
+import CloacinaTenancy
+import Testing
+
+extension ServerTests {
+    /// What a superuser may take from everybody (point 7 of issue 11; C2 and C5).
+    @Suite(.timeLimit(.minutes(20))) struct HardeningTests {
+        private static func refusals(_ credentials: TenantCredentials) async throws -> [String?] {
+            try await TenantFixture.withTenant(credentials) { connection in
+                var states: [String?] = []
+                for sql in [
+                    "SELECT pg_advisory_lock(1)", "SELECT pg_try_advisory_xact_lock(1, 2)", "SELECT lo_create(0)",
+                ] {
+                    do {
+                        try await connection.script(sql)
+                        states.append(nil)
+                    } catch let error as PostgresError {
+                        states.append(error.sqlState)
+                    }
+                }
+                return states
+            }
+        }
+
+        @Test func bootstrapNamesTheStatementsThatASuperuserCanRun() async throws {
+            try await TenantFixture.withAdmin { admin in
+                let report = try await admin.bootstrap()
+                let functions = report.hardeningStatements.filter { $0.contains("EXECUTE") }
+                #expect(functions.count == 2)
+                #expect(functions.last?.hasPrefix("REVOKE EXECUTE ON FUNCTION pg_catalog.lo_") == true)
+                // Not the statement on temp_file_limit: that is the whole server's, and other tests look at it.
+                try await TenantFixture.withSuperuser { connection in
+                    for statement in functions { try await connection.script(statement) }
+                }
+                #expect(try await !admin.bootstrap().hardeningStatements.contains { $0.contains("EXECUTE") })
+                let name = TenantFixture.name()
+                let credentials = try await admin.createTenant(TenantFixture.config(name))
+                #expect(try await Self.refusals(credentials) == ["42501", "42501", "42501"])
+                // The administrator keeps them, and goes on as before.
+                try await admin.withBackend { _ = try await $0.query("SELECT lo_unlink(lo_create(0))") }
+                _ = try await admin.removeTenant(named: name)
+                #expect(try await TenantFixture.traces(of: name).isEmpty)
+            }
+        }
+
+        @Test func anAdministratorWhoMayNotIsRefusedBeforeAnythingIsChanged() async throws {
+            try await TenantFixture.withAdmin(bootstrap: false) { admin in
+                var options = BootstrapOptions()
+                options.hardens = true
+                let error = await #expect(throws: AdminError.self) { try await admin.bootstrap(options) }
+                #expect(error?.code == .insufficientPrivilege)
+                #expect(error?.message.contains("REVOKE EXECUTE ON FUNCTION pg_catalog.") == true)
+                try await TenantFixture.withSuperuser { connection in
+                    let schema = try await connection.query("SELECT to_regnamespace('cloacina') IS NULL")
+                    #expect(try schema.single(as: Bool.self))
+                }
+            }
+        }
+    }
+}
