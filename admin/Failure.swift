@@ -106,6 +106,8 @@ struct Failure: Equatable {
             self.init(
                 underlying?.status ?? .failed, error.description + cause,
                 hint: underlying?.hint ?? "the same command again goes on where this one stopped")
+        case .dependentsExist:
+            self.init(.failed, error.description, hint: "--dry-run shows the plan; --cascade drops them as well")
         case .removalIncomplete, .cancelled:
             self.init(.failed, error.description, hint: "the same command again goes on where this one stopped")
         case .connection:

@@ -17,6 +17,7 @@ import Testing
         ["tenant", "drop", "acme", "--confirm", "acme"], ["tenant", "drop", "acme", "--dry-run"],
         ["tenant", "reissue", "acme", "--credentials-file", "acme-2.json", "--end-sessions"],
         ["tenant", "reissue", "acme", "--dry-run"], ["bootstrap", "--service-role", "svc", "--adopt-service-role"],
+        ["tenant", "drop", "acme", "--cascade", "--patience", "5", "--dry-run"], ["tenant", "adopt", "acme"],
         ["migrate", "apply"], ["migrate", "apply", "--tenant", "acme", "--migrations", "a", "--migrations", "b=x"],
         ["migrate", "status", "--tenant", "acme", "--output", "json"],
         ["dev", "start", "--output", "json"], ["dev", "stop", "--directory", "d"], ["dev", "status"],
@@ -32,6 +33,8 @@ import Testing
         ["tenant", "create", "acme", "--migrations", "a/m", "--migrations", "b/m"],
         ["tenant", "limits", "acme", "--connections", "0"], ["tenant", "limits", "acme", "--lock-timeout", "5"],
         ["tenant", "drop", "acme", "--confirm", "acm"], ["tenant", "drop"], ["tenant", "show"],
+        ["tenant", "drop", "acme", "--patience", "0"], ["tenant", "drop", "acme", "--patience", "9999999"],
+        ["tenant", "adopt"],
         ["migrate", "apply", "--migrations", "="], ["migrate", "apply", "--output", "yaml"], ["migrate", "down"],
     ])
     func contradictionsAndNonsenseEndWithTwoBeforeAnythingIsTried(_ arguments: [String]) async {

@@ -25,6 +25,8 @@ import Testing
         (AdminError(.unsupportedServer, ""), .failed),
         (AdminError(.notBootstrapped, ""), .failed),
         (AdminError(.removalIncomplete, ""), .failed),
+        (AdminError(.dependentsExist, ""), .failed),
+        (AdminError(.usedElsewhere, ""), .failed),
         (AdminError(.rejectedByServer, ""), .failed),
         (AdminError(.cancelled, ""), .failed),
         (AdminError(.handOverFailed, ""), .failed),
@@ -122,5 +124,6 @@ import Testing
     @Test func whatHasANextStepNamesIt() {
         #expect(Failure(AdminError(.notBootstrapped, "")).hint == "cloacina-admin bootstrap")
         #expect(Failure(AdminError(.removalIncomplete, "")).hint?.contains("same command") == true)
+        #expect(Failure(AdminError(.dependentsExist, "")).hint?.contains("--cascade") == true)
     }
 }

@@ -52,13 +52,21 @@ import Testing
 
     @Test func removalNamesOnlyTheRolesThatAreLeft() {
         let sql = RemovalSQL(
-            schema: "acme", owner: nil, runtime: nil, logins: ["acme_b"], serviceRole: "svc", serverVersion: 150_000)
-        #expect(sql.disableStatements == [#"ALTER ROLE "acme_b" NOLOGIN"#, #"GRANT "acme_b" TO CURRENT_USER"#])
+            schema: "acme", owner: nil, roles: ["acme_b"], serviceRole: "svc", serverVersion: 150_000)
+        #expect(sql.membershipStatements == [#"GRANT "acme_b" TO CURRENT_USER"#])
+        #expect(sql.roles.map(sql.shut) == [#"ALTER ROLE "acme_b" NOLOGIN CONNECTION LIMIT 0"#])
+        #expect(sql.revocationStatements == [#"REVOKE "acme_b" FROM "svc""#])
         #expect(sql.actAsOwner.isEmpty)
         #expect(sql.dropRolesStatements == [#"DROP ROLE "acme_b""#])
-        let none = RemovalSQL(
-            schema: "acme", owner: nil, runtime: nil, logins: [], serviceRole: "svc", serverVersion: 150_000)
-        #expect(none.disableStatements.isEmpty && none.dropOwnedStatements.isEmpty && none.dropRolesStatements.isEmpty)
+        let none = RemovalSQL(schema: "acme", owner: nil, roles: [], serviceRole: "svc", serverVersion: 150_000)
+        #expect(
+            none.membershipStatements.isEmpty && none.revocationStatements.isEmpty && none.dropRolesStatements.isEmpty)
+    }
+
+    @Test func fromPostgres16TheAdministratorAsksToInheritWhatItRemoves() {
+        let sql = RemovalSQL(
+            schema: "acme", owner: nil, roles: ["acme_b"], serviceRole: "svc", serverVersion: 160_000)
+        #expect(sql.membershipStatements == [#"GRANT "acme_b" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE"#])
     }
 
     @Test func aSchemaIsDroppedInPartsThatFitTheLockTable() {
@@ -68,7 +76,7 @@ import Testing
         #expect(SchemaRelation.chunks(relations, budget: 1).count == 10)
         #expect(SchemaRelation.chunks([], budget: 1).isEmpty)
         let sql = RemovalSQL(
-            schema: "a", owner: "a_owner", runtime: nil, logins: [], serviceRole: "svc", serverVersion: 150_000)
+            schema: "a", owner: "a_owner", roles: ["a_owner"], serviceRole: "svc", serverVersion: 150_000)
         #expect(
             sql.drop(Array(relations[8...])) == [
                 #"DROP TABLE IF EXISTS "a"."t9" CASCADE"#, #"DROP VIEW IF EXISTS "a"."t10" CASCADE"#,

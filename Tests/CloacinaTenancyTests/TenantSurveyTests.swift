@@ -60,6 +60,19 @@ import Testing
         #expect(error?.code == .schemaReplaced)
     }
 
+    @Test("C18: a role of the name that is not the registered one stops a removal, and says how it is adopted")
+    func aRestoredRoleStopsUntilItIsAdopted() {
+        var survey = self.vacant
+        survey.registered = self.registered(.active, oid: 7)
+        survey.foundRoles = ["acme_a": 3, "acme_b": 99]
+        let error = #expect(throws: AdminError.self) { try survey.checkIdentity(name: "acme") }
+        #expect(error?.code == .schemaReplaced)
+        #expect(error?.message.contains("the role acme_b") == true)
+        #expect(error?.message.contains("cloacina-admin tenant adopt acme") == true)
+        survey.foundRoles = ["acme_a": 3]
+        #expect(throws: Never.self) { try survey.checkIdentity(name: "acme") }
+    }
+
     @Test func anotherRoleOfTheNameIsNotTheTenants() {
         var survey = self.vacant
         survey.registered = self.registered(.removing, oid: nil)

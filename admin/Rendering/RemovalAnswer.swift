@@ -6,8 +6,17 @@ struct RemovalAnswer: Renderable {
     let schema: String
     let removed = true
     let endedSessions: Int
+    let rolledBackTransactions: Int
+    let unlinkedLargeObjects: Int
     let droppedRelations: Int
     let dropTransactions: Int
+    /// What others had made of the tenant's things: the first few, and how many.
+    let droppedDependents: [String]
+    let droppedDependentCount: Int
+    /// Other databases of the server in which something was removed.
+    let cleanedDatabases: [String]
+    /// What tenants had left to the group of all their logins.
+    let removedStrays: Int
     /// What each catalog still has of the tenant, by the catalog's name.
     let remaining: [String: Int]
 
@@ -15,8 +24,14 @@ struct RemovalAnswer: Renderable {
         self.tenant = report.tenant
         self.schema = report.schema
         self.endedSessions = report.endedSessions
+        self.rolledBackTransactions = report.rolledBackTransactions
+        self.unlinkedLargeObjects = report.unlinkedLargeObjects
         self.droppedRelations = report.droppedRelations
         self.dropTransactions = report.dropTransactions
+        self.droppedDependents = report.droppedDependents
+        self.droppedDependentCount = report.droppedDependentCount
+        self.cleanedDatabases = report.cleanedDatabases
+        self.removedStrays = report.removedStrays
         self.remaining = Dictionary(report.proof.map { ($0.catalog, $0.remaining) }, uniquingKeysWith: +)
     }
 
@@ -28,5 +43,20 @@ struct RemovalAnswer: Renderable {
             String(self.dropTransactions),
             "\(self.remaining.values.reduce(0, +)) (searched: \(self.remaining.keys.sorted().joined(separator: ", ")))",
         ]
+    }
+
+    /// What is out of the ordinary has a line only where there is something to say.
+    var details: [(String, String)] {
+        let dependents = self.droppedDependents.joined(separator: ", ")
+        let extras: [(String, String, Bool)] = [
+            ("rolled back", "\(self.rolledBackTransactions) prepared transactions", self.rolledBackTransactions > 0),
+            ("unlinked", "\(self.unlinkedLargeObjects) large objects", self.unlinkedLargeObjects > 0),
+            (
+                "dropped of others", "\(self.droppedDependentCount): \(dependents)", self.droppedDependentCount > 0
+            ),
+            ("other databases", self.cleanedDatabases.joined(separator: ", "), !self.cleanedDatabases.isEmpty),
+            ("strays", "\(self.removedStrays) objects of the group of tenants' logins", self.removedStrays > 0),
+        ]
+        return Array(zip(Self.headings, self.cells)) + extras.filter(\.2).map { ($0.0, $0.1) }
     }
 }

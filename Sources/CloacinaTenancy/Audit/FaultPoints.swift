@@ -37,8 +37,11 @@ package enum OperationStep: String, Sendable, CaseIterable {
     case lock, reserve, provision, roles, schema, migrate, register, handOver = "hand_over", password, deliver
     // Making new credentials; `password` stands for all of it in the ledger.
     case open, repair
-    // Removing; each is a transaction of its own.
-    case disable, sessions, dropSchema = "drop_schema", dropOwned = "drop_owned", dropRoles = "drop_roles", prove
+    // Removing. The first changes nothing; each of the others is a transaction of its own, or several.
+    case check, disable, sessions, prepared, largeObjects = "large_objects", dropSchema = "drop_schema"
+    case dropOwned = "drop_owned", elsewhere, dropRoles = "drop_roles", prove
+    // Adopting.
+    case adopt
 
     /// The steps of creating a tenant, in order.
     package static let creation: [OperationStep] = [
@@ -50,6 +53,7 @@ package enum OperationStep: String, Sendable, CaseIterable {
     ]
     /// The steps of removing a tenant, in order.
     package static let removal: [OperationStep] = [
-        .lock, .disable, .sessions, .dropSchema, .dropOwned, .dropRoles, .prove,
+        .lock, .check, .disable, .sessions, .prepared, .largeObjects, .dropSchema, .dropOwned, .elsewhere, .dropRoles,
+        .prove,
     ]
 }

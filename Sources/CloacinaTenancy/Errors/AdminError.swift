@@ -10,6 +10,7 @@ public struct AdminError: Error, Sendable {
             case invalidName, invalidConfiguration, passwordNotAcceptable
             case tenantExists, tenantNotFound, tenantNotReady, schemaExists, schemaReplaced, roleExists
             case insufficientPrivilege, notBootstrapped, unsupportedServer, unsupportedEncoding
+            case dependentsExist, usedElsewhere
             case migrationFailed, busy, removalIncomplete, handOverFailed, connection, cancelled, rejectedByServer
         }
         let base: Base
@@ -28,7 +29,7 @@ public struct AdminError: Error, Sendable {
         public static let tenantNotReady = Self(base: .tenantNotReady)
         /// A schema of that name exists already; it is never adopted.
         public static let schemaExists = Self(base: .schemaExists)
-        /// The tenant's schema is not the one that was registered; it is left alone.
+        /// The tenant's schema or one of its roles is not the one that was registered; it is left alone.
         public static let schemaReplaced = Self(base: .schemaReplaced)
         /// A role that would have to be created exists already; it is never adopted.
         public static let roleExists = Self(base: .roleExists)
@@ -40,6 +41,11 @@ public struct AdminError: Error, Sendable {
         public static let unsupportedServer = Self(base: .unsupportedServer)
         /// The database's encoding is not UTF-8; nothing was changed. The message names the statement that makes one that is.
         public static let unsupportedEncoding = Self(base: .unsupportedEncoding)
+        /// Others' objects depend on the tenant's and would be dropped with them; nothing was changed.
+        public static let dependentsExist = Self(base: .dependentsExist)
+        /// Another database of the server uses the tenant's roles, or can't be cleaned of what they hold there; the
+        /// message names it.
+        public static let usedElsewhere = Self(base: .usedElsewhere)
         /// A migration was refused or failed; see ``AdminError/underlying``.
         public static let migrationFailed = Self(base: .migrationFailed)
         /// Another process works on the same tenant, or sessions hold locks; try again later.

@@ -4,22 +4,33 @@ import CloacinaPostgres
 struct RemovalSQL: Sendable {
     let schema: String
     let owner: String?
-    let runtime: String?
-    let logins: [String]
+    /// All of them, in the order in which they can be dropped.
+    let roles: [String]
     let serviceRole: String
     let serverVersion: Int
 
-    private var all: [String] { self.logins + [self.runtime, self.owner].compactMap { $0 } }
+    /// Lets the administrator act as each role, and end its sessions.
+    var membershipStatements: [String] { self.roles.map { self.membership(in: $0) } }
 
-    /// Shuts the logins, takes the service login's membership, and lets the administrator act as each role.
-    var disableStatements: [String] {
-        self.logins.map { "ALTER ROLE \(self.quote($0)) NOLOGIN" }
-            + [self.runtime].compactMap { $0 }.map { "REVOKE \(self.quote($0)) FROM \(self.quote(self.serviceRole))" }
-            + self.all.map { MembershipSQL.grant($0, to: "CURRENT_USER", serverVersion: self.serverVersion) }
+    /// Lets the administrator act as a role; from PostgreSQL 16 on inheritance, too, has to be asked for.
+    func membership(in role: String) -> String {
+        "GRANT \(self.quote(role)) TO CURRENT_USER"
+            + (self.serverVersion >= 160_000 ? " WITH INHERIT TRUE, SET TRUE" : "")
+    }
+
+    /// Shuts a role for new sessions.
+    func shut(_ role: String) -> String { "ALTER ROLE \(self.quote(role)) NOLOGIN CONNECTION LIMIT 0" }
+
+    /// Takes the service login's memberships; those that it doesn't have cost a warning.
+    var revocationStatements: [String] {
+        self.roles.map { "REVOKE \(self.quote($0)) FROM \(self.quote(self.serviceRole))" }
     }
 
     /// Acts as the schema's owner, or as the administrator when the owner is gone.
-    var actAsOwner: [String] { self.owner.map { ["SET LOCAL ROLE \(self.quote($0))"] } ?? [] }
+    var actAsOwner: [String] { self.owner.map { [self.act(as: $0)] } ?? [] }
+
+    /// Acts as a role until the transaction ends.
+    func act(as role: String) -> String { "SET LOCAL ROLE \(self.quote(role))" }
 
     /// Drops the schema with what is left in it.
     var dropSchemaStatement: String { "DROP SCHEMA \(self.quote(self.schema)) CASCADE" }
@@ -33,39 +44,15 @@ struct RemovalSQL: Sendable {
         }
     }
 
-    /// Drops what the roles own or were granted elsewhere in the database, large objects included.
-    var dropOwnedStatements: [String] {
-        self.all.flatMap { ["SET LOCAL ROLE \(self.quote($0))", "DROP OWNED BY \(self.quote($0))"] }
-            + (self.all.isEmpty ? [] : ["SET LOCAL ROLE NONE"])
+    /// Drops what a role owns in the database, and takes the privileges there that the acting role may take.
+    func dropOwned(by role: String, cascade: Bool) -> String {
+        "DROP OWNED BY \(self.quote(role))" + (cascade ? " CASCADE" : "")
     }
 
     /// Drops the roles.
     var dropRolesStatements: [String] {
-        self.all.isEmpty ? [] : ["DROP ROLE " + self.all.map(self.quote).joined(separator: ", ")]
+        self.roles.isEmpty ? [] : ["DROP ROLE " + self.roles.map(self.quote).joined(separator: ", ")]
     }
 
     private func quote(_ name: String) -> String { PostgresIdentifier.quote(name) }
-}
-
-/// A relation of a tenant's schema that can be dropped on its own, with the number of locks that takes.
-struct SchemaRelation: Sendable, Hashable {
-    let name: String
-    /// What `DROP` calls it: `TABLE`, `VIEW`, …
-    let kind: String
-    let locks: Int
-
-    /// Splits relations so that no part takes more than `budget` locks, unless a single one does.
-    static func chunks(_ relations: [SchemaRelation], budget: Int) -> [[SchemaRelation]] {
-        var chunks: [[SchemaRelation]] = []
-        var locks = 0
-        for relation in relations {
-            if chunks.isEmpty || locks + relation.locks > budget {
-                chunks.append([])
-                locks = 0
-            }
-            chunks[chunks.count - 1].append(relation)
-            locks += relation.locks
-        }
-        return chunks
-    }
 }

@@ -28,13 +28,13 @@ public actor DatabaseAdmin {
     /// - Parameters:
     ///   - configuration: How to reach the database, as its administrator.
     ///   - logger: Where debug messages go; nowhere by default.
-    ///   - patience: How long a removal waits for sessions to end, and again for locks; 10 seconds by default.
-    public init(_ configuration: PostgresConfiguration, logger: Logger? = nil, patience: Duration = .seconds(10)) {
+    ///   - patience: How long a removal, over all its steps, goes on trying what others hold up; 30 seconds by default.
+    public init(_ configuration: PostgresConfiguration, logger: Logger? = nil, patience: Duration = .seconds(30)) {
         self.init(configuration, logger: logger, patience: patience, faults: .none)
     }
 
     package init(
-        _ configuration: PostgresConfiguration, logger: Logger? = nil, patience: Duration = .seconds(10),
+        _ configuration: PostgresConfiguration, logger: Logger? = nil, patience: Duration = .seconds(30),
         faults: FaultPoints, migration: MigrationRunner.Configuration = MigrationRunner.Configuration()
     ) {
         self.configuration = configuration
@@ -98,16 +98,21 @@ public actor DatabaseAdmin {
 
     private func openConnection() async throws -> PostgresConnection {
         if let connection, !connection.isClosed { return connection }
-        let opened = try await PostgresConnection.connect(self.configuration, logger: self.logger)
+        let opened = try await Self.open(self.configuration, self.logger)
+        self.connection = opened
+        return opened
+    }
+
+    /// Opens a connection on which nothing that a tenant could create ever stands in for what we name.
+    static func open(_ configuration: PostgresConfiguration, _ logger: Logger) async throws -> PostgresConnection {
+        let opened = try await PostgresConnection.connect(configuration, logger: logger)
         do {
-            // Nothing that a tenant could create may ever stand in for what we name.
             try await opened.query("SELECT set_config('search_path', 'pg_catalog, pg_temp', false)")
+            return opened
         } catch {
             await opened.close()
             throw error
         }
-        self.connection = opened
-        return opened
     }
 }
 

@@ -1,20 +1,38 @@
 import CloacinaPostgres
 import FoundationEssentials
 
-/// Statements that a removal asks the catalogs.
+/// Statements of a removal on sessions, locks and the tenant's schema.
 enum RemovalQueries {
-    /// Ends the sessions of the role that the transaction acts as, and counts them.
-    ///
-    /// With `wait`, in milliseconds, each call answers once the backend is gone, at the latest after that time.
-    static func endSessions(of role: String, wait: Int64 = 0) -> PostgresStatement {
+    /// The most rows that one query brings; what there is more of comes with the next one.
+    static let batch: Int64 = 1000
+
+    /// Limits the transaction: it waits for locks for a moment, and works as long as it needs.
+    static func limits(lockTimeout milliseconds: Int64) -> PostgresStatement {
         """
-        SELECT count(*) FILTER (WHERE pg_terminate_backend(a.pid, \(wait))) AS ended
-        FROM pg_stat_activity a WHERE a.usesysid = to_regrole(\(role))
+        SELECT set_config('lock_timeout', \("\(milliseconds)ms"), true), set_config('statement_timeout', '0', true)
+        """
+    }
+
+    /// Ends the sessions of the role that the transaction acts as, and names them; there are no more than the server has
+    /// connections.
+    ///
+    /// Not as a condition: the order in which conditions are tried is the planner's, and all others would end.
+    static func endSessions(of role: String) -> PostgresStatement {
+        """
+        SELECT a.pid, pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE a.usesysid = to_regrole(\(role))
         """
     }
 
     static func countSessions(of roles: [Int64]) -> PostgresStatement {
         "SELECT count(*) FROM pg_stat_activity WHERE usesysid = ANY (\(roles)::bigint[]::oid[])"
+    }
+
+    /// Transactions that roles prepared, in any database.
+    static func preparedTransactions(of roles: [String]) -> PostgresStatement {
+        """
+        SELECT gid, owner::text AS owner, database::text AS database FROM pg_prepared_xacts
+        WHERE owner::text = ANY (\(roles)::text[]) ORDER BY database, gid LIMIT \(Self.batch)
+        """
     }
 
     /// What the schema holds that `DROP` can name, with the locks each takes: itself, its indexes, its TOAST table with
@@ -32,7 +50,7 @@ enum RemovalQueries {
           AND NOT (c.relkind = 'S' AND EXISTS (
               SELECT FROM pg_depend d
               WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')))
-        ORDER BY c.relkind IN ('r', 'p', 'f') DESC, c.oid DESC
+        ORDER BY c.relkind IN ('r', 'p', 'f') DESC, c.oid DESC LIMIT \(Self.batch)
         """
     }
 
@@ -46,44 +64,33 @@ enum RemovalQueries {
                * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint)
         """
 
-    /// Who holds locks on the schema's relations.
-    static func lockHolders(in schema: Int64) -> PostgresStatement {
-        """
-        SELECT DISTINCT a.pid, coalesce(a.usename::text, '') AS usename, coalesce(a.application_name, '') AS application
-        FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a ON a.pid = l.pid
-        WHERE l.granted AND c.relnamespace = \(schema)::bigint::oid AND a.pid <> pg_backend_pid()
-          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        ORDER BY a.pid LIMIT 20
-        """
-    }
-
-    static func lockTimeout(_ milliseconds: Int64) -> PostgresStatement {
-        "SELECT set_config('lock_timeout', \("\(milliseconds)ms"), true)"
-    }
-
-    /// Counts what every catalog still has of the tenant, by OID.
-    static func proof(id: UUID, schema: Int64?, roles: [Int64]) -> PostgresStatement {
+    /// Who holds locks on the schema, its relations, the roles, or their large objects; and who is changing roles.
+    ///
+    /// A prepared transaction has no process; the lock on its own number says which it is.
+    static func lockHolders(in schema: Int64?, roles: [Int64]) -> PostgresStatement {
         """
         WITH it AS MATERIALIZED (
-            SELECT \(id) AS id, \(schema.postgresValue)::bigint::oid AS schema, \(roles)::bigint[]::oid[] AS roles
+            SELECT \(schema.postgresValue)::bigint::oid AS schema, \(roles)::bigint[]::oid[] AS roles,
+                   (SELECT oid FROM pg_database WHERE datname = current_database()) AS database
         )
-        SELECT 'pg_namespace' AS catalog, (SELECT count(*) FROM pg_namespace c, it WHERE c.oid = it.schema) AS remaining
-        UNION ALL SELECT 'pg_class', (SELECT count(*) FROM pg_class c, it WHERE c.relnamespace = it.schema)
-        UNION ALL SELECT 'pg_proc', (SELECT count(*) FROM pg_proc c, it WHERE c.pronamespace = it.schema)
-        UNION ALL SELECT 'pg_type', (SELECT count(*) FROM pg_type c, it WHERE c.typnamespace = it.schema)
-        UNION ALL SELECT 'pg_roles', (SELECT count(*) FROM pg_roles c, it WHERE c.oid = ANY (it.roles))
-        UNION ALL SELECT 'pg_auth_members', (SELECT count(*) FROM pg_auth_members c, it
-            WHERE c.roleid = ANY (it.roles) OR c.member = ANY (it.roles) OR c.grantor = ANY (it.roles))
-        UNION ALL SELECT 'pg_default_acl', (SELECT count(*) FROM pg_default_acl c, it
-            WHERE c.defaclrole = ANY (it.roles) OR c.defaclnamespace = it.schema)
-        UNION ALL SELECT 'pg_db_role_setting', (SELECT count(*) FROM pg_db_role_setting c, it
-            WHERE c.setrole = ANY (it.roles))
-        UNION ALL SELECT 'pg_shdepend', (SELECT count(*) FROM pg_shdepend c, it
-            WHERE c.refclassid = 'pg_authid'::regclass AND c.refobjid = ANY (it.roles))
-        UNION ALL SELECT 'pg_stat_activity', (SELECT count(*) FROM pg_stat_activity c, it
-            WHERE c.usesysid = ANY (it.roles))
-        UNION ALL SELECT 'cloacina.tenants', (SELECT count(*) FROM cloacina.tenants c, it WHERE c.id = it.id)
-        UNION ALL SELECT 'cloacina.credentials', (SELECT count(*) FROM cloacina.credentials c, it WHERE c.tenant_id = it.id)
+        SELECT DISTINCT l.pid, coalesce(a.usename::text, p.owner::text, '') AS usename, p.gid,
+               coalesce(a.datname::text, p.database::text, '') AS database
+        FROM it CROSS JOIN pg_locks l
+        LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+        LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid' AND x.granted
+            AND x.virtualtransaction = l.virtualtransaction
+        LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
+        WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (
+            (l.locktype = 'relation' AND l.database = it.database
+                AND EXISTS (SELECT FROM pg_class c WHERE c.oid = l.relation AND c.relnamespace = it.schema))
+            OR (l.locktype = 'relation' AND l.database = 0 AND l.mode = 'RowExclusiveLock'
+                AND l.relation IN ('pg_authid'::regclass, 'pg_auth_members'::regclass))
+            OR (l.locktype = 'object' AND l.classid = 'pg_authid'::regclass AND l.objid = ANY (it.roles))
+            OR (l.locktype = 'object' AND l.database = it.database AND l.classid = 'pg_namespace'::regclass
+                AND l.objid = it.schema)
+            OR (l.locktype = 'object' AND l.database = it.database AND l.classid = 'pg_largeobject'::regclass
+                AND EXISTS (SELECT FROM pg_largeobject_metadata m WHERE m.oid = l.objid AND m.lomowner = ANY (it.roles))))
+        ORDER BY l.pid LIMIT 20
         """
     }
 }

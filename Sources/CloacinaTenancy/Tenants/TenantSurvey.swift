@@ -70,13 +70,25 @@ struct TenantSurvey: Sendable, Hashable {
         return .reserve
     }
 
-    /// Checks that the schema of the registered name is the registered schema, or gone.
+    /// Checks that what the registered names stand for is what was registered, or gone.
     func checkIdentity(name: String) throws(AdminError) {
-        guard let registered, let oid = registered.schemaOID, let foundSchema, foundSchema != oid else { return }
-        throw AdminError(
+        guard let registered, let oid = registered.schemaOID else { return }
+        if let foundSchema, foundSchema != oid {
+            throw Self.replaced(
+                "the schema \(registered.schema) has OID \(foundSchema), but \(oid) was registered", name)
+        }
+        let strangers = self.foundRoles.filter { !registered.roleOIDs.contains($0.value) }.keys.sorted()
+        if let role = strangers.first {
+            throw Self.replaced("the role \(role) is another than the one that was registered", name)
+        }
+    }
+
+    private static func replaced(_ fact: String, _ name: String) -> AdminError {
+        AdminError(
             .schemaReplaced,
-            "the schema \(registered.schema) has OID \(foundSchema), but \(oid) was registered: it is not the tenant's "
-                + "and was left alone; rename or drop it by hand", tenant: name)
+            "\(fact): it was left alone. After a restore or an upgrade, `cloacina-admin tenant adopt \(name)` takes over "
+                + "what goes by the tenant's names; otherwise it is somebody else's: rename or drop it by hand",
+            tenant: name)
     }
 
     /// The registered roles that are still there under their names.

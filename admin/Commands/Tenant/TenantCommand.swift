@@ -4,7 +4,7 @@ import ArgumentParser
 struct TenantCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tenant",
-        abstract: "Create, list, show, limit and drop tenants, and give them new secrets.",
+        abstract: "Create, list, show, limit, adopt and drop tenants, and give them new secrets.",
         discussion: """
               cloacina-admin tenant create acme --credentials-file acme.json
               cloacina-admin tenant list
@@ -13,6 +13,6 @@ struct TenantCommand: AsyncParsableCommand {
             """,
         subcommands: [
             TenantCreate.self, TenantList.self, TenantShow.self, TenantLimitsCommand.self, TenantReissueCommand.self,
-            TenantDrop.self,
+            TenantAdopt.self, TenantDrop.self,
         ])
 }

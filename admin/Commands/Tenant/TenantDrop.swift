@@ -8,13 +8,24 @@ struct TenantDrop: AsyncParsableCommand {
         abstract: "Remove a tenant and everything it owns, for ever.",
         discussion: """
             Shuts its logins, ends its sessions, drops its schema, what its roles own and the roles, and then proves \
-            from the catalogs that nothing is left. A removal that was cut off goes on by the same command.
+            from the catalogs that nothing is left. What the tenant left in other databases of the server goes as well. A \
+            removal that was cut off goes on by the same command.
 
               cloacina-admin tenant drop acme --dry-run
               cloacina-admin tenant drop acme --confirm acme
             """)
 
     @Argument(help: "The tenant's name.") var name: String
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "How long, over all steps, locks and sessions of others may hold it up.", valueName: "seconds"))
+    var patience = 30
+
+    @Flag(name: .long, help: "Drop what others made of its things as well, such as views over its tables.")
+    var cascade = false
+
     @OptionGroup(title: "Safety") var confirmation: ConfirmationOptions
     @OptionGroup(title: "Safety") var rehearsal: RehearsalOptions
     @OptionGroup(title: "Safety") var assent: AssentOptions
@@ -24,6 +35,9 @@ struct TenantDrop: AsyncParsableCommand {
     func validate() throws {
         if let confirm = self.confirmation.confirm, confirm != self.name {
             throw ValidationError("--confirm says \(confirm), the tenant is \(self.name)")
+        }
+        guard (1...86_400).contains(self.patience) else {
+            throw ValidationError("--patience is a number of seconds from 1 to 86400, not \(self.patience)")
         }
     }
 
@@ -35,13 +49,21 @@ struct TenantDrop: AsyncParsableCommand {
         }
         try await Administration.with(self.connection, tenant: self.name, console: console) { admin in
             if self.rehearsal.dryRun {
-                try renderer.show(statements: try await admin.plannedSQL(removing: self.name))
+                try renderer.show(
+                    statements: try await admin.plannedSQL(removing: self.name, cascade: self.cascade))
                 return
             }
             let tenant = try await admin.tenant(named: self.name)
             console.note("to be removed: schema \(tenant.schema) with all its data, and the tenant's roles and logins")
+            // What others would lose, and what lies elsewhere, is said before anybody agrees.
+            let plan = try await admin.plannedSQL(removing: self.name, cascade: self.cascade)
+            for line in plan where line.hasPrefix("-- ") {
+                console.note(TextTable.printable(String(line.dropFirst(3))))
+            }
             try self.confirmation.check(self.name, console: console)
-            try renderer.show(RemovalAnswer(try await admin.removeTenant(named: self.name)))
+            let patience = Duration.seconds(self.patience)  // can't trap: validate() lets a day pass at most
+            let report = try await admin.removeTenant(named: self.name, cascade: self.cascade, patience: patience)
+            try renderer.show(RemovalAnswer(report))
         }
     }
 }

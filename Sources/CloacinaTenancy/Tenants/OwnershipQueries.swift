@@ -1,0 +1,108 @@
+import CloacinaPostgres
+import FoundationEssentials
+
+/// Statements on what roles own, were granted, or hold elsewhere on the server.
+enum OwnershipQueries {
+    /// Unlinks a part of a role's large objects, from an OID on, and says how many and which was the last.
+    static func unlinkLargeObjects(of role: String, after: Int64, limit: Int64) -> PostgresStatement {
+        """
+        WITH chosen AS MATERIALIZED (
+            SELECT oid FROM pg_largeobject_metadata
+            WHERE lomowner = to_regrole(\(role)) AND oid > \(after)::bigint::oid ORDER BY oid LIMIT \(limit)
+        )
+        SELECT count(lo_unlink(oid)) AS unlinked, max(oid)::bigint AS last FROM chosen
+        """
+    }
+
+    /// Which of roles own large objects here, and as whom they can be unlinked: a server may let nobody call that.
+    static func largeObjectOwners(_ roles: [String]) -> PostgresStatement {
+        """
+        SELECT r.name, has_function_privilege(r.name, 'lo_unlink(oid)', 'EXECUTE') AS as_owner,
+               has_function_privilege('lo_unlink(oid)', 'EXECUTE') AND pg_has_role(r.name, 'USAGE') AS as_administrator
+        FROM unnest(\(roles)::text[]) r (name)
+        WHERE EXISTS (SELECT FROM pg_largeobject_metadata m WHERE m.lomowner = to_regrole(r.name))
+        """
+    }
+
+    /// Which of roles the administrator inherits the privileges of.
+    static func inherited(_ roles: [String]) -> PostgresStatement {
+        "SELECT r.name FROM unnest(\(roles)::text[]) r (name) WHERE pg_has_role(r.name, 'USAGE')"
+    }
+
+    /// Which of roles the administrator may not hand on, which PostgreSQL asks for from version 16.
+    static func withoutAdminOption(_ roles: [String]) -> PostgresStatement {
+        "SELECT r.name FROM unnest(\(roles)::text[]) r (name) WHERE NOT pg_has_role(r.name, 'MEMBER WITH ADMIN OPTION')"
+    }
+
+    /// The other databases in which roles hold something, and those in which the group of all tenants owns something.
+    static func otherDatabases(roles: [Int64], group: String) -> PostgresStatement {
+        """
+        SELECT d.datname::text AS name, bool_or(s.is_tenants) AS is_tenants
+        FROM (
+            SELECT dbid AS database, refobjid = ANY (\(roles)::bigint[]::oid[]) AS is_tenants FROM pg_shdepend
+            WHERE refclassid = 'pg_authid'::regclass AND dbid <> 0
+              AND (refobjid = ANY (\(roles)::bigint[]::oid[]) OR (refobjid = to_regrole(\(group)) AND deptype = 'o'))
+            UNION ALL
+            SELECT d.oid, r.oid = ANY (\(roles)::bigint[]::oid[])
+            FROM pg_prepared_xacts p JOIN pg_roles r ON r.rolname = p.owner JOIN pg_database d ON d.datname = p.database
+            WHERE r.oid = ANY (\(roles)::bigint[]::oid[]) OR r.rolname = \(group)
+        ) s JOIN pg_database d ON d.oid = s.database
+        WHERE d.datname <> current_database() GROUP BY d.datname ORDER BY d.datname LIMIT \(RemovalQueries.batch)
+        """
+    }
+
+    /// What belongs to no database, was granted to roles or is theirs, and can't be taken from them by the administrator.
+    static func sharedObstacles(roles: [Int64]) -> PostgresStatement {
+        """
+        SELECT r.rolname::text AS role, s.deptype = 'o' AS is_owner,
+               pg_describe_object(s.classid, s.objid, s.objsubid) AS object
+        FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid
+        LEFT JOIN pg_database d ON s.classid = 'pg_database'::regclass AND d.oid = s.objid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.dbid = 0 AND s.refobjid = ANY (\(roles)::bigint[]::oid[])
+          AND s.classid NOT IN ('pg_authid'::regclass, 'pg_auth_members'::regclass)
+          AND (s.deptype = 'o' OR NOT (current_setting('is_superuser')::boolean
+              OR coalesce(pg_has_role(d.datdba, 'USAGE'), false)
+              OR (d.oid IS NOT NULL AND NOT EXISTS (
+                  SELECT FROM aclexplode(d.datacl) a
+                  WHERE a.grantee = s.refobjid AND NOT pg_has_role(a.grantor, 'USAGE')))))
+        ORDER BY object, role LIMIT 20
+        """
+    }
+
+    /// What roles still own or were granted, of this database and of none; of others the database alone.
+    static func remainders(roles: [Int64]) -> PostgresStatement {
+        """
+        SELECT DISTINCT r.rolname::text AS role,
+               CASE WHEN s.dbid <> 0 AND d.datname <> current_database() THEN 'something in the database ' || d.datname
+                    ELSE pg_describe_object(s.classid, s.objid, s.objsubid) END AS object
+        FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid LEFT JOIN pg_database d ON d.oid = s.dbid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY (\(roles)::bigint[]::oid[])
+        ORDER BY object, role LIMIT 20
+        """
+    }
+
+    /// How much the group of all tenants' logins owns in this database: nothing, unless a tenant acted as it.
+    static func countOwned(by group: String) -> PostgresStatement {
+        """
+        SELECT count(*) FROM pg_shdepend
+        WHERE refclassid = 'pg_authid'::regclass AND refobjid = to_regrole(\(group)) AND deptype = 'o'
+          AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """
+    }
+
+    /// Whether another database has a registry of tenants, or an installation at all.
+    static let registry: PostgresStatement = """
+        SELECT to_regclass('cloacina.tenants') IS NOT NULL AS has_tenants
+        """
+
+    /// A tenant of another database's registry that goes by these very roles and is not being removed there.
+    static func tenant(withRoles oids: [Int64], named names: [String]) -> PostgresStatement {
+        """
+        SELECT name FROM cloacina.tenants
+        WHERE state <> 'removing'
+          AND (role_oids && \(oids)::bigint[]::oid[]
+               OR (role_oids IS NOT NULL AND ARRAY[owner_role, runtime_role, login_a, login_b] && \(names)::text[]))
+        LIMIT 1
+        """
+    }
+}

@@ -1,0 +1,157 @@
+import CloacinaPostgres
+
+/// A connection to one database, over which a removal changes things in spite of whoever is in the way.
+///
+/// Every change waits for locks for a moment only. After one that failed the tenant's sessions and prepared transactions
+/// are ended again, and it is made once more, until the patience is used up.
+struct RemovalSession: Sendable {
+    /// Opens a connection to a database of the server.
+    typealias Connect = @Sendable (_ database: String) async throws -> PostgresConnection
+
+    let connection: PostgresConnection
+    let target: RemovalTarget
+    let patience: RemovalPatience
+    let connect: Connect
+    let tally: RemovalTally
+
+    /// The pause after a failed attempt: some fail at once.
+    private static let pause: Duration = .milliseconds(20)
+
+    /// The same over another connection.
+    func on(_ connection: PostgresConnection) -> RemovalSession {
+        RemovalSession(
+            connection: connection, target: self.target, patience: self.patience, connect: self.connect,
+            tally: self.tally)
+    }
+
+    /// Runs statements as one transaction.
+    ///
+    /// - Throws: ``AdminError`` with ``AdminError/Code/busy``, which names who is in the way, or what can't be mended by
+    ///   another attempt.
+    @discardableResult
+    func change(_ statements: [PostgresStatement]) async throws -> [PostgresRows] {
+        try await self.patiently {
+            try await self.connection.withTransaction { transaction in
+                let limits = RemovalQueries.limits(lockTimeout: self.patience.lockTimeout())
+                return Array(try await transaction.pipeline([limits] + statements).dropFirst())
+            }
+        }
+    }
+
+    /// The same for statements that take no binds.
+    @discardableResult
+    func change(_ statements: [String]) async throws -> [PostgresRows] {
+        try await self.change(statements.map(PostgresStatement.init(ddl:)))
+    }
+
+    /// Makes an attempt again and again while something passing is in the way.
+    func patiently<R>(_ attempt: () async throws -> R) async throws -> R {
+        while true {
+            do {
+                return try await attempt()
+            } catch {
+                guard RemovalPatience.isPassing(error) else { throw error }
+                if self.patience.isOver() { throw await self.busy(error) }
+            }
+            try await self.relieve()
+        }
+    }
+
+    /// Opens a connection to a database of the server, when it has room for one: a tenant may use up all.
+    func open(_ database: String) async throws -> PostgresConnection {
+        while true {
+            do {
+                return try await self.connect(database)
+            } catch {
+                guard (error as? PostgresError)?.sqlState == "53300", !self.patience.isOver() else { throw error }
+            }
+            try await ContinuousClock().sleep(for: Self.pause)
+        }
+    }
+
+    /// Ends what the tenant may have put in the way: its sessions and its prepared transactions.
+    private func relieve() async throws {
+        // Neither may work yet, or be what is in the way: the next attempt tells.
+        try? await self.endSessions()
+        try? await self.rollBackPrepared(isPatient: false)
+        try await ContinuousClock().sleep(for: Self.pause)
+    }
+
+    /// Ends the sessions of the tenant's logins, without waiting for them.
+    ///
+    /// A role may end its own sessions, so the administrator acts as each.
+    func endSessions() async throws {
+        guard !self.target.roles.isEmpty else { return }
+        let statements = self.target.roles.flatMap { role in
+            [PostgresStatement(ddl: self.target.sql.act(as: role)), RemovalQueries.endSessions(of: role)]
+        }
+        let results = try await self.connection.withTransaction { try await $0.pipeline(statements) }
+        for rows in results where !rows.isEmpty { self.tally.didEnd(try rows.column("pid")) }
+    }
+
+    /// Rolls back the transactions that the tenant's roles prepared, wherever on the server.
+    func rollBackPrepared(isPatient: Bool = true) async throws {
+        while true {
+            let roles = self.target.roles + [self.target.tenantsRole]
+            let found = try await self.connection.query(RemovalQueries.preparedTransactions(of: roles))
+                .map(PreparedTransaction.init)
+            guard !found.isEmpty else { return }
+            for (database, transactions) in Dictionary(grouping: found, by: \.database).sorted(by: { $0.key < $1.key })
+            {
+                try await self.rollBack(transactions, in: database, isPatient: isPatient)
+            }
+        }
+    }
+
+    /// Over a connection of its own: `ROLLBACK PREPARED` stands outside of transactions, so the role that it needs would
+    /// stay with the session.
+    private func rollBack(
+        _ transactions: [PreparedTransaction], in database: String, isPatient: Bool
+    ) async throws {
+        if transactions.contains(where: { $0.owner == self.target.tenantsRole }) { try await self.joinGroup() }
+        let other = try await isPatient ? self.open(database) : self.connect(database)
+        do {
+            for transaction in transactions {
+                if isPatient {
+                    try await self.patiently { try await self.rollBack(transaction, over: other) }
+                } else {
+                    try await self.rollBack(transaction, over: other)
+                }
+            }
+            await other.close()
+        } catch {
+            await other.close()
+            throw error
+        }
+    }
+
+    private func rollBack(_ transaction: PreparedTransaction, over other: PostgresConnection) async throws {
+        try await other.query(PostgresStatement(ddl: transaction.actAsOwner))
+        do {
+            try await other.query(PostgresStatement(ddl: transaction.rollback))
+            self.tally.didRollBack()
+        } catch {
+            // Somebody else was faster.
+            guard error.sqlState == "42704" else { throw error }
+        }
+    }
+
+    /// Lets the administrator act as the group of all tenants' logins; only needed where a tenant has acted as it.
+    ///
+    /// The membership stays: other removals may need it at the same moment, and the administrator may take it at any time.
+    func joinGroup() async throws {
+        _ = try await self.connection.query(
+            PostgresStatement(ddl: self.target.sql.membership(in: self.target.tenantsRole)))
+    }
+
+    private func busy(_ error: any Error) async -> AdminError {
+        let rows = try? await self.connection.query(
+            RemovalQueries.lockHolders(in: self.target.schemaOID, roles: self.target.roleOIDs))
+        let holders = (rows.map(Array.init) ?? []).compactMap { try? LockHolder($0).description }
+        let list = holders.isEmpty ? "other sessions" : holders.joined(separator: ", ")
+        return AdminError(
+            .busy,
+            "what is to be removed was locked by \(list) for longer than \(self.patience.total); end those, then call again",
+            tenant: self.target.name, underlying: error)
+    }
+}

@@ -1,0 +1,89 @@
+import CloacinaPostgres
+
+/// One run of taking over a tenant whose schema and roles have other OIDs than those registered: a restore makes
+/// everything anew, by name.
+struct TenantAdoption {
+    private let name: TenantName
+    private let roles: TenantRoles
+    private let connection: PostgresConnection
+    private let patience: RemovalPatience
+    private let connect: RemovalSession.Connect
+    private let ledger: OperationLedger
+    private let lease: AdministrationLease
+
+    init(
+        _ name: TenantName, on connection: PostgresConnection, patience: Duration,
+        connect: @escaping RemovalSession.Connect
+    ) {
+        self.name = name
+        self.roles = TenantRoles(name)
+        self.connection = connection
+        self.patience = RemovalPatience(patience)
+        self.connect = connect
+        self.ledger = OperationLedger(kind: .adopt, tenant: name.rawValue)
+        self.lease = AdministrationLease(tenant: name.rawValue, on: connection)
+    }
+
+    func run() async throws {
+        try await self.lease.take()
+        do {
+            try await self.runLeased()
+        } catch {
+            // A session that can't give its lease back must not keep it.
+            if await !self.lease.release() { await self.connection.close() }
+            throw error
+        }
+        if await !self.lease.release() { await self.connection.close() }
+    }
+
+    private func runLeased() async throws {
+        let name = self.name.rawValue
+        guard let row = try await self.connection.query(RegistryQueries.tenant(named: name)).first else {
+            throw AdminError.noTenant(name)
+        }
+        let schema: String = try row.value("schema_name")
+        let survey = try TenantSurvey(
+            try await self.connection.query(
+                RegistryQueries.survey(name: name, schema: schema, roles: self.roles.all))[0])
+        guard let registered = survey.registered, let serviceRole = survey.serviceRole,
+            let tenantsRole = survey.tenantsRole
+        else {
+            throw TenantSurvey.notBootstrapped
+        }
+        let shape = AdoptionQueries.shape(schema: schema, roles: self.roles.all, serviceRole: serviceRole)
+        try AdoptionSurvey(survey, try await self.connection.query(shape)[0]).check(name: name, roles: self.roles)
+        let found = self.roles.all.filter { survey.foundRoles[$0] != nil }
+        try await AdminOption.check(found + [tenantsRole], of: name, on: self.connection)
+        try await self.checkElsewhere(survey, registered)
+        let sql = ProvisioningSQL(
+            roles: self.roles, schema: schema, serviceRole: serviceRole, tenantsRole: tenantsRole,
+            serverVersion: self.connection.serverVersion)
+        try await self.take(registered, registered.state == .removing ? [] : sql.membershipStatements)
+    }
+
+    /// A copy of the database on the same server has the original's roles.
+    private func checkElsewhere(_ survey: TenantSurvey, _ registered: TenantSurvey.Registered) async throws {
+        var adopted = survey
+        adopted.registered?.roleOIDs = self.roles.all.compactMap { survey.foundRoles[$0] }
+        let target = try RemovalTarget(
+            adopted, name: self.name.rawValue, roles: self.roles, serverVersion: self.connection.serverVersion)
+        let session = RemovalSession(
+            connection: self.connection, target: target, patience: self.patience, connect: self.connect,
+            tally: RemovalTally())
+        let others = OtherDatabases(session: session, cascade: false)
+        try await others.check(try await others.find())
+    }
+
+    private func take(_ registered: TenantSurvey.Registered, _ memberships: [String]) async throws {
+        let before = "schema \(registered.schemaOID ?? 0), roles \(registered.roleOIDs)"
+        try await self.connection.withTransaction { transaction in
+            _ = try await transaction.pipeline(
+                [RemovalQueries.limits(lockTimeout: self.patience.lockTimeout())]
+                    + memberships.map(PostgresStatement.init(ddl:)) + [
+                        self.ledger.supersedeEarlier(), self.ledger.start(.adopt, at: 0, state: "done"),
+                        AdoptionQueries.register(id: registered.id, roles: self.roles.all),
+                        self.ledger.audit("tenant.adopted", detail: "before: \(before)"),
+                    ])
+        }
+    }
+}

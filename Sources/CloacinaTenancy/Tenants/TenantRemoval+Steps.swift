@@ -1,0 +1,170 @@
+import CloacinaPostgres
+
+extension TenantRemoval {
+    // MARK: Out
+
+    /// Shuts the logins. A tenant may alter its own login, and keep that open: its sessions are ended and the login is
+    /// shut again, until that has worked.
+    func disable(_ session: RemovalSession) async throws {
+        let sql = session.target.sql
+        try await session.change([
+            RegistryQueries.setState(id: session.target.id, .removing), self.ledger.supersedeEarlier(),
+            self.start(.disable), self.ledger.audit("tenant.removal_begun"),
+        ])
+        for membership in sql.membershipStatements { try await session.change([membership]) }
+        for role in sql.roles {
+            try await session.patiently {
+                // Those that come after this stand behind us in the row's queue.
+                try? await session.endSessions()
+                try await self.connection.withTransaction { transaction in
+                    _ = try await transaction.pipeline([
+                        RemovalQueries.limits(lockTimeout: self.patience.lockTimeout()),
+                        PostgresStatement(ddl: sql.shut(role)),
+                    ])
+                }
+            }
+        }
+        try await session.change(
+            sql.revocationStatements.map(PostgresStatement.init(ddl:)) + self.notes(.disable, next: .sessions))
+    }
+
+    /// Ends the logins' sessions and waits until they are gone. No new ones can begin.
+    func endSessions(_ session: RemovalSession) async throws {
+        let count = RemovalQueries.countSessions(of: session.target.roleOIDs)
+        while true {
+            try await session.endSessions()
+            if try await self.connection.query(count).single(as: Int.self) == 0 { break }
+            guard !self.patience.isOver() else {
+                throw AdminError(
+                    .busy,
+                    "sessions of the tenant's logins did not end within \(self.patience.total); look at pg_stat_activity, "
+                        + "then call again", tenant: self.name)
+            }
+            try await ContinuousClock().sleep(for: .milliseconds(20))
+        }
+        try await session.change(self.notes(.sessions, next: .prepared))
+    }
+
+    /// Rolls back what the tenant's roles prepared and nobody would ever commit.
+    func rollBackPrepared(_ session: RemovalSession) async throws {
+        try await session.rollBackPrepared()
+        try await session.change(self.notes(.prepared, next: .largeObjects))
+    }
+
+    // MARK: Down
+
+    func unlinkLargeObjects(_ session: RemovalSession, _ report: inout RemovalReport) async throws {
+        report.unlinkedLargeObjects = try await self.belongings(session).unlinkLargeObjects()
+        try await session.change(self.notes(.largeObjects, next: .dropSchema))
+    }
+
+    /// Drops the schema, in parts when all of it at once would exhaust the lock table.
+    func dropSchema(_ session: RemovalSession, _ report: inout RemovalReport) async throws {
+        if session.target.hasSchema, let schema = session.target.schemaOID {
+            // Somebody may have made something of the tenant's since the check.
+            let dependents = try await self.dependents(session.target)
+            if !self.options.cascade { try dependents.check(tenant: self.name) }
+            report.droppedDependents = dependents.names
+            report.droppedDependentCount = dependents.count
+            try await self.dropSchema(schema, session, &report)
+        }
+        try await session.change(self.notes(.dropSchema, next: .dropOwned))
+    }
+
+    private func dropSchema(_ schema: Int64, _ session: RemovalSession, _ report: inout RemovalReport) async throws {
+        let sql = session.target.sql
+        let facts = try await self.connection.pipeline([
+            RemovalQueries.lockCapacity, RemovalQueries.countRelations(in: schema),
+        ])
+        var budget = try max(64, facts[0].single(as: Int.self) / 4)
+        report.droppedRelations = try facts[1].single(as: Int.self)
+        while true {
+            let rows = try await self.connection.query(RemovalQueries.relations(in: schema))
+            let chunks = SchemaRelation.chunks(try rows.map(SchemaRelation.init), budget: budget)
+            do {
+                if chunks.count <= 1, rows.count < RemovalQueries.batch {
+                    try await session.change(sql.actAsOwner + [sql.dropSchemaStatement])
+                    report.dropTransactions &+= 1
+                    return
+                }
+                for chunk in chunks {
+                    try await session.change(sql.actAsOwner + sql.drop(chunk))
+                    report.dropTransactions &+= 1
+                }
+            } catch let error as PostgresError where error.sqlState == "53200" {
+                guard budget > 1 else { throw session.lockTableIsFull(error) }
+                budget /= 2
+            }
+        }
+    }
+
+    /// Drops what the roles own or were granted elsewhere in this database, and what tenants left to their group.
+    func dropOwned(_ session: RemovalSession, _ report: inout RemovalReport) async throws {
+        try await self.belongings(session).dropOwned()
+        report.removedStrays &+= try await self.belongings(session).removeStrays()
+        try await session.change(self.notes(.dropOwned, next: .elsewhere))
+    }
+
+    /// Removes what the roles hold in other databases, which a tenant may have added to until its logins were shut.
+    func cleanElsewhere(_ session: RemovalSession, _ report: inout RemovalReport) async throws {
+        let others = OtherDatabases(session: session, cascade: self.options.cascade)
+        let cleaning = try await others.clean(try await others.find())
+        report.cleanedDatabases = cleaning.databases
+        report.unlinkedLargeObjects &+= cleaning.largeObjects
+        report.removedStrays &+= cleaning.strays
+        try await session.change(self.notes(.elsewhere, next: .dropRoles))
+    }
+
+    func dropRoles(_ session: RemovalSession) async throws {
+        do {
+            try await session.change(
+                session.target.sql.dropRolesStatements.map(PostgresStatement.init(ddl:))
+                    + self.notes(.dropRoles, next: .prove))
+        } catch let error as PostgresError where error.sqlState == "2BP01" {
+            let rows = try await self.connection.query(OwnershipQueries.remainders(roles: session.target.roleOIDs))
+            let left = try rows.map { row in
+                "\(try row.value("role", as: String.self)): \(try row.value("object", as: String.self))"
+            }
+            throw AdminError(
+                .removalIncomplete,
+                "roles of the tenant still own or were granted what only others can take from them (\(left.joined(separator: ", "))); "
+                    + "have whoever granted it run REVOKE ALL ON … FROM the role, or a superuser DROP OWNED BY it, in that "
+                    + "database, then call again", tenant: self.name, underlying: error)
+        }
+    }
+
+    private func belongings(_ session: RemovalSession) -> RoleBelongings {
+        RoleBelongings(session: session, cascade: self.options.cascade)
+    }
+
+    // MARK: Gone
+
+    /// Forgets the tenant and searches the catalogs, in one transaction: unless nothing is left, nothing is forgotten.
+    func prove(_ session: RemovalSession, _ report: inout RemovalReport) async throws {
+        report.proof = try await session.patiently { try await self.prove(session.target) }
+        // A session that can't give its lease back must not keep it.
+        if await !self.lease.release() { await self.connection.close() }
+    }
+
+    private func prove(_ target: RemovalTarget) async throws -> [RemovalReport.Check] {
+        try await self.connection.withTransaction { transaction in
+            let results = try await transaction.pipeline([
+                RemovalQueries.limits(lockTimeout: self.patience.lockTimeout()),
+                RegistryQueries.forget(id: target.id), self.ledger.finish(.prove), self.ledger.audit("tenant.removed"),
+                ProofQueries.proof(of: target, serverVersion: self.connection.serverVersion),
+            ])
+            let checks = try results[4].map { row in
+                RemovalReport.Check(catalog: try row.value("catalog"), remaining: try row.value("remaining"))
+            }
+            let left = checks.filter { $0.remaining > 0 }
+            guard left.isEmpty else {
+                let list = left.map { "\($0.catalog) (\($0.remaining))" }.joined(separator: ", ")
+                throw AdminError(
+                    .removalIncomplete,
+                    "something of the tenant is left in \(list); call again, and look there if it stays",
+                    tenant: self.name)
+            }
+            return checks
+        }
+    }
+}

@@ -1,0 +1,218 @@
+import CloacinaPostgres
+import CloacinaTenancy
+import FoundationEssentials
+import Testing
+
+@testable import cloacina_admin
+
+extension ServerTests {
+    /// What a tenant leaves beyond its database: in other databases of the server, in transactions that nobody's session
+    /// holds, and with the group of all tenants. Issue 11, point 2.
+    ///
+    /// A server of its own: what lies in `template1` is copied into every database that is made.
+    @Suite(
+        .serialized, .privateServer { _ in [ServerSetting("max_prepared_transactions", "10")] },
+        .timeLimit(.minutes(20)))
+    struct TenantRemovalElsewhereTests {
+        @Test("C3c: large objects in postgres and template1 go with the tenant")
+        func whatLiesInOtherDatabasesGoes() async throws {
+            try await withPrivateDatabase { _ in
+                let name = TenantFixture.name()
+                try await TenantFixture.withAdmin { admin in
+                    let credentials = try await admin.createTenant(TenantConfig(name: name))
+                    for database in ["postgres", "template1"] {
+                        try await Self.asTenant(credentials, in: database) { try await $0.query("SELECT lo_create(0)") }
+                    }
+                    let plan = try await admin.plannedSQL(removing: name)
+                    #expect(plan.contains("-- in the database template1:"))
+                    let report = try await admin.removeTenant(named: name)
+                    #expect(report.cleanedDatabases == ["postgres", "template1"])
+                    #expect(report.unlinkedLargeObjects == 2)
+                }
+                #expect(try await TenantFixture.traces(of: name).isEmpty)
+            }
+        }
+
+        @Test("C3c: a database that can't be reached is named before anything is changed")
+        func aDatabaseOutOfReachIsNamedBeforeAnythingIsChanged() async throws {
+            try await withPrivateDatabase { _ in
+                let (name, other) = (TenantFixture.name(), TenantFixture.name())
+                try await TenantFixture.withAdmin { admin in
+                    let credentials = try await admin.createTenant(TenantConfig(name: name))
+                    try await Self.asSuperuser("CREATE DATABASE \(other)")
+                    try await Self.asTenant(credentials, in: other) { try await $0.query("SELECT lo_create(0)") }
+                    try await Self.asSuperuser("ALTER DATABASE \(other) ALLOW_CONNECTIONS false")
+                    let error = await #expect(throws: AdminError.self) { try await admin.removeTenant(named: name) }
+                    #expect(error?.code == .usedElsewhere)
+                    #expect(error?.message.contains("the database \(other)") == true)
+                    #expect(error?.message.contains("DROP OWNED BY") == true)
+                    #expect(try await admin.tenant(named: name).state == .active)
+                    try await TenantFixture.withTenant(credentials) { try await $0.query("SELECT 1") }
+                    try await Self.asSuperuser("ALTER DATABASE \(other) ALLOW_CONNECTIONS true")
+                    let report = try await admin.removeTenant(named: name)
+                    #expect(report.cleanedDatabases == [other])
+                }
+                #expect(try await TenantFixture.traces(of: name).isEmpty)
+                try await Self.asSuperuser("DROP DATABASE \(other)")
+            }
+        }
+
+        @Test("C3c: a privilege that only others can take is named with its REVOKE before anything is changed")
+        func aPrivilegeOnSomebodyElsesDatabaseIsNamed() async throws {
+            try await withPrivateDatabase { _ in
+                let name = TenantFixture.name()
+                try await TenantFixture.withAdmin { admin in
+                    _ = try await admin.createTenant(TenantConfig(name: name))
+                    try await Self.asSuperuser("GRANT CONNECT ON DATABASE postgres TO \(name)_a")
+                    let error = await #expect(throws: AdminError.self) { try await admin.removeTenant(named: name) }
+                    #expect(error?.code == .usedElsewhere)
+                    let statement = "REVOKE ALL ON database postgres FROM \"\(name)_a\""
+                    #expect(error?.message.contains(statement) == true)
+                    #expect(try await admin.tenant(named: name).state == .active)
+                    try await Self.asSuperuser(statement)
+                    try await admin.removeTenant(named: name)
+                }
+                #expect(try await TenantFixture.traces(of: name).isEmpty)
+            }
+        }
+
+        @Test("C3d: what the tenant prepared is rolled back, wherever, a change of its login included")
+        func preparedTransactionsAreRolledBack() async throws {
+            try await withPrivateDatabase { _ in
+                let name = TenantFixture.name()
+                try await TenantFixture.withAdmin { admin in
+                    let credentials = try await admin.createTenant(
+                        TenantFixture.config(name, sets: TenantFixture.sets()))
+                    try await TenantFixture.withTenant(credentials) { tenant in
+                        for (number, sql) in [
+                            "INSERT INTO items (name) VALUES ('x'); SELECT lo_create(0)",
+                            "ALTER ROLE \(credentials.username) PASSWORD 'x'",
+                        ].enumerated() {
+                            try await tenant.script("BEGIN; \(sql)")
+                            try await tenant.script("PREPARE TRANSACTION 'it''s \(number) of \(name)'")
+                        }
+                    }
+                    try await Self.asTenant(credentials, in: "postgres") { tenant in
+                        try await tenant.script("BEGIN; SELECT lo_create(0)")
+                        try await tenant.script("PREPARE TRANSACTION 'elsewhere of \(name)'")
+                    }
+                    let report = try await admin.removeTenant(named: name)
+                    #expect(report.rolledBackTransactions == 3)
+                }
+                #expect(try await TenantFixture.traces(of: name).isEmpty)
+            }
+        }
+
+        @Test("C3d: another's prepared transaction that locks a table is named")
+        func anothersPreparedTransactionIsNamed() async throws {
+            try await withPrivateDatabase { _ in
+                let name = TenantFixture.name()
+                try await TenantFixture.withAdmin { admin in
+                    _ = try await admin.createTenant(TenantFixture.config(name, sets: TenantFixture.sets()))
+                    try await Self.asSuperuser("BEGIN; LOCK TABLE \(name).items; PREPARE TRANSACTION 'kept'")
+                    let error = await #expect(throws: AdminError.self) {
+                        try await admin.removeTenant(named: name, patience: .seconds(1))
+                    }
+                    #expect(error?.code == .busy)
+                    #expect(error?.message.contains("prepared transaction kept") == true)
+                    try await Self.asSuperuser("ROLLBACK PREPARED 'kept'")
+                    try await admin.removeTenant(named: name)
+                }
+                #expect(try await TenantFixture.traces(of: name).isEmpty)
+            }
+        }
+
+        @Test("C5: what tenants left to the group of their logins goes and is reported, and the group keeps its access")
+        func whatTenantsLeftToTheirGroupGoes() async throws {
+            try await withPrivateDatabase { _ in
+                let (name, other) = (TenantFixture.name(), TenantFixture.name())
+                try await TenantFixture.withAdmin { admin in
+                    _ = try await admin.createTenant(TenantConfig(name: name))
+                    let theirs = try await admin.createTenant(TenantConfig(name: other))
+                    // As a tenant could where it may act as the group.
+                    try await Self.asSuperuser(
+                        """
+                        SET ROLE cloacina_tenants; SELECT lo_from_bytea(9001, 'acme secret');
+                        ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC
+                        """)
+                    let report = try await admin.removeTenant(named: name)
+                    #expect(report.removedStrays == 2)
+                    let strays = report.proof.first { $0.catalog == "pg_shdepend of cloacina_tenants" }
+                    #expect(strays?.remaining == 0)
+                    try await TenantFixture.withSuperuser { connection in
+                        let left: Int = try await connection.query(
+                            """
+                            SELECT (SELECT count(*) FROM pg_largeobject_metadata) + (
+                                SELECT count(*) FROM pg_default_acl WHERE defaclrole = 'cloacina_tenants'::regrole)
+                            """
+                        ).single()
+                        #expect(left == 0)
+                    }
+                    try await TenantFixture.withTenant(theirs) { try await $0.query("SELECT 1") }
+                    try await admin.removeTenant(named: other)
+                }
+            }
+        }
+
+        @Test("C19: a tenant whose roles another database's tenant uses is left alone, sessions and logins too")
+        func aCopyOfTheDatabaseLeavesTheOriginalAlone() async throws {
+            try await withPrivateDatabase { _ in
+                let name = TenantFixture.name()
+                let database = try #require(TestDatabase.current)
+                let copy = TestDatabase(server: database.server, name: database.name + "_copy")
+                try await TenantFixture.withAdmin { admin in
+                    let credentials = try await admin.createTenant(
+                        TenantFixture.config(name, sets: TenantFixture.sets()))
+                    await admin.close()
+                    try await Self.copy(database, to: copy)
+                    try await TenantFixture.withTenant(credentials) { session in
+                        let elsewhere = DatabaseAdmin(copy.administrator)
+                        for _ in 0..<2 {
+                            let error = await #expect(throws: AdminError.self) {
+                                try await elsewhere.removeTenant(named: name)
+                            }
+                            #expect(error?.code == .usedElsewhere)
+                            #expect(error?.message.contains("of the database \(database.name)") == true)
+                            #expect(error?.message.contains("DROP OWNED") == false)
+                        }
+                        let kept = try await elsewhere.tenant(named: name)
+                        #expect(kept.state == .active)
+                        await elsewhere.close()
+                        try await session.query("SELECT 1")
+                    }
+                    try await TenantFixture.withTenant(credentials) { try await $0.query("SELECT * FROM items") }
+                    let error = await #expect(throws: AdminError.self) { try await admin.removeTenant(named: name) }
+                    #expect(error?.message.contains("of the database \(copy.name)") == true)
+                    try await copy.drop()
+                    try await admin.removeTenant(named: name)
+                }
+                #expect(try await TenantFixture.traces(of: name).isEmpty)
+            }
+        }
+
+        /// The database that is copied has nobody connected for the length of the copy.
+        private static func copy(_ database: TestDatabase, to copy: TestDatabase) async throws {
+            try await PostgresConnection.withConnection(database.server.superuser) { connection in
+                let owner = try await PostgresConnection.withConnection(
+                    PostgresConfiguration(database.server.administratorURL)
+                ) { $0.endpoint.user }
+                try await connection.query(
+                    PostgresStatement(
+                        "CREATE DATABASE \(copy.name) TEMPLATE \(database.name) OWNER \(PostgresIdentifier.quote(owner))",
+                        prepared: false))
+            }
+        }
+
+        private static func asSuperuser(_ sql: String) async throws {
+            try await TenantFixture.withSuperuser { try await $0.script(sql) }
+        }
+
+        private static func asTenant<R>(
+            _ credentials: TenantCredentials, in database: String, _ body: (PostgresConnection) async throws -> R
+        ) async throws {
+            var configuration = PostgresConfiguration(credentials.connectionString)
+            configuration.database = database
+            _ = try await PostgresConnection.withConnection(configuration, body)
+        }
+    }
+}
