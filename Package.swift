@@ -150,7 +150,8 @@ let package = Package(
         ),
         .testTarget(
             name: "CloacinaSchemaTests", dependencies: ["CloacinaSchema", "CloacinaMigrations", "TestSupport"]),
-        .testTarget(name: "CloacinaTenancyTests", dependencies: ["CloacinaTenancy", "CloacinaPostgres"]),
+        .testTarget(
+            name: "CloacinaTenancyTests", dependencies: ["CloacinaTenancy", "CloacinaPostgres", "CloacinaSchema"]),
         .testTarget(
             name: "CloacinaTests",
             dependencies: [

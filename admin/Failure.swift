@@ -135,7 +135,7 @@ struct Failure: Equatable {
         let cause = error.underlying as? PostgresError
         let hint: String? =
             switch cause?.sqlState {
-            case "42501": "reading takes on the tenant's owner role, which `tenant show` names: GRANT it to this login"
+            case "42501": "reading takes on the tenant's engine role, which `tenant show` names: GRANT it to this login"
             case "3F000", "42P01", "42703": "the tenant's schema is missing or behind: `migrate status` tells"
             default: nil
             }

@@ -13,7 +13,8 @@ struct TimeZonesExample: AsyncParsableCommand {
         abstract: "Run the time-zone pipeline for several tenants at once, over one connection pool.",
         discussion: """
             Applies the example's migrations to each tenant as the administrator, then works with the service's login \
-            (--isolation role) or with each tenant's own (--isolation login).
+            (--isolation role) or with each tenant's own (--isolation login), which needs \
+            `cloacina-admin tenant access NAME --engine`.
             """
     )
 

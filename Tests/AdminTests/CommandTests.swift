@@ -14,6 +14,8 @@ import Testing
         ["tenant", "limits", "acme"], ["tenant", "limits", "acme", "--lock-timeout", "5s", "--dry-run"],
         ["bootstrap", "--harden"], ["dev", "start", "--forget-settings"],
         ["tenant", "list", "--output", "ndjson"], ["tenant", "show", "acme", "--output", "json"],
+        ["tenant", "create", "acme", "--engine-access"], ["tenant", "access", "acme", "--engine"],
+        ["tenant", "access", "acme", "--no-engine", "--output", "json"],
         ["tenant", "drop", "acme", "--confirm", "acme"], ["tenant", "drop", "acme", "--dry-run"],
         ["tenant", "reissue", "acme", "--credentials-file", "acme-2.json", "--end-sessions"],
         ["tenant", "reissue", "acme", "--dry-run"], ["bootstrap", "--service-role", "svc", "--adopt-service-role"],
@@ -35,6 +37,7 @@ import Testing
         ["tenant", "drop", "acme", "--confirm", "acm"], ["tenant", "drop"], ["tenant", "show"],
         ["tenant", "drop", "acme", "--patience", "0"], ["tenant", "drop", "acme", "--patience", "9999999"],
         ["tenant", "adopt"],
+        ["tenant", "access", "acme"], ["tenant", "access", "--engine"],
         ["migrate", "apply", "--migrations", "="], ["migrate", "apply", "--output", "yaml"], ["migrate", "down"],
     ])
     func contradictionsAndNonsenseEndWithTwoBeforeAnythingIsTried(_ arguments: [String]) async {
@@ -128,12 +131,12 @@ import Testing
 @Suite struct TenantAnswerTests {
     static let acme = TenantAnswer(
         name: "acme", schema: "acme", state: "active", version: 3, id: "0", login: "acme_a", ownerRole: "acme_owner",
-        runtimeRole: "acme_runtime", createdAt: "2026-01-02T03:04:05Z")
+        runtimeRole: "acme_runtime", engineRole: "acme_engine", engineAccess: false, createdAt: "2026-01-02T03:04:05Z")
 
     @Test func aTenantIsAnObjectWithNameSchemaStateAndVersion() throws {
         #expect(
             try Renderer.json(Self.acme, indented: false)
-                == #"{"createdAt":"2026-01-02T03:04:05Z","id":"0","login":"acme_a","name":"acme","#
+                == #"{"createdAt":"2026-01-02T03:04:05Z","engineAccess":false,"engineRole":"acme_engine","id":"0","login":"acme_a","name":"acme","#
                 + #""ownerRole":"acme_owner","runtimeRole":"acme_runtime","schema":"acme","state":"active","version":3}"#
         )
     }

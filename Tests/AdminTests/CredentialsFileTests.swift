@@ -130,7 +130,7 @@ func withTemporaryDirectory<R>(_ body: (String) throws -> R) throws -> R {
         #expect(failure { try kept.check("cloacina_service", "s.json") }?.message.contains("svc") == true)
         var answer = BootstrapAnswer(
             database: "app", serverVersion: 150_000, serviceRole: "svc", tenantsRole: "grp", version: 1,
-            appliedMigrations: [], createdRoles: [], warnings: [])
+            appliedMigrations: [], createdRoles: [], warnings: [], hardened: true, hardeningStatements: [])
         func endpoint(_ host: String) -> PostgresEndpoint {
             PostgresEndpoint(host: host, port: 5432, database: "app", user: "adm", options: [:], isEncrypted: false)
         }
@@ -138,7 +138,7 @@ func withTemporaryDirectory<R>(_ body: (String) throws -> R) throws -> R {
         #expect(kept.warnings(answer, endpoint("other")).count == 1)
         answer = BootstrapAnswer(
             database: "app", serverVersion: 150_000, serviceRole: "svc", tenantsRole: "grp", version: 1,
-            appliedMigrations: [], createdRoles: ["svc"], warnings: [])
+            appliedMigrations: [], createdRoles: ["svc"], warnings: [], hardened: true, hardeningStatements: [])
         #expect(kept.warnings(answer, endpoint("db")).count == 1)
     }
 

@@ -95,6 +95,10 @@ import Testing
         "SELECT pg_try_advisory_lock_shared (1)",
         "SELECT \"pg_advisory_lock\"(1)", "SELECT pg_catalog.pg_advisory_xact_lock(1)",
         "SELECT set_config('a.b', '1', false)",
+        // C8: by what the name is, however it is spelt.
+        "SELECT U&\"\\0073et_config\"('role', 'none', true)",
+        "SELECT u&\"!0073et!005fconfig\" UESCAPE '!' ('role', 'none', true)",
+        "SELECT pg_catalog . U&\"set\\+00005fconfig\" /* */ ('role', 'none', true)", "SET LOCAL U&\"\\0072ole\" = x",
         "COPY t FROM STDIN", "copy t (a) from stdin with (format csv)", "COPY t TO STDOUT",
     ])
     func refusesWhatWouldOutliveTheMigration(text: String) {

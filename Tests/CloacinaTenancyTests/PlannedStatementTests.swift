@@ -1,13 +1,14 @@
 import CloacinaPostgres
+import CloacinaSchema
 import Testing
 
 @testable import CloacinaTenancy
 
 @Suite struct PlannedStatementTests {
-    private func sql(_ serverVersion: Int) throws -> ProvisioningSQL {
+    private func sql(_ serverVersion: Int, engineAccess: Bool = false) throws -> ProvisioningSQL {
         ProvisioningSQL(
             roles: TenantRoles(try TenantName("acme")), schema: "acme", serviceRole: "svc", tenantsRole: "grp",
-            serverVersion: serverVersion)
+            database: "app", engineAccess: engineAccess, serverVersion: serverVersion)
     }
 
     @Test func rolesAreMadeWithQuotedNames() throws {
@@ -15,13 +16,51 @@ import Testing
             try self.sql(150_000).roleStatements == [
                 #"CREATE ROLE "acme_owner" NOLOGIN"#,
                 #"CREATE ROLE "acme_runtime" NOLOGIN"#,
-                #"CREATE ROLE "acme_a" LOGIN IN ROLE "acme_runtime", "grp""#,
-                #"CREATE ROLE "acme_b" NOLOGIN IN ROLE "acme_runtime", "grp""#,
+                #"CREATE ROLE "acme_engine" NOLOGIN IN ROLE "acme_runtime""#,
+                #"CREATE ROLE "acme_a" LOGIN IN ROLE "acme_runtime""#,
+                #"CREATE ROLE "acme_b" NOLOGIN IN ROLE "acme_runtime""#,
                 #"ALTER ROLE "acme_a" SET search_path TO "acme", pg_temp"#,
                 #"ALTER ROLE "acme_b" SET search_path TO "acme", pg_temp"#,
                 #"GRANT "acme_runtime" TO "svc""#,
+                #"GRANT "acme_engine" TO "svc""#,
                 #"GRANT "acme_owner" TO CURRENT_USER"#,
+                #"GRANT "acme_engine" TO CURRENT_USER"#,
             ])
+    }
+
+    /// C5: no role that tenants share, on any version.
+    @Test(arguments: [150_000, 160_000, 180_000])
+    func loginsReachTheDatabaseThroughTheirOwnTenantsRole(serverVersion: Int) throws {
+        let sql = try self.sql(serverVersion)
+        #expect(!sql.roleStatements.contains { $0.contains("grp") })
+        #expect(sql.connectStatements.last == #"GRANT CONNECT ON DATABASE "app" TO "acme_runtime""#)
+        let removal = RemovalSQL(
+            schema: "acme", owner: nil, roles: ["acme_runtime"], runtime: "acme_runtime", serviceRole: "svc",
+            serverVersion: serverVersion)
+        #expect(
+            removal.connectStatements(database: "app").last == #"REVOKE CONNECT ON DATABASE "app" FROM "acme_runtime""#)
+    }
+
+    @Test func loginsGetTheEnginesRoleOnlyWhenAsked() throws {
+        #expect(
+            try self.sql(150_000, engineAccess: true).roleStatements
+                .contains(#"GRANT "acme_engine" TO "acme_a", "acme_b""#))
+        #expect(
+            try self.sql(160_000, engineAccess: true).roleStatements
+                .contains(#"GRANT "acme_engine" TO "acme_a", "acme_b" WITH INHERIT TRUE, SET FALSE"#))
+        #expect(
+            EngineAccessSQL.statements(false, engine: "e", logins: ["a", "b"], serverVersion: 160_000)
+                == [#"REVOKE "e" FROM "a", "b""#])
+    }
+
+    /// What the engine's migrations make, beside the history: a table that is missing here would be the tenant's to write.
+    @Test func everyTableAndViewOfTheEngineIsKnown() throws {
+        let texts = try MigrationSet.embedded(.tenant).migrations.flatMap { $0.up.map(\.text) }
+        func made(_ kind: String) -> [String] {
+            texts.filter { $0.hasPrefix("CREATE \(kind) ") }.map { String($0.split { $0 == " " || $0 == "\n" }[2]) }
+        }
+        #expect(made("TABLE").sorted() == PrivilegeSQL.engineTables.sorted())
+        #expect((made("VIEW") + ["cloacina_migrations"]).sorted() == PrivilegeSQL.readable.sorted())
     }
 
     @Test func fromPostgres16MembershipsSayThatTheyDoNotInherit() throws {

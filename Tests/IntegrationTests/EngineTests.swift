@@ -21,7 +21,9 @@ extension ServerTests {
                 var passwords: [String: String] = [:]
                 for _ in 0..<count {
                     let name = TenantFixture.name()
-                    let credentials = try await admin.createTenant(TenantConfig(name: name))
+                    var config = TenantConfig(name: name)
+                    config.engineAccess = isolation == .login
+                    let credentials = try await admin.createTenant(config)
                     passwords[credentials.username] = credentials.password
                     labels.append(try await admin.tenant(named: name).label(isolation))
                 }

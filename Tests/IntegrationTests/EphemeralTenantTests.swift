@@ -34,7 +34,7 @@ extension ServerTests {
                 }
                 let result = try await tenant.runner(workflow).execute("w")
                 try result.expect(.completed).expectContext("user", equals: tenant.credentials.username)
-                #expect(try await TenantFixture.traces(of: tenant.tenant.name).count == 5)
+                #expect(try await TenantFixture.traces(of: tenant.tenant.name).count == 6)
                 return tenant.tenant.name
             }
             #expect(name.hasPrefix("shop_"))

@@ -189,7 +189,7 @@ extension ServerTests {
         }
 
         /// Who may read the registry may not read the tenants for that.
-        @Test func whoCanNotTakeOnTheOwnersRoleEndsWithSix() async throws {
+        @Test func whoCanNotTakeOnTheEnginesRoleEndsWithSix() async throws {
             try await self.withRuns { place, _, _ in
                 let login = TestDatabase.uniqueName("reader")
                 let quoted = PostgresIdentifier.quote(login)
@@ -201,13 +201,13 @@ extension ServerTests {
                 ])
                 let reader = Place(directory: place.directory, tenant: place.tenant, login: login)
                 let refused = try await reader.execution("list")
-                let owner = PostgresIdentifier.quote(place.tenant + "_owner")
-                try await Self.asSuperuser(["GRANT \(owner) TO \(quoted)"])
+                let engine = PostgresIdentifier.quote(place.tenant + "_engine")
+                try await Self.asSuperuser(["GRANT \(engine) TO \(quoted)"])
                 let granted = try await reader.execution("list", "--output", "json")
                 try await Self.asSuperuser(["DROP OWNED BY \(quoted)", "DROP ROLE \(quoted)"])
                 #expect(refused.status == 6)
                 #expect(refused.output.isEmpty)
-                #expect(refused.notes.contains("hint: reading takes on the tenant's owner role"), "\(refused.notes)")
+                #expect(refused.notes.contains("hint: reading takes on the tenant's engine role"), "\(refused.notes)")
                 #expect(granted.status == 0, "\(granted.notes)")
                 #expect(try granted.decoded([Line].self).count == 4)
             }

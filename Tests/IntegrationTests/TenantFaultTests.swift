@@ -74,12 +74,12 @@ extension ServerTests {
                 let found = try await admin.tenants().first
                 let traces = try await TenantFixture.traces(of: name)
                 // All or nothing, and no reservation without a reason.
-                #expect(traces.isEmpty || traces.count == 5)
+                #expect(traces.isEmpty || traces.count == 6)
                 switch found?.state {
                 case nil: #expect(traces.isEmpty)
                 case .active: #expect(point.step == .deliver && point.moment == .after)
                 case .creating:
-                    #expect(point.fault == .cut || traces.count == 5)
+                    #expect(point.fault == .cut || traces.count == 6)
                     let ledger = try await TenantFixture.ledger(of: name)
                     #expect(ledger.last?.hasPrefix("create") == true && ledger.last?.hasSuffix("done") == false)
                 case .removing: Issue.record("a creation doesn't remove")

@@ -63,6 +63,12 @@ extension ServerTests {
                 Attack(what: "server files", sql: ["SELECT pg_read_file('PG_VERSION')"]),
                 Attack(what: "server programs", sql: ["COPY (SELECT 1) TO PROGRAM 'true'"]),
                 Attack(what: "extension", sql: ["CREATE EXTENSION dblink"], states: ["42501", "0A000", "58P01"]),
+                Attack(what: "become my engine", sql: ["SET ROLE \(me)_engine"]),
+                Attack(what: "become its engine", sql: ["SET ROLE \(victim)_engine"]),
+                Attack(what: "read its pipelines", sql: ["SELECT * FROM \(victim).cloacina_pipeline_list"]),
+                Attack(what: "enqueue at its", sql: ["SELECT \(victim).cloacina_enqueue('w')"]),
+                Attack(
+                    what: "signal at its", sql: ["SELECT \(victim).cloacina_signal(gen_random_uuid(), 'cancel')"]),
                 Attack(what: "tamper with my history", sql: ["DELETE FROM \(me).cloacina_migrations"]),
             ]
         }

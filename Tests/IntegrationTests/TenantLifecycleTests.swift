@@ -167,8 +167,9 @@ extension ServerTests {
             let name = TenantFixture.name()
             try await TenantFixture.withAdmin { admin in
                 _ = try await admin.createTenant(TenantFixture.config(name, sets: TenantFixture.sets()))
-                let label = try await admin.tenant(named: name).label(.role)
-                #expect(label.role == name + "_runtime")
+                let tenant = try await admin.tenant(named: name)
+                #expect(tenant.label(.role).role == name + "_engine")
+                #expect(tenant.label(.role, for: .data).role == name + "_runtime")
                 try await TenantFixture.withSuperuser { connection in
                     try await connection.query("SET SESSION AUTHORIZATION cloacina_service")
                     let refused = await #expect(throws: PostgresError.self) {
@@ -213,7 +214,7 @@ extension ServerTests {
             #expect(try await TenantFixture.traces(of: name) == ["schema \(name)"])
         }
 
-        @Test(arguments: ["_owner", "_runtime", "_a", "_b"])
+        @Test(arguments: ["_owner", "_runtime", "_engine", "_a", "_b"])
         func anExistingRoleIsNeverAdopted(suffix: String) async throws {
             let name = TenantFixture.name()
             try await TenantFixture.withAdmin { admin in
@@ -365,7 +366,7 @@ extension ServerTests {
                 }
                 let error = await #expect(throws: AdminError.self) { try await admin.removeTenant(named: name) }
                 #expect(error?.code == .schemaReplaced)
-                #expect(try await TenantFixture.traces(of: name).count == 5)
+                #expect(try await TenantFixture.traces(of: name).count == 6)
                 try await TenantFixture.withSuperuser { try await $0.script("ALTER SCHEMA \(name) RENAME TO kept") }
                 try await admin.removeTenant(named: name)
             }
@@ -423,7 +424,7 @@ extension ServerTests {
                 // The mask is a password of its own; nothing else differs.
                 for statement in plan { try await connection.script(statement) }
                 await connection.close()
-                #expect(try await TenantFixture.traces(of: name).count == 5)
+                #expect(try await TenantFixture.traces(of: name).count == 6)
             }
         }
 

@@ -65,7 +65,7 @@ enum TenantFixture {
         }
     }
 
-    static func roles(_ name: String) -> [String] { ["_owner", "_runtime", "_a", "_b"].map { name + $0 } }
+    static func roles(_ name: String) -> [String] { ["_owner", "_runtime", "_engine", "_a", "_b"].map { name + $0 } }
 
     /// The ledger of a tenant's operations, oldest first: `kind step state`.
     static func ledger(of name: String) async throws -> [String] {

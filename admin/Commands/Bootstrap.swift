@@ -37,7 +37,9 @@ struct Bootstrap: AsyncParsableCommand {
 
     @Option(
         name: .long,
-        help: ArgumentHelp("The group of all tenants' logins (default: cloacina_tenants).", valueName: "name"))
+        help: ArgumentHelp(
+            "A role that stands for all tenants, without members or rights (default: cloacina_tenants).",
+            valueName: "name"))
     var tenantsRole: String?
 
     @Flag(name: .long, help: "Take a service login into use that exists already and that no bootstrap made.")

@@ -11,6 +11,9 @@ struct TenantAnswer: Renderable {
     let login: String
     let ownerRole: String
     let runtimeRole: String
+    let engineRole: String
+    /// True when the tenant's own logins may run its runners.
+    let engineAccess: Bool
     let createdAt: String
     /// Where `tenant create` put the secret.
     var credentialsFile: String?
@@ -25,7 +28,10 @@ struct TenantAnswer: Renderable {
     /// Two columns where there is one tenant; a list has no room for these.
     var details: [(String, String)] {
         Array(zip(Self.headings, self.cells))
-            + [("owner role", self.ownerRole), ("runtime role", self.runtimeRole), ("id", self.id)]
+            + [
+                ("owner role", self.ownerRole), ("runtime role", self.runtimeRole), ("engine role", self.engineRole),
+                ("engine access", self.engineAccess ? "yes" : "no"), ("id", self.id),
+            ]
             + (self.limits?.limitDetails ?? [])
             + [self.credentialsFile.map { ("credentials", $0) }].compactMap { $0 }
     }
@@ -36,7 +42,8 @@ extension TenantAnswer {
         self.init(
             name: tenant.name, schema: tenant.schema, state: tenant.state.rawValue, version: tenant.version,
             id: tenant.id.uuidString.lowercased(), login: tenant.login, ownerRole: tenant.ownerRole,
-            runtimeRole: tenant.runtimeRole, createdAt: tenant.createdAt.formatted(.iso8601),
+            runtimeRole: tenant.runtimeRole, engineRole: tenant.engineRole,
+            engineAccess: tenant.engineAccess, createdAt: tenant.createdAt.formatted(.iso8601),
             credentialsFile: credentialsFile, limits: LimitsAnswer(tenant))
     }
 }

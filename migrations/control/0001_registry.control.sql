@@ -10,7 +10,7 @@ CREATE TABLE installation (
     bootstrapped_by text NOT NULL DEFAULT session_user
 );
 
--- schema_oid and role_oids (owner, runtime, a, b) are null until the tenant's objects are committed. Objects are
+-- schema_oid and role_oids (owner, runtime, engine, a, b) are null until the tenant's objects are committed. Objects are
 -- compared by them, never by name: a name can be somebody else's by now.
 CREATE TABLE tenants (
     id uuid PRIMARY KEY,
@@ -19,6 +19,9 @@ CREATE TABLE tenants (
     schema_oid oid,
     owner_role text NOT NULL,
     runtime_role text NOT NULL,
+    engine_role text NOT NULL,
+    -- Whether the logins may run the tenant's runners: then they are members of the engine's role.
+    engine_access boolean NOT NULL DEFAULT false,
     login_a text NOT NULL,
     login_b text NOT NULL,
     role_oids oid[],

@@ -1,4 +1,5 @@
--- The engine's tables: pipelines, their histories, and the runners, so that a pipeline outlives its process.
+-- The engine's tables: pipelines, their histories, and the runners, so that a pipeline outlives its process. Only the engine's
+-- role reads and writes them; the views and functions at the end are what the tenant's own logins have.
 -- migrate:up
 
 -- One row per pipeline. The runner that has claimed it is the only one to change it; each change adds one to the revision
@@ -139,7 +140,133 @@ CREATE TABLE cloacina_wakeups (
 );
 INSERT INTO cloacina_wakeups (id, token) VALUES (1, gen_random_uuid()::text);
 
+-- What a tenant sees of its pipelines: no inputs, outputs or changes of contexts, and no runner's word. Two things in FROM, or a
+-- DISTINCT, keep a view from being written through with its owner's rights.
+CREATE VIEW cloacina_pipeline_list AS
+SELECT p.id, p.workflow, p.version, p.state, p.priority, p.created_at, p.started_at, p.ended_at, p.due_at, p.request,
+    p.recoveries, p.parent_id, e.detail AS last_error
+FROM cloacina_pipelines AS p
+LEFT JOIN LATERAL (
+    SELECT happened.detail FROM cloacina_events AS happened
+    WHERE happened.pipeline_id = p.id AND happened.detail IS NOT NULL
+        AND happened.kind IN ('task failed', 'task retrying', 'pipeline failed', 'pipeline timed out')
+    ORDER BY happened.revision DESC, happened.position DESC LIMIT 1
+) AS e ON true;
+
+-- Every line of every history, and the completions that no runner has folded in yet, without what changed in the context.
+CREATE VIEW cloacina_pipeline_events AS
+SELECT pipeline_id, revision, position, kind, task, attempt, started_at, at, due_at, reason, detail FROM cloacina_events
+UNION ALL
+SELECT pipeline_id, NULL, NULL, 'task completed', task, attempt, started_at, at, NULL, NULL, NULL FROM cloacina_task_commits;
+
+-- The newest line of each task that has one: how it stands, or how it ended.
+CREATE VIEW cloacina_pipeline_tasks AS
+SELECT DISTINCT ON (pipeline_id, task) pipeline_id, task, kind, attempt, started_at, at, due_at, reason, detail AS error
+FROM cloacina_pipeline_events WHERE task IS NOT NULL
+ORDER BY pipeline_id, task, attempt DESC, revision DESC NULLS FIRST, position DESC;
+
+-- Puts a pipeline into the queue as the library does, in the caller's own transaction; answers its id, or that of the pipeline of
+-- the same workflow and input that has the key. The rows are the owner's to write, never the caller's.
+CREATE FUNCTION cloacina_enqueue(
+    workflow text, input jsonb DEFAULT '{}', priority integer DEFAULT 0, delay interval DEFAULT '0',
+    timeout interval DEFAULT NULL, idempotency_key text DEFAULT NULL
+) RETURNS uuid LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $function$
+#variable_conflict use_column
+DECLARE
+    name CONSTANT text := cloacina_enqueue.workflow;
+    own_key CONSTANT text := cloacina_enqueue.idempotency_key;
+    text_of_input CONSTANT text := cloacina_enqueue.input::text;
+    created CONSTANT timestamptz := clock_timestamp();
+    due CONSTANT timestamptz := created + coalesce(cloacina_enqueue.delay, '0'::interval);
+    micros CONSTANT bigint := (extract(epoch FROM created) * 1000000)::bigint;
+    timeout_of_run CONSTANT numeric := ceil(extract(epoch FROM cloacina_enqueue.timeout) * 1000);
+    -- Version 7: 48 bits of milliseconds, 12 bits of their 4,096th parts, 62 bits at random.
+    new_id CONSTANT uuid := (
+        lpad(to_hex(micros / 1000), 12, '0') || '7' || lpad(to_hex(micros % 1000 * 4096 / 1000), 3, '0')
+        || substr(replace(gen_random_uuid()::text, '-', ''), 17))::uuid;
+    holder record;
+BEGIN
+    IF name IS NULL OR name = '' OR octet_length(name) > 1000 THEN
+        RAISE EXCEPTION 'a workflow''s name has 1 to 1,000 bytes' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF jsonb_typeof(cloacina_enqueue.input) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION 'the input must be a JSON object, such as {"day": "2026-11-23"}'
+            USING ERRCODE = 'invalid_parameter_value';
+    ELSIF octet_length(text_of_input) > 16777216 THEN
+        RAISE EXCEPTION 'the input has % bytes; 16,777,216 are allowed', octet_length(text_of_input)
+            USING ERRCODE = 'program_limit_exceeded';
+    ELSIF jsonb_path_exists(cloacina_enqueue.input, 'strict $.**{201}')
+        OR jsonb_path_exists(cloacina_enqueue.input, 'strict $.** ? (@.type() == "number" && (@ > 1e308 || @ < -1e308
+            || @ > -1e-307 && @ < 1e-307 && @ != 0))') THEN
+        RAISE EXCEPTION 'the input is nested deeper than 200 levels, or has a number that no double can hold'
+            USING ERRCODE = 'invalid_parameter_value';
+    ELSIF due < created OR due > created + '100 years'::interval THEN
+        RAISE EXCEPTION 'the delay must be from 0 to 100 years' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF timeout_of_run NOT BETWEEN 0 AND 3155760000000 THEN
+        RAISE EXCEPTION 'the timeout must be from 0 to 100 years' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF octet_length(own_key) > 2000 THEN
+        RAISE EXCEPTION 'the idempotency key has % bytes; 2,000 are allowed', octet_length(own_key)
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    LOOP
+        -- The version is that of whoever begins it.
+        INSERT INTO cloacina_pipelines (id, workflow, version, format, state, revision, epoch, recoveries, priority, due_at,
+            created_at, timeout_ms, idempotency_key, depth, input)
+        VALUES (new_id, name, 'newest', 1, 'queued', 1, 0, 0, coalesce(cloacina_enqueue.priority, 0), due, created,
+            timeout_of_run::bigint, own_key, 0, text_of_input)
+        ON CONFLICT DO NOTHING;
+        EXIT WHEN FOUND;
+        SELECT p.id, p.workflow = name AND p.parent_id IS NULL AND p.input::jsonb = cloacina_enqueue.input AS is_same
+        INTO holder FROM cloacina_pipelines AS p WHERE p.idempotency_key = own_key;
+        -- Without one, what was in its way has been deleted since.
+        CONTINUE WHEN NOT FOUND;
+        IF holder.is_same THEN RETURN holder.id; END IF;
+        RAISE EXCEPTION 'the idempotency key belongs to the pipeline %, of another workflow or with another input', holder.id
+            USING ERRCODE = 'unique_violation', HINT = 'Give the same workflow and input, or take another key.';
+    END LOOP;
+    INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, at, due_at)
+    VALUES (new_id, 1, 0, 'pipeline queued', 0, created, due);
+    -- Delivered with the commit.
+    PERFORM pg_notify('cloacina_queue', ceil(extract(epoch FROM due - created) * 1000)::bigint || ' ' || token)
+    FROM cloacina_wakeups WHERE id = 1;
+    RETURN new_id;
+END
+$function$;
+
+-- Asks for a cancel, a pause or a resume, as the library asks another process's runner: whoever has the pipeline hears it with its
+-- heartbeat, and of one that nobody has, a sweep. Answers the state that it was found in.
+CREATE FUNCTION cloacina_signal(pipeline uuid, request text)
+RETURNS text LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $function$
+#variable_conflict use_column
+DECLARE
+    wanted CONSTANT text := cloacina_signal.request;
+    found_state text;
+BEGIN
+    IF wanted IS NULL OR wanted NOT IN ('cancel', 'pause', 'resume') THEN
+        RAISE EXCEPTION 'a request is cancel, pause or resume' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT p.state INTO found_state FROM cloacina_pipelines AS p WHERE p.id = cloacina_signal.pipeline FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no pipeline %', cloacina_signal.pipeline USING ERRCODE = 'no_data_found';
+    ELSIF found_state IN ('completed', 'failed', 'cancelled') THEN
+        IF wanted = 'cancel' THEN RETURN found_state; END IF;
+        RAISE EXCEPTION 'the pipeline has ended: %', found_state USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    -- A cancel is the last word; and of what stands still, asking for what it does already changes nothing.
+    UPDATE cloacina_pipelines AS p SET request = CASE
+            WHEN found_state = 'paused' AND wanted = 'pause' OR found_state = 'queued' AND wanted = 'resume' THEN NULL
+            ELSE wanted END
+    WHERE p.id = cloacina_signal.pipeline AND p.request IS DISTINCT FROM 'cancel';
+    PERFORM pg_notify('cloacina_queue', '0 ' || token) FROM cloacina_wakeups WHERE id = 1;
+    RETURN found_state;
+END
+$function$;
+
 -- migrate:down
+DROP FUNCTION cloacina_signal(uuid, text);
+DROP FUNCTION cloacina_enqueue(text, jsonb, integer, interval, interval, text);
+DROP VIEW cloacina_pipeline_tasks;
+DROP VIEW cloacina_pipeline_events;
+DROP VIEW cloacina_pipeline_list;
 DROP TABLE cloacina_wakeups;
 DROP TABLE cloacina_runners;
 DROP TABLE cloacina_task_commits;
@@ -151,4 +278,9 @@ SELECT to_regclass('cloacina_pipelines') IS NOT NULL
     AND to_regclass('cloacina_events') IS NOT NULL
     AND to_regclass('cloacina_task_commits') IS NOT NULL
     AND to_regclass('cloacina_runners') IS NOT NULL
-    AND to_regclass('cloacina_wakeups') IS NOT NULL;
+    AND to_regclass('cloacina_wakeups') IS NOT NULL
+    AND to_regclass('cloacina_pipeline_list') IS NOT NULL
+    AND to_regclass('cloacina_pipeline_events') IS NOT NULL
+    AND to_regclass('cloacina_pipeline_tasks') IS NOT NULL
+    AND to_regprocedure('cloacina_enqueue(text, jsonb, integer, interval, interval, text)') IS NOT NULL
+    AND to_regprocedure('cloacina_signal(uuid, text)') IS NOT NULL;

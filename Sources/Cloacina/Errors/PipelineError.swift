@@ -11,7 +11,7 @@ public struct PipelineError: Error, Sendable {
         enum Base: String {
             case workflowNotFound, duplicateWorkflow, cancelled, storageFailed, pipelineVanished, takenOver
             case noDatabase, pipelineNotFound, released, notPossible, versionMismatch, duplicateItem, notCompleted
-            case invalidOptions, tooDeep, stranded, nestedConnection, deadlineExceeded, keyConflict
+            case invalidOptions, tooDeep, stranded, nestedConnection, deadlineExceeded, keyConflict, noEngineAccess
         }
         let base: Base
 
@@ -26,6 +26,9 @@ public struct PipelineError: Error, Sendable {
         /// rows say how far the pipeline got. What was refused for good is paused, with the reason in its history; anything else
         /// goes back into the queue when the database answers again, and may complete later.
         public static let storageFailed = Self(base: .storageFailed)
+        /// The login or role of the runner's label may not use the engine's tables: a tenant's own login without engine access,
+        /// or the tenant's runtime role. The message names the command that gives access.
+        public static let noEngineAccess = Self(base: .noEngineAccess)
         /// Somebody deleted the pipeline's rows while it ran.
         public static let pipelineVanished = Self(base: .pipelineVanished)
         /// Somebody else has claimed what remains of the pipeline and will end it.
@@ -105,7 +108,9 @@ extension PipelineError {
     }
 
     /// True when the database refuses what is to be stored, whenever that is tried.
-    var isRefusal: Bool { self.code == .storageFailed && self.underlying != nil && !self.isTransient }
+    var isRefusal: Bool {
+        (self.code == .storageFailed || self.code == .noEngineAccess) && self.underlying != nil && !self.isTransient
+    }
 
     /// True when the server itself ended a statement: it has a `statement_timeout`, or somebody cancelled it.
     var isTimeoutOfServer: Bool {

@@ -9,13 +9,19 @@ package struct PostgresWorkflowStore: WorkflowStore {
     /// How many lines of histories one statement deletes.
     private let linesPerDeletion: Int
     let recoveries: RecoveryBatch
+    /// True for an administrator's session, which must not run what somebody has tied to the tables.
+    private let isGuarded: Bool
 
+    /// Makes a store.
+    ///
+    /// - Parameter isGuarded: Whether to only read, and nothing unless the tables are as migrations make them; see ``TableGuard``.
     package init(
         pool: PostgresPool, label: PostgresLabel, slowClaim: Duration = .milliseconds(5),
-        linesPerDeletion: Int = 200_000, pipelinesPerRecovery: Int = 10_000
+        linesPerDeletion: Int = 200_000, pipelinesPerRecovery: Int = 10_000, isGuarded: Bool = false
     ) {
         self.recoveries = RecoveryBatch(atMost: pipelinesPerRecovery)
         self.pool = pool
+        self.isGuarded = isGuarded
         self.linesPerDeletion = max(1, linesPerDeletion)
         self.label = label
         self.cursor = QueueCursor(slowClaim: slowClaim)
@@ -405,7 +411,10 @@ package struct PostgresWorkflowStore: WorkflowStore {
     ) async throws -> [PostgresRows] {
         // Tasks may have leased every connection of the budget.
         try await self.pool.withReservedConnection(self.label) { lease in
-            try await lease.pipeline(
+            if self.isGuarded {
+                return try await TableGuard(self.label).read(statements, over: lease, within: patience, lockTimeout)
+            }
+            return try await lease.pipeline(
                 statements, deadline: .now.advanced(by: patience), lockTimeout: lockTimeout,
                 fileID: #fileID, line: #line)
         }
@@ -429,7 +438,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
             let results = try await self.send(statements, within: patience, lockTimeout: lockTimeout)
             return try read(results)
         } catch {
-            throw PipelineError(.storageFailed, "the pipeline can't be read or written", underlying: error)
+            throw PipelineError(storing: self.label, error)
         }
     }
 }

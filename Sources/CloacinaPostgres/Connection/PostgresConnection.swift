@@ -163,7 +163,7 @@ public actor PostgresConnection: PostgresQuerying {
         self.handle.finish()
     }
 
-    /// Whether it was closed, or broke, and is of no more use.
+    /// True once the connection was closed or is of no more use.
     package nonisolated var isClosed: Bool { self.report.current.contains(.broken) }
 
     /// Whether the server has hung up on a connection that nobody uses at the moment: one question to the kernel.

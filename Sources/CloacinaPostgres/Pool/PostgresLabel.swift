@@ -6,7 +6,8 @@ public struct PostgresLabel: Hashable, Sendable {
     /// The schema that unqualified names resolve to. Everything of one tenant is in one schema, so it names the tenant.
     public var schema: String { didSet { self.updateFingerprint() } }
 
-    /// The role that the session switches to with `SET ROLE`, or `nil` to stay with the login.
+    /// The role that the session switches to with `SET ROLE`, or `nil` to stay with the login: a tenant's engine role for runners,
+    /// its runtime role for code that only works with the application's tables.
     public var role: String? { didSet { self.updateFingerprint() } }
 
     /// The login that the connection authenticates as, or `nil` for the pool's own. It can't change while a connection

@@ -17,6 +17,8 @@ package struct FreshSchema: Sendable {
     private let target: MigrationTarget
     /// The statements that come from files, by their position.
     private let origins: [Int: Origin]
+    /// The statement that tells whether the files left the session as it was.
+    private let assertion: Int
 
     private struct Origin: Sendable {
         let source: String
@@ -46,7 +48,10 @@ package struct FreshSchema: Sendable {
                 }
             }
         }
+        self.assertion = statements.count
+        statements.append(SessionIdentity.assertion(target))
         if !applied.isEmpty { statements.append(MigrationQueries.recordTogether(applied, in: target)) }
+        statements.append(SessionIdentity.query)
         self.statements = statements
         self.remaining = remaining
         self.versions = Dictionary(applied.map { ($0.source, $0.migration.version) }, uniquingKeysWith: max)
@@ -60,12 +65,21 @@ package struct FreshSchema: Sendable {
             guard let origin = self.origins[index], origin.isVerify, !result.isOneTrue else { continue }
             throw self.error(.verifyFailed, origin, reason: "the verify query isn't true", underlying: nil)
         }
+        guard results.reversed().first?.serves(self.target) == true else {
+            throw self.sessionChanged
+        }
     }
 
     /// What a failure of the pipeline means; the position is that of the error less what the caller sent before.
     package func error(_ error: PostgresError, at index: Int?) -> MigrationError {
-        self.error(
+        if index == self.assertion, error.sqlState == SessionIdentity.assertionFailure { return self.sessionChanged }
+        return self.error(
             error.migrationCode ?? .failedClean, index.flatMap { self.origins[$0] }, reason: nil, underlying: error)
+    }
+
+    private var sessionChanged: MigrationError {
+        self.error(
+            .sessionChanged, nil, reason: SessionIdentity.advice + "; everything was rolled back", underlying: nil)
     }
 
     private func error(

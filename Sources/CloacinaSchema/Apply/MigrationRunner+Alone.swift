@@ -107,6 +107,10 @@ extension MigrationRunner {
             code = .lockTimeout
             sessions = await self.blockers(of: statement, job: job)
         }
+        if error.code == .connectionClosed, error.advice == SessionIdentity.advice {
+            return job.error(
+                .sessionChanged, reason: SessionIdentity.advice + "; the session was closed", underlying: error)
+        }
         let text = code.description + (error.sqlState.map { " " + $0 } ?? "")
         // If this doesn't get through, the row stays `running`, which the next run takes for unknown as well.
         try? await self.write(job, isClean ? .failedClean : .failedUnknown, error: text)
@@ -138,6 +142,11 @@ extension MigrationRunner {
                 MigrationQueries.settings(
                     job.target, lockTimeout: self.configuration.concurrentLockTimeout, isLocal: false))
             try await self.connection.query(MigrationQueries.text(of: statement))
+            guard try await self.connection.query(SessionIdentity.query).serves(job.target) else {
+                // It is somebody else's session by now.
+                await self.connection.close()
+                throw PostgresError(.connectionClosed, advice: SessionIdentity.advice)
+            }
             await self.putBack(restore)
         } catch {
             await self.putBack(restore)

@@ -46,7 +46,9 @@ struct MigrationScript: Sendable {
         self.job = job
         let entry = [MigrationQueries.enter(job.target, lockTimeout: lockTimeout), MigrationQueries.currentSchema]
         let up = job.migration.up.map(MigrationQueries.text)
-        self.statements = entry + up + job.migration.verify.map(MigrationQueries.text) + [job.record(.applied)]
+        self.statements =
+            entry + up + job.migration.verify.map(MigrationQueries.text)
+            + [SessionIdentity.assertion(job.target), job.record(.applied), SessionIdentity.query]
         self.firstUp = entry.count
         self.firstVerify = entry.count + up.count
     }
@@ -59,9 +61,18 @@ struct MigrationScript: Sendable {
         for (query, result) in zip(self.job.migration.verify, results[self.firstVerify...]) where !result.isOneTrue {
             throw self.job.error(.verifyFailed, reason: "the verify query isn't true", statement: query)
         }
-        guard results[results.count - 1].affectedRows == 1 else {
+        guard results[results.count - 1].serves(self.job.target) else {
+            throw self.job.error(.sessionChanged, reason: SessionIdentity.advice + "; it was rolled back")
+        }
+        guard results[results.count - 2].affectedRows == 1 else {
             throw self.job.error(.failedClean, reason: "the history already has it as applied")
         }
+    }
+
+    /// The error when the file left the session acting as somebody else, or looking elsewhere; nil for any other failure.
+    func sessionFailure(_ error: PostgresError, at index: Int?) -> MigrationError? {
+        guard index == self.statements.count - 3, error.sqlState == SessionIdentity.assertionFailure else { return nil }
+        return self.job.error(.sessionChanged, reason: SessionIdentity.advice + "; it was rolled back")
     }
 
     /// The file's statement that was the pipeline's at an index; nil for one of ours.
@@ -101,6 +112,10 @@ extension MigrationRunner {
                 try await self.backOff(afterAttempt: attempt)
                 attempt += 1
             } catch let failure as ScriptFailure {
+                if let error = script.sessionFailure(failure.error, at: failure.index) {
+                    await self.recordFailure(job, error)
+                    throw error
+                }
                 throw await self.failed(job, failure.error, statement: script.statement(at: failure.index))
             } catch let error as MigrationError {
                 await self.recordFailure(job, error)

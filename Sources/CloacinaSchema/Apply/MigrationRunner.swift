@@ -134,12 +134,14 @@ public struct MigrationRunner: Sendable {
         try Self.refuse(plans, in: target)
         var report = MigrationReport(schema: target.schema, plans: plans)
         if !state.hasHistory, plans.contains(where: { !$0.steps.isEmpty }) { try await self.createHistory(target) }
+        let identity = try await self.identity(target.schema)
         for plan in plans {
             for step in plan.steps {
                 let job = MigrationJob(step: step, source: plan.source, target: target, schemaOID: state.oid)
                 let attempts =
                     step.migration.isTransactional
                     ? try await self.applyInTransaction(job) : try await self.applyAlone(job)
+                try await self.check(identity, after: job)
                 report.append(step.migration, of: plan.source, attempts: attempts)
                 self.logger?.debug("migration applied", metadata: job.metadata)
             }

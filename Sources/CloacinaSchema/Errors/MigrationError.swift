@@ -16,7 +16,7 @@ public struct MigrationError: Error, Sendable {
         enum Base: String {
             case invalidFile, invalidSet, unreadableDirectory
             case checksumChanged, outOfOrder, unknownVersion, unknownTarget, needsResolution
-            case schemaMissing, wrongSchema, pooledConnection
+            case schemaMissing, wrongSchema, pooledConnection, sessionChanged
             case lockBusy, lockTimeout, failedClean, failedUnknown, verifyFailed
             case connectionFailed, serverRefused, cancelled
         }
@@ -42,6 +42,8 @@ public struct MigrationError: Error, Sendable {
         public static let schemaMissing = Self(base: .schemaMissing)
         /// `current_schema()` isn't the target: the role can't use it.
         public static let wrongSchema = Self(base: .wrongSchema)
+        /// The migration changed as whom the session acts, or its `search_path`. It was rolled back, or the session closed.
+        public static let sessionChanged = Self(base: .sessionChanged)
         /// A pooler sits in between, so that a session's leases would be somebody else's.
         public static let pooledConnection = Self(base: .pooledConnection)
         /// Another process is migrating, and went on for longer than we wait; see ``MigrationError/sessions``.

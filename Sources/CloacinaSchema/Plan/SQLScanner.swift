@@ -106,7 +106,23 @@ struct SQLScanner {
             try self.skipString(backslashEscapes: true)
             return .literal
         }
+        if word == "u", self.dialect == .postgres, self.bytes[self.position...].starts(with: "&\"".utf8) {
+            self.advance()
+            let name = try self.quoted(closing: UInt8(ascii: "\""))
+            let escape = try self.takeEscape() ?? "\\"
+            return .identifier(UnicodeEscapes.decode(name, escape: escape) ?? name)
+        }
         return .word(word)
+    }
+
+    /// Passes over `UESCAPE '!'`, which names another character than the backslash; nil when it isn't there.
+    private mutating func takeEscape() throws(SQLTextError) -> Unicode.Scalar? {
+        var ahead = self
+        guard let word = try ahead.next(), word.word == "uescape", let literal = try ahead.next(),
+            case .literal = literal.kind
+        else { return nil }
+        self = ahead
+        return self.text(from: literal.start, to: literal.end).unicodeScalars.dropFirst().first
     }
 
     /// A dollar-quoted string, a parameter, or a lone dollar sign.

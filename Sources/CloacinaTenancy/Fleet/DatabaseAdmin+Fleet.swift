@@ -37,19 +37,20 @@ extension DatabaseAdmin {
     ) async throws -> FleetReport {
         try await self.withConnection(tenant: tenant) { connection in
             let sets = try TenantMigrations.ownFirst(sets)
-            let runner = MigrationRunner(
-                connection: connection, configuration: self.migration, logger: self.logger)
-            let control = try await runner.apply([.embedded(.control)], to: Self.control)
+            let control = try await MigrationRunner(
+                connection: connection, configuration: self.migration, logger: self.logger
+            ).apply([.embedded(.control)], to: Self.control)
             let active = try await self.registeredVersions(tenant, on: connection).filter { $0.state == .active }
             let behind = active.filter { !$0.status(sets).pending.isEmpty }
             var results: [TenantMigrationResult] = []
             var refusal: AdminError?
             for tenant in behind {
                 try Task.checkCancellation()
-                // The lease on what all share was waited for once; it is not waited for again for each tenant.
+                // The lease on what all share was waited for once; it is not waited for again for each tenant. The session is not
+                // the last tenant's, if that was closed.
                 let result =
                     if let refusal { tenant.failure(AdminError(refusal, tenant: tenant.name)) } else {
-                        try await self.migrate(tenant, sets, runner, connection) { refusal = $0 }
+                        try await self.migrate(tenant, sets, try await self.openConnection()) { refusal = $0 }
                     }
                 results.append(result)
                 await onResult(result)
@@ -70,11 +71,14 @@ extension DatabaseAdmin {
     }
 
     private func migrate(
-        _ tenant: RegisteredVersions, _ sets: [MigrationSet], _ runner: MigrationRunner,
-        _ connection: PostgresConnection, onFleetBusy: (AdminError) -> Void
+        _ tenant: RegisteredVersions, _ sets: [MigrationSet], _ connection: PostgresConnection,
+        onFleetBusy: (AdminError) -> Void
     ) async throws -> TenantMigrationResult {
         do {
+            let runner = MigrationRunner(
+                connection: connection, configuration: self.migration, logger: self.logger)
             let report = try await runner.apply(sets, to: tenant.target)
+            let restored = try await tenant.privileges.restore(on: connection)
             let versions = TenantMigrations.Versions(report.versions)
             let ledger = OperationLedger(kind: .migrate, tenant: tenant.name)
             let names = report.applied.map(\.name)
@@ -82,10 +86,13 @@ extension DatabaseAdmin {
             if !names.isEmpty {
                 statements.append(ledger.audit("tenant.migrated", detail: names.joined(separator: " ")))
             }
+            if !restored.isEmpty {
+                statements.append(ledger.audit("tenant.privileges_restored", detail: restored.joined(separator: "; ")))
+            }
             try await connection.pipeline(statements)
             return TenantMigrationResult(
                 tenant: tenant.name, schema: tenant.target.schema, outcome: names.isEmpty ? .current : .migrated,
-                version: versions.own, applied: names, error: nil)
+                version: versions.own, applied: names, error: nil, restoredPrivileges: restored)
         } catch {
             let failure = AdminError(error, tenant: tenant.name)
             if failure.code == .connection || failure.code == .cancelled { throw failure }

@@ -7,7 +7,7 @@ enum FleetQueries {
     /// One row per tenant, with its versions of further sources.
     static func versions(tenant: String?) -> PostgresStatement {
         """
-        SELECT t.id, t.name, t.schema_name, t.state, t.owner_role, t.runtime_role, t.version,
+        SELECT t.id, t.name, t.schema_name, t.state, t.owner_role, t.runtime_role, t.engine_role, t.version,
                coalesce(v.sources, '{}') AS sources, coalesce(v.versions, '{}') AS versions
         FROM cloacina.tenants t
         LEFT JOIN (SELECT tenant_id, array_agg(source) AS sources, array_agg(version) AS versions
@@ -24,6 +24,8 @@ struct RegisteredVersions: Sendable {
     let name: String
     let state: Tenant.State
     let target: MigrationTarget
+    /// The rights of its roles in its schema.
+    let privileges: PrivilegeSQL
     let versions: [String: Int]
 
     init(_ row: PostgresRow) throws {
@@ -33,6 +35,9 @@ struct RegisteredVersions: Sendable {
         self.target = TenantMigrations.target(
             tenant: self.name, schema: try row.value("schema_name"), owner: try row.value("owner_role"),
             runtime: try row.value("runtime_role"))
+        self.privileges = PrivilegeSQL(
+            schema: try row.value("schema_name"), owner: try row.value("owner_role"),
+            runtime: try row.value("runtime_role"), engine: try row.value("engine_role"))
         let sources: [String] = try row.value("sources")
         let numbers: [Int] = try row.value("versions")
         var versions = Dictionary(zip(sources, numbers), uniquingKeysWith: max)

@@ -56,6 +56,9 @@ public struct TenantMigrationResult: Sendable, Hashable, Encodable {
     public let applied: [String]
     /// Why it failed, without SQL or values.
     public let error: String?
+    /// The statements that put right what its roles may do in its schema: somebody had changed that, a tenant with
+    /// `DROP OWNED` for one.
+    public var restoredPrivileges: [String] = []
 }
 
 /// What a fleet migration did.

@@ -189,7 +189,7 @@ struct Bootstrap {
         let isRecorded = try await !self.connection.query(BootstrapQueries.installation).isEmpty
         let found = try await self.connection.pipeline([
             BootstrapQueries.role(service), BootstrapQueries.role(tenants),
-            BootstrapQueries.access(serviceRole: service, tenantsRole: tenants),
+            BootstrapQueries.access(serviceRole: service),
         ])
         var statements: [PostgresStatement] = []
         var created: [String] = []
@@ -203,7 +203,7 @@ struct Bootstrap {
         } else if !isRecorded, !self.options.adoptsServiceRole {
             try ServiceRole(found[0][0]).checkAdoption(service)
         }
-        let changes = try self.changes(DatabaseAccess(found[2][0]), service, tenants).filter(\.isAllowed).map(\.sql)
+        let changes = try self.changes(DatabaseAccess(found[2][0]), service).filter(\.isAllowed).map(\.sql)
         statements += (changes + BootstrapQueries.privacy).map(PostgresStatement.init(ddl:))
         statements.append(BootstrapQueries.record(serviceRole: service, tenantsRole: tenants))
         try await self.connection.pipeline(statements)
@@ -232,19 +232,19 @@ struct Bootstrap {
     }
 
     private func changes(
-        _ access: DatabaseAccess, _ service: String, _ tenants: String
+        _ access: DatabaseAccess, _ service: String
     ) -> [(sql: String, isAllowed: Bool)] {
         access.changes(
-            database: self.connection.endpoint.database, serviceRole: service, tenantsRole: tenants,
+            database: self.connection.endpoint.database, administrator: self.connection.endpoint.user,
+            serviceRole: service,
             restrictsPublic: self.options.restrictsPublic)
     }
 
     /// What is still open now is for someone else to do.
     private func verify(service: String, tenants: String) async throws -> [String] {
-        let row = try await self.connection.query(
-            BootstrapQueries.access(serviceRole: service, tenantsRole: tenants))[0]
+        let row = try await self.connection.query(BootstrapQueries.access(serviceRole: service))[0]
         let access = try DatabaseAccess(row)
-        let missing = self.changes(access, service, tenants).map(\.sql)
+        let missing = self.changes(access, service).map(\.sql)
         guard missing.isEmpty else {
             throw AdminError(
                 .insufficientPrivilege,

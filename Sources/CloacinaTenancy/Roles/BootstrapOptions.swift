@@ -2,9 +2,8 @@
 public struct BootstrapOptions: Sendable {
     /// The login of pools that serve all tenants; `cloacina_service` by default. It is LOGIN NOINHERIT.
     public var serviceRole: String?
-    /// The group of all tenants' logins, which may connect to the database; `cloacina_tenants` by default.
-    ///
-    /// Roles belong to the whole server: two databases that must not share who may connect need a group each.
+    /// A role that stands for all tenants, `cloacina_tenants` by default. It has no members and no rights: what tenants shared,
+    /// one could use for others to see. Each tenant's own runtime role may connect to the database.
     public var tenantsRole: String?
     /// The service login's password, printable ASCII; by default it has none and can't log in by password.
     public var servicePassword: String?

@@ -62,7 +62,9 @@ enum BootstrapQueries {
 
     /// Who may do what, and whether the administrator could change it: PostgreSQL only warns when a GRANT or REVOKE has no
     /// effect, or fails when the grantor has no privilege at all.
-    static func access(serviceRole: String, tenantsRole: String) -> PostgresStatement {
+    ///
+    /// The administrator must be able to pass CONNECT on to each tenant; see ``ConnectSQL``.
+    static func access(serviceRole: String) -> PostgresStatement {
         """
         SELECT EXISTS (
                    SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0
@@ -72,16 +74,17 @@ enum BootstrapQueries {
                    SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a WHERE a.grantee = 0
                ) AND n.oid IS NOT NULL AS public_on_schema,
                coalesce(pg_has_role(n.nspowner, 'USAGE'), false) AS owns_public,
-               (SELECT count(*) = 2 FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
-                WHERE a.privilege_type = 'CONNECT' AND a.grantee IN (
-                    to_regrole(quote_ident(\(tenantsRole)))::oid, to_regrole(quote_ident(\(serviceRole)))::oid
-                )) AS may_connect,
+               EXISTS (
+                   SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+                   WHERE a.privilege_type = 'CONNECT' AND a.grantee = to_regrole(quote_ident(\(serviceRole)))::oid
+               ) AS may_connect,
+               has_database_privilege(d.oid, 'CONNECT WITH GRANT OPTION') AS may_let_connect,
                current_setting('synchronous_commit') = 'off' OR EXISTS (
                    SELECT FROM pg_db_role_setting s, unnest(s.setconfig) c
                    WHERE s.setdatabase IN (0, d.oid) AND c ~* '^synchronous_commit=(off|false|no|0)$'
                      AND (s.setrole IN (0, to_regrole(quote_ident(\(serviceRole)))::oid) OR s.setrole IN (
-                         SELECT member FROM pg_auth_members
-                         WHERE roleid = to_regrole(quote_ident(\(tenantsRole)))::oid))
+                         SELECT to_regrole(quote_ident(login))::oid FROM cloacina.tenants t,
+                             unnest(ARRAY[t.login_a, t.login_b]) AS login))
                ) AS loses_commits
         FROM pg_database d LEFT JOIN pg_namespace n ON n.nspname = 'public'
         WHERE d.datname = current_database()
@@ -96,6 +99,8 @@ struct DatabaseAccess: Sendable {
     let publicOnSchema: Bool
     let ownsPublic: Bool
     let mayConnect: Bool
+    /// True when the administrator can let new tenants' logins in.
+    let mayLetConnect: Bool
     /// Whether a login's or everybody's `synchronous_commit` is off.
     let losesCommits: Bool
 
@@ -105,18 +110,23 @@ struct DatabaseAccess: Sendable {
         self.publicOnSchema = try row.value("public_on_schema")
         self.ownsPublic = try row.value("owns_public")
         self.mayConnect = try row.value("may_connect")
+        self.mayLetConnect = try row.value("may_let_connect")
         self.losesCommits = try row.value("loses_commits")
     }
 
     /// What is still to be granted and revoked, each with whether the administrator can.
     func changes(
-        database: String, serviceRole: String, tenantsRole: String, restrictsPublic: Bool
+        database: String, administrator: String, serviceRole: String, restrictsPublic: Bool
     ) -> [(sql: String, isAllowed: Bool)] {
         let database = PostgresIdentifier.quote(database)
         var changes: [(sql: String, isAllowed: Bool)] = []
         if !self.mayConnect {
-            let roles = [tenantsRole, serviceRole].map(PostgresIdentifier.quote).joined(separator: ", ")
-            changes.append(("GRANT CONNECT ON DATABASE \(database) TO \(roles)", self.ownsDatabase))
+            let role = PostgresIdentifier.quote(serviceRole)
+            changes.append(("GRANT CONNECT ON DATABASE \(database) TO \(role)", self.ownsDatabase))
+        }
+        if !self.mayLetConnect {
+            let role = PostgresIdentifier.quote(administrator)
+            changes.append(("GRANT CONNECT ON DATABASE \(database) TO \(role) WITH GRANT OPTION", false))
         }
         guard restrictsPublic else { return changes }
         if self.publicOnDatabase {

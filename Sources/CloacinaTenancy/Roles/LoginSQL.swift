@@ -29,7 +29,12 @@ struct LoginSQL: Sendable {
         [
             PostgresStatement(ddl: MembershipSQL.grant(self.login, to: "CURRENT_USER", serverVersion: serverVersion)),
             PostgresStatement(ddl: "SET LOCAL ROLE \(PostgresIdentifier.quote(self.login))"),
-            RemovalQueries.endSessions(of: self.login, wait: wait),
+            // Not as a condition of the sessions: the order in which conditions are tried is the planner's.
+            """
+            SELECT count(*) FILTER (WHERE s.is_ended) AS ended
+            FROM (SELECT pg_terminate_backend(a.pid, \(wait)) AS is_ended FROM pg_stat_activity a
+                  WHERE a.usesysid = to_regrole(quote_ident(\(self.login))) OFFSET 0) s
+            """,
         ]
     }
 }

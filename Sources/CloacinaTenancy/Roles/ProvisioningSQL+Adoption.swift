@@ -5,16 +5,18 @@ extension ProvisioningSQL {
     ///
     /// A restore from a server before PostgreSQL 16 loses them: there the administrator granted them without ADMIN OPTION.
     var membershipStatements: [String] {
-        let logins = [self.roles.loginA, self.roles.loginB].map(PostgresIdentifier.quote).joined(separator: ", ")
-        let (runtime, group) = (
-            PostgresIdentifier.quote(self.roles.runtime), PostgresIdentifier.quote(self.tenantsRole)
-        )
-        return [
-            "GRANT \(runtime) TO \(logins)",
-            "GRANT \(group) TO \(logins)" + (self.serverVersion >= 160_000 ? " WITH INHERIT TRUE, SET FALSE" : ""),
-            MembershipSQL.grant(
-                self.roles.runtime, to: PostgresIdentifier.quote(self.serviceRole), serverVersion: self.serverVersion),
-            MembershipSQL.grant(self.roles.owner, to: "CURRENT_USER", serverVersion: self.serverVersion),
+        let logins = [self.roles.loginA, self.roles.loginB]
+        let members = (logins + [self.roles.engine]).map(PostgresIdentifier.quote).joined(separator: ", ")
+        let service = PostgresIdentifier.quote(self.serviceRole)
+        let actors = [
+            (self.roles.runtime, service), (self.roles.engine, service), (self.roles.owner, "CURRENT_USER"),
+            (self.roles.engine, "CURRENT_USER"),
         ]
+        return ["GRANT \(PostgresIdentifier.quote(self.roles.runtime)) TO \(members)"]
+            + actors.map { MembershipSQL.grant($0, to: $1, serverVersion: self.serverVersion) }
+            + EngineAccessSQL.statements(
+                self.engineAccess, engine: self.roles.engine, logins: logins, serverVersion: self.serverVersion,
+                isNew: true)
+            + self.connectStatements
     }
 }

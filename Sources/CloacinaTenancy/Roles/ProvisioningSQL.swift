@@ -6,38 +6,52 @@ struct ProvisioningSQL: Sendable {
     let schema: String
     let serviceRole: String
     let tenantsRole: String
+    let database: String
+    let engineAccess: Bool
     let serverVersion: Int
 
-    /// The four roles and who may act as which. The login gets its password later, by ``PasswordSQL``.
+    /// The five roles and who may act as which. The login gets its password later, by ``PasswordSQL``.
     var roleStatements: [String] {
-        let groups = "\(self.runtime), \(self.quote(self.tenantsRole))"
-        return [
+        [
             "CREATE ROLE \(self.owner) NOLOGIN",
             "CREATE ROLE \(self.runtime) NOLOGIN",
-            "CREATE ROLE \(self.loginA) LOGIN IN ROLE \(groups)",
-            "CREATE ROLE \(self.loginB) NOLOGIN IN ROLE \(groups)",
+            "CREATE ROLE \(self.engine) NOLOGIN IN ROLE \(self.runtime)",
+            "CREATE ROLE \(self.loginA) LOGIN IN ROLE \(self.runtime)",
+            "CREATE ROLE \(self.loginB) NOLOGIN IN ROLE \(self.runtime)",
             "ALTER ROLE \(self.loginA) SET search_path TO \(self.quotedSchema), pg_temp",
             "ALTER ROLE \(self.loginB) SET search_path TO \(self.quotedSchema), pg_temp",
-            MembershipSQL.grant(
-                self.roles.runtime, to: self.quote(self.serviceRole), serverVersion: self.serverVersion),
-            MembershipSQL.grant(self.roles.owner, to: "CURRENT_USER", serverVersion: self.serverVersion),
+            self.membership(of: self.roles.runtime, to: self.quote(self.serviceRole)),
+            self.membership(of: self.roles.engine, to: self.quote(self.serviceRole)),
+            self.membership(of: self.roles.owner, to: "CURRENT_USER"),
+            self.membership(of: self.roles.engine, to: "CURRENT_USER"),
         ]
+            + EngineAccessSQL.statements(
+                self.engineAccess, engine: self.roles.engine, logins: [self.roles.loginA, self.roles.loginB],
+                serverVersion: self.serverVersion, isNew: true)
+    }
+
+    /// Lets the logins reach the database; as the administrator, last in the transaction, since others wait for what it locks.
+    var connectStatements: [String] {
+        ConnectSQL.grantStatements(to: self.roles.runtime, database: self.database)
+    }
+
+    /// The rights of the tenant's roles in its schema.
+    var privileges: PrivilegeSQL {
+        PrivilegeSQL(
+            schema: self.schema, owner: self.roles.owner, runtime: self.roles.runtime, engine: self.roles.engine)
+    }
+
+    private func membership(of role: String, to member: String) -> String {
+        MembershipSQL.grant(role, to: member, serverVersion: self.serverVersion)
     }
 
     /// The schema and what its later tables, sequences and functions will grant. Leaves the session acting as the owner.
     var schemaStatements: [String] {
-        let defaults = "ALTER DEFAULT PRIVILEGES FOR ROLE \(self.owner)"
-        let inSchema = "\(defaults) IN SCHEMA \(self.quotedSchema)"
-        return [
+        [
             "CREATE SCHEMA \(self.quotedSchema) AUTHORIZATION \(self.owner)",
             "SET LOCAL ROLE \(self.owner)",
             "SET LOCAL search_path TO \(self.quotedSchema), pg_temp",
-            "GRANT USAGE ON SCHEMA \(self.quotedSchema) TO \(self.runtime)",
-            "\(inSchema) GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO \(self.runtime)",
-            "\(inSchema) GRANT USAGE, SELECT ON SEQUENCES TO \(self.runtime)",
-            "\(defaults) REVOKE EXECUTE ON ROUTINES FROM PUBLIC",
-            "\(inSchema) GRANT EXECUTE ON ROUTINES TO \(self.runtime)",
-        ]
+        ] + self.privileges.schemaStatements
     }
 
     /// Makes the session the administrator again.
@@ -45,6 +59,7 @@ struct ProvisioningSQL: Sendable {
 
     private var owner: String { self.quote(self.roles.owner) }
     private var runtime: String { self.quote(self.roles.runtime) }
+    private var engine: String { self.quote(self.roles.engine) }
     private var loginA: String { self.quote(self.roles.loginA) }
     private var loginB: String { self.quote(self.roles.loginB) }
     private var quotedSchema: String { self.quote(self.schema) }

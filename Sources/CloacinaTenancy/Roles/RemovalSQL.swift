@@ -6,6 +6,7 @@ struct RemovalSQL: Sendable {
     let owner: String?
     /// All of them, in the order in which they can be dropped.
     let roles: [String]
+    var runtime: String?
     let serviceRole: String
     let serverVersion: Int
 
@@ -20,6 +21,11 @@ struct RemovalSQL: Sendable {
 
     /// Shuts a role for new sessions.
     func shut(_ role: String) -> String { "ALTER ROLE \(self.quote(role)) NOLOGIN CONNECTION LIMIT 0" }
+
+    /// Takes the runtime role's right to reach the database.
+    func connectStatements(database: String) -> [String] {
+        self.runtime.map { ConnectSQL.revokeStatements(from: $0, database: database) } ?? []
+    }
 
     /// Takes the service login's memberships; those that it doesn't have cost a warning.
     var revocationStatements: [String] {

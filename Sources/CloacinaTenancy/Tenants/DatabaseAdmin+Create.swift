@@ -46,8 +46,9 @@ extension DatabaseAdmin {
             let sql = try ProvisioningSQL(blueprint, survey, connection)
             return ["BEGIN"] + sql.roleStatements
                 + blueprint.limitStatements(serverVersion: connection.serverVersion) + sql.schemaStatements
-                + blueprint.freshSchema.statements.map(PlannedSQL.text)
-                + ProvisioningSQL.actAsAdministrator + ["COMMIT", PasswordSQL.planned(blueprint.roles.loginA)]
+                + blueprint.freshSchema.statements.map(PlannedSQL.text) + sql.privileges.engineStatements
+                + ProvisioningSQL.actAsAdministrator + sql.connectStatements
+                + ["COMMIT", PasswordSQL.planned(blueprint.roles.loginA)]
         }
     }
 }
@@ -59,7 +60,7 @@ extension ProvisioningSQL {
         }
         self.init(
             roles: blueprint.roles, schema: blueprint.schema.rawValue, serviceRole: serviceRole,
-            tenantsRole: tenantsRole,
+            tenantsRole: tenantsRole, database: connection.endpoint.database, engineAccess: blueprint.engineAccess,
             serverVersion: connection.serverVersion)
     }
 }

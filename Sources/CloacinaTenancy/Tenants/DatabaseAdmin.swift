@@ -96,7 +96,8 @@ public actor DatabaseAdmin {
         }
     }
 
-    private func openConnection() async throws -> PostgresConnection {
+    /// The connection, or another one when that was closed: a migration that left the session as somebody else had it closed.
+    func openConnection() async throws -> PostgresConnection {
         if let connection, !connection.isClosed { return connection }
         let opened = try await Self.open(self.configuration, self.logger)
         self.connection = opened

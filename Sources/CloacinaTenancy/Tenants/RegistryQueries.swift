@@ -4,7 +4,8 @@ import FoundationEssentials
 /// Statements on the control schema.
 enum RegistryQueries {
     static let tenantColumns = """
-        t.id, t.name, t.schema_name, t.state, t.version, t.owner_role, t.runtime_role, t.login_a, t.login_b, t.created_at,
+        t.id, t.name, t.schema_name, t.state, t.version, t.owner_role, t.runtime_role, t.engine_role, t.engine_access,
+        t.login_a, t.login_b, t.created_at,
         (SELECT c.login FROM cloacina.credentials c WHERE c.tenant_id = t.id AND c.state = 'active') AS login,
         \(LimitQueries.columns)
         """
@@ -40,8 +41,9 @@ enum RegistryQueries {
     ) -> PostgresStatement {
         """
         INSERT INTO cloacina.tenants
-            (id, name, schema_name, owner_role, runtime_role, login_a, login_b, state)
-        VALUES (\(id), \(name), \(schema), \(roles.owner), \(roles.runtime), \(roles.loginA), \(roles.loginB), 'creating')
+            (id, name, schema_name, owner_role, runtime_role, engine_role, login_a, login_b, state)
+        VALUES (\(id), \(name), \(schema), \(roles.owner), \(roles.runtime), \(roles.engine), \(roles.loginA),
+                \(roles.loginB), 'creating')
         """
     }
 
@@ -55,11 +57,11 @@ enum RegistryQueries {
         "DELETE FROM cloacina.tenants WHERE id = \(id) AND state = 'creating' AND schema_oid IS NULL"
     }
 
-    static func register(id: UUID) -> PostgresStatement {
+    static func register(id: UUID, engineAccess: Bool) -> PostgresStatement {
         """
         UPDATE cloacina.tenants
-        SET schema_oid = to_regnamespace(schema_name)::oid,
-            role_oids = ARRAY[to_regrole(owner_role)::oid, to_regrole(runtime_role)::oid,
+        SET schema_oid = to_regnamespace(schema_name)::oid, engine_access = \(engineAccess),
+            role_oids = ARRAY[to_regrole(owner_role)::oid, to_regrole(runtime_role)::oid, to_regrole(engine_role)::oid,
                               to_regrole(login_a)::oid, to_regrole(login_b)::oid]
         WHERE id = \(id)
         """
@@ -96,6 +98,20 @@ enum RegistryQueries {
         ]
     }
 
+    /// A tenant's row for as long as the transaction lasts, and whether its roles are those that were registered.
+    static func lockTenant(named name: String) -> PostgresStatement {
+        """
+        SELECT t.id, t.state, t.engine_role, t.login_a, t.login_b, t.engine_access,
+               (SELECT bool_and(coalesce(to_regrole(quote_ident(r))::oid = ANY (t.role_oids), false))
+                FROM unnest(ARRAY[t.engine_role, t.login_a, t.login_b]) r) AS has_roles
+        FROM cloacina.tenants t WHERE t.name = \(name) FOR UPDATE
+        """
+    }
+
+    static func setEngineAccess(id: UUID, _ isAllowed: Bool) -> PostgresStatement {
+        "UPDATE cloacina.tenants SET engine_access = \(isAllowed) WHERE id = \(id)"
+    }
+
     static func setState(id: UUID, _ state: Tenant.State) -> PostgresStatement {
         "UPDATE cloacina.tenants SET state = \(state.rawValue) WHERE id = \(id)"
     }
@@ -119,7 +135,8 @@ extension Tenant {
             id: try row.value("id"), name: try row.value("name"), schema: try row.value("schema_name"),
             state: try State(registry: row.value("state")),
             version: try row.value("version"), ownerRole: try row.value("owner_role"),
-            runtimeRole: try row.value("runtime_role"),
+            runtimeRole: try row.value("runtime_role"), engineRole: try row.value("engine_role"),
+            engineAccess: try row.value("engine_access"),
             login: try row.value("login", as: String?.self) ?? loginA, createdAt: try row.value("created_at"),
             limits: limits.limits,
             limitsNotInForce: found.map { limits.differing(fromConnections: $0, settings: settings ?? []) } ?? [])

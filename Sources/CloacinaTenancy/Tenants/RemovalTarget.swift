@@ -37,6 +37,7 @@ extension RemovalTarget {
             tenantsRole: tenantsRole,
             sql: RemovalSQL(
                 schema: registered.schema, owner: survey.remaining(roles.owner),
-                roles: roles.all.compactMap(survey.remaining), serviceRole: serviceRole, serverVersion: serverVersion))
+                roles: roles.all.compactMap(survey.remaining), runtime: survey.remaining(roles.runtime),
+                serviceRole: serviceRole, serverVersion: serverVersion))
     }
 }

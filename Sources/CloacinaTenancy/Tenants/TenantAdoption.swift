@@ -57,6 +57,7 @@ struct TenantAdoption {
         try await self.checkElsewhere(survey, registered)
         let sql = ProvisioningSQL(
             roles: self.roles, schema: schema, serviceRole: serviceRole, tenantsRole: tenantsRole,
+            database: self.connection.endpoint.database, engineAccess: try row.value("engine_access"),
             serverVersion: self.connection.serverVersion)
         try await self.take(registered, registered.state == .removing ? [] : sql.membershipStatements)
     }

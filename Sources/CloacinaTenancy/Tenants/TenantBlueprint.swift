@@ -12,6 +12,8 @@ struct TenantBlueprint: Sendable {
     let verifier: String
     let migrationSets: [MigrationSet]
     let limits: StoredLimits
+    /// True when the tenant's own logins may run its runners.
+    let engineAccess: Bool
 
     init(_ config: TenantConfig) throws {
         self.name = try TenantName(config.name)
@@ -19,6 +21,7 @@ struct TenantBlueprint: Sendable {
         self.roles = TenantRoles(self.name)
         self.migrationSets = try TenantMigrations.ownFirst(config.migrationSets)
         self.limits = try StoredLimits(config.limits)
+        self.engineAccess = config.engineAccess
         self.password = try config.password ?? SecureRandom.password()
         self.verifier = try SCRAM.verifier(password: self.password)
     }
@@ -28,6 +31,13 @@ struct TenantBlueprint: Sendable {
         TenantMigrations.target(
             tenant: self.name.rawValue, schema: self.schema.rawValue, owner: self.roles.owner,
             runtime: self.roles.runtime)
+    }
+
+    /// The rights of the tenant's roles in the schema.
+    var privileges: PrivilegeSQL {
+        PrivilegeSQL(
+            schema: self.schema.rawValue, owner: self.roles.owner, runtime: self.roles.runtime,
+            engine: self.roles.engine)
     }
 
     /// What fills the new schema.

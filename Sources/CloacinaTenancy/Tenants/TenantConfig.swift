@@ -14,6 +14,11 @@ public struct TenantConfig: Sendable {
     ///
     /// They must be transactional: a tenant is created whole or not at all.
     public var migrationSets: [MigrationSet]
+    /// True when the tenant's own logins may run its runners, and so write the engine's tables; false.
+    ///
+    /// Without it they see their pipelines through views, and enqueue, cancel, pause and resume through functions.
+    /// ``DatabaseAdmin/setEngineAccess(_:ofTenant:)`` changes it later.
+    public var engineAccess = false
 
     /// How much of the server the tenant's logins may use; see ``TenantLimits`` for the defaults.
     public var limits = TenantLimits()

@@ -151,23 +151,29 @@ struct TenantCreation {
             try await self.step(.migrate) { try await TenantMigrations.apply(fresh, in: transaction) }
             try await self.step(.register) {
                 let versions = TenantMigrations.Versions(fresh.versions)
-                var statements = ProvisioningSQL.actAsAdministrator.map(PostgresStatement.init(ddl:))
+                var statements =
+                    (sql.privileges.engineStatements + ProvisioningSQL.actAsAdministrator)
+                    .map(PostgresStatement.init(ddl:))
                 statements += [
-                    RegistryQueries.register(id: id),
+                    RegistryQueries.register(id: id, engineAccess: self.blueprint.engineAccess),
                     RegistryQueries.insertCredentials(id: id, roles: self.blueprint.roles),
                     LimitQueries.record(id: id, self.blueprint.limits),
                 ]
                 statements += RegistryQueries.record(id: id, versions)
                 statements += [self.ledger.finish(.provision), self.ledger.start(.deliver, at: 2)]
+                // Last: other creations wait for what this locks.
+                statements += sql.connectStatements.map(PostgresStatement.init(ddl:))
                 _ = try await transaction.pipeline(statements)
             }
         }
+        try await TenantMigrations.checkSession(of: self.connection)
     }
 
     /// Runs what cannot run in a transaction, and whatever follows it.
     private func applyRemaining(_ id: UUID) async throws {
         let runner = MigrationRunner(connection: self.connection, logger: self.logger)
         let report = try await runner.apply(self.blueprint.migrationSets, to: self.blueprint.target)
+        _ = try await self.blueprint.privileges.restore(on: self.connection)
         try await self.connection.pipeline(RegistryQueries.record(id: id, TenantMigrations.Versions(report.versions)))
     }
 

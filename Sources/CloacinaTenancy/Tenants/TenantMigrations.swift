@@ -51,6 +51,20 @@ enum TenantMigrations {
         return target
     }
 
+    /// Checks that the session is the administrator's own again, and closes one that is not: a migration can leave it as
+    /// somebody else's.
+    static func checkSession(of connection: PostgresConnection) async throws {
+        let isOwn: PostgresStatement = """
+            SELECT session_user = current_user AND pg_catalog.current_setting('search_path') = 'pg_catalog, pg_temp'
+            """
+        guard try await !connection.query(isOwn).single(as: Bool.self) else { return }
+        await connection.close()
+        throw AdminError(
+            .migrationFailed,
+            "a migration changed as whom the session acts or where it looks, which is the runner's to decide; take that out of "
+                + "the files, then look at what it made")
+    }
+
     /// Runs the migrations of a schema that was created in this transaction.
     static func apply(_ fresh: FreshSchema, in transaction: borrowing PostgresTransaction) async throws {
         let results: [PostgresRows]

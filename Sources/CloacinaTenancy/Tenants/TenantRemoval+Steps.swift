@@ -25,7 +25,8 @@ extension TenantRemoval {
             }
         }
         try await session.change(
-            sql.revocationStatements.map(PostgresStatement.init(ddl:)) + self.notes(.disable, next: .sessions))
+            (sql.revocationStatements + sql.connectStatements(database: self.connection.endpoint.database))
+                .map(PostgresStatement.init(ddl:)) + self.notes(.disable, next: .sessions))
     }
 
     /// Ends the logins' sessions and waits until they are gone. No new ones can begin.

@@ -10,7 +10,7 @@ struct TenantSurvey: Sendable, Hashable {
         var schema: String
         /// Nil until the tenant's objects are committed.
         var schemaOID: Int64?
-        /// Owner, runtime, login a, login b; empty until the tenant's objects are committed.
+        /// Owner, runtime, engine, login a, login b; empty until the tenant's objects are committed.
         var roleOIDs: [Int64]
         var version: Int
     }

@@ -55,6 +55,8 @@ public struct EphemeralTenant: Sendable {
         let admin = DatabaseAdmin(PostgresConfiguration(url))
         var config = TenantConfig(name: "\(prefix)_\(UInt64.random(in: 0..<(1 << 60)).base36)")
         config.migrationSets = migrationSets
+        // Its runners run over its own login.
+        config.engineAccess = true
         let result: R
         do {
             try await admin.bootstrap()

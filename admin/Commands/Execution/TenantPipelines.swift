@@ -5,10 +5,8 @@ import FoundationEssentials
 
 /// Lends the pipelines of one tenant to one command, to read them.
 enum TenantPipelines {
-    /// Finds the tenant and takes on the role of its owner, as migrations do.
-    ///
-    /// Creating a tenant grants its administrator that one. The runtime role it may not take on: who creates a role is no
-    /// member of it before PostgreSQL 16, and from then on one without SET.
+    /// Finds the tenant and takes on the role of its engine, which creating a tenant grants its administrator. Never that of its
+    /// owner, and nothing is read that could run somebody's code in this session.
     static func with<R>(
         _ options: ConnectionOptions, tenant name: String, console: Console,
         _ body: (PostgresWorkflowStore) async throws -> R
@@ -21,7 +19,7 @@ enum TenantPipelines {
         configuration.maximumConnections = 1
         return try await PostgresPool.withPool(configuration) { pool in
             try await body(
-                PostgresWorkflowStore(pool: pool, label: PostgresLabel(schema: tenant.schema, role: tenant.ownerRole)))
+                PostgresWorkflowStore(pool: pool, label: tenant.label(.role), isGuarded: true))
         }
     }
 

@@ -36,6 +36,10 @@ struct MigrateApply: AsyncParsableCommand {
             }
             let report = try await admin.migrate(tenant: tenant, sets: sets) { result in
                 console.note("\(result.tenant): \(result.outcome.rawValue)")
+                for statement in result.restoredPrivileges {
+                    console.note(
+                        "\(result.tenant): somebody had changed what its roles may do, put right: \(statement)")
+                }
             }
             console.note("up to date before: \(report.upToDate)")
             let lines = MigrationResultAnswer.lines(of: report)

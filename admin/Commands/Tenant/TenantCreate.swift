@@ -34,6 +34,13 @@ struct TenantCreate: AsyncParsableCommand {
         completion: .directory)
     var migrations: [MigrationDirectory] = []
 
+    @Flag(
+        name: .long,
+        help:
+            "Let the tenant's own logins run its runners; by default they only enqueue, signal and see their pipelines."
+    )
+    var engineAccess = false
+
     @Flag(name: .long, help: "Succeed, and change nothing, when the tenant exists; it gets no new secret.")
     var ifNotExists = false
 
@@ -61,6 +68,7 @@ struct TenantCreate: AsyncParsableCommand {
         var config = TenantConfig(name: self.name)
         config.schemaName = self.schema
         config.limits = self.limits.applied(to: config.limits)
+        config.engineAccess = self.engineAccess
         config.migrationSets = try self.migrations.map { try $0.set() }
         config.password = try self.password.read()
         let renderer = Renderer(console, self.output.output)

@@ -1,0 +1,47 @@
+import CloacinaPostgres
+import FoundationEssentials
+
+extension DatabaseAdmin {
+    /// Lets a tenant's own logins run its runners, or no longer: makes them members of the engine's role, or takes that
+    /// away, for open sessions too.
+    ///
+    /// Such a login writes the engine's tables: it can forge and spoil its own pipelines, and nobody else's. Without it, it sees
+    /// them through views, and enqueues and signals through functions. Saying it again changes nothing.
+    ///
+    /// - Returns: The tenant as it is now.
+    /// - Throws: ``AdminError`` with ``AdminError/Code/tenantNotFound``, or ``AdminError/Code/tenantNotReady`` when it is half
+    ///   created or half removed, or a role of its name is not the registered one.
+    @discardableResult
+    public func setEngineAccess(_ isAllowed: Bool, ofTenant name: String) async throws -> Tenant {
+        try await self.withConnection(tenant: name) { connection in
+            try await connection.withTransaction { transaction in
+                guard let row = try await transaction.query(RegistryQueries.lockTenant(named: name)).first else {
+                    throw AdminError.noTenant(name)
+                }
+                let state = try Tenant.State(registry: row.value("state"))
+                guard state == .active, try row.value("has_roles") else {
+                    let reason = state == .active ? "its roles are not the registered ones" : "it is \(state.rawValue)"
+                    throw AdminError(
+                        .tenantNotReady,
+                        "\(reason), so nothing was changed; `tenant show \(name)` tells where it stands",
+                        tenant: name)
+                }
+                let id: UUID = try row.value("id")
+                let ledger = OperationLedger(kind: .access, tenant: name)
+                let grants = EngineAccessSQL.statements(
+                    isAllowed, engine: try row.value("engine_role"),
+                    logins: [try row.value("login_a"), try row.value("login_b")],
+                    serverVersion: connection.serverVersion)
+                let notes = [
+                    RegistryQueries.setEngineAccess(id: id, isAllowed),
+                    ledger.audit("tenant.engine_access", detail: isAllowed ? "granted" : "revoked"),
+                ]
+                _ = try await transaction.pipeline(grants.map(PostgresStatement.init(ddl:)) + notes)
+            }
+            guard let row = try await connection.query(RegistryQueries.tenant(named: name)).first else {
+                throw AdminError.noTenant(name)
+            }
+            return try Tenant(row)
+        }
+    }
+}

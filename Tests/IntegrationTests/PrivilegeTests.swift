@@ -1,0 +1,201 @@
+import CloacinaPostgres
+import CloacinaSchema
+import CloacinaTenancy
+import Testing
+
+@testable import Cloacina
+
+extension ServerTests {
+    /// M1 and C8: grants after migrations, and what may run in an administrator's session.
+    @Suite(.timeLimit(.minutes(20))) struct PrivilegeTests {
+        private static func sets(_ text: String) throws -> [MigrationSet] {
+            let migration = try Migration(
+                fileName: "0001_m.tenant.sql", contents: Array("-- migrate:up\n\(text)\n".utf8))
+            return [try MigrationSet(source: "app", lane: .tenant, migrations: [migration])]
+        }
+
+        @Test func aNewTenantsGrantsAreAsAMigrationWouldMakeThem() async throws {
+            let name = TenantFixture.name()
+            try await TenantFixture.withAdmin { admin in
+                _ = try await admin.createTenant(TenantConfig(name: name))
+                let report = try await admin.migrate(sets: try TenantFixture.sets())
+                #expect(report.results.map(\.outcome) == [.migrated])
+                #expect(report.results.map(\.restoredPrivileges) == [[]])
+                try await admin.removeTenant(named: name)
+            }
+        }
+
+        /// M1: the tenant's own DROP OWNED takes the schema's default privileges away.
+        @Test func whatATenantDroppedOfItsPrivilegesIsThereAfterTheNextMigration() async throws {
+            let name = TenantFixture.name()
+            try await TenantFixture.withAdmin { admin in
+                let credentials = try await admin.createTenant(TenantConfig(name: name))
+                try await TenantFixture.withTenant(credentials) {
+                    try await $0.script("DROP OWNED BY \(name)_runtime")
+                }
+                let report = try await admin.migrate(sets: try TenantFixture.sets())
+                #expect(report.failures.isEmpty)
+                let restored = try #require(report.results.first).restoredPrivileges
+                #expect(restored.contains { $0.hasPrefix("ALTER DEFAULT PRIVILEGES") })
+                #expect(restored.contains { $0.contains("\(name).items") })
+                try await TenantFixture.withTenant(credentials) { session in
+                    try await session.query("INSERT INTO items (name) VALUES ('one')")
+                    #expect(try await session.query("SELECT answer()").single(as: Int32.self) == 42)
+                    #expect(try await session.query("SELECT nextval('tickets')").single() == 1)
+                }
+                let audit: [String] = try await TenantFixture.withSuperuser {
+                    try await $0.query(
+                        "SELECT detail FROM cloacina.audit WHERE action = 'tenant.privileges_restored' AND tenant_name = \(name)"
+                    ).column("detail")
+                }
+                #expect(audit.count == 1)
+                try await admin.removeTenant(named: name)
+            }
+        }
+
+        @Test func theEnginesTablesAreClosedAgainAfterTheNextMigration() async throws {
+            let name = TenantFixture.name()
+            try await TenantFixture.withAdmin { admin in
+                let credentials = try await admin.createTenant(TenantConfig(name: name))
+                try await TenantFixture.withSuperuser {
+                    try await $0.script(
+                        """
+                        SET ROLE \(name)_owner; GRANT ALL ON \(name).cloacina_pipelines TO \(name)_runtime;
+                        GRANT SELECT ON \(name).cloacina_wakeups TO PUBLIC;
+                        REVOKE ALL ON \(name).cloacina_events FROM \(name)_engine
+                        """)
+                }
+                let report = try await admin.migrate(sets: try TenantFixture.sets())
+                #expect(report.results.first?.restoredPrivileges.count == 3)
+                try await TenantFixture.withTenant(credentials) { session in
+                    for table in ["cloacina_pipelines", "cloacina_wakeups"] {
+                        let error = await #expect(throws: PostgresError.self) {
+                            try await session.script("SELECT * FROM \(table)")
+                        }
+                        #expect(error?.sqlState == "42501")
+                    }
+                }
+                try await admin.removeTenant(named: name)
+            }
+        }
+
+        // MARK: Reading
+
+        /// Code that lays down the role it runs as and makes another one, tied to what the reading verbs read.
+        @Test(arguments: [
+            "ALTER TABLE cloacina_pipelines ENABLE ROW LEVEL SECURITY; ALTER TABLE cloacina_pipelines FORCE ROW LEVEL SECURITY; "
+                + "CREATE POLICY p ON cloacina_pipelines USING (pwn('x'))",
+            "CREATE INDEX ON cloacina_pipelines (id) WHERE pwn(workflow)",
+            "CREATE INDEX ON cloacina_events ((pwn(kind)))",
+            "CREATE STATISTICS st ON (pwn(kind)), task FROM cloacina_events",
+            "ALTER TABLE cloacina_task_commits ADD CHECK (pwn(task))",
+            "ALTER TABLE cloacina_pipelines RENAME TO aside; "
+                + "CREATE VIEW cloacina_pipelines AS SELECT * FROM aside WHERE pwn(workflow); "
+                + "GRANT ALL ON cloacina_pipelines TO PUBLIC",
+            "CREATE TABLE child (CHECK (pwn(kind))) INHERITS (cloacina_events)",
+            "DROP VIEW cloacina_pipeline_list; CREATE TYPE mood AS ENUM ('cancel'); "
+                + "ALTER TABLE cloacina_pipelines DROP CONSTRAINT cloacina_pipelines_bounds; "
+                + "DROP INDEX cloacina_pipelines_request; "
+                + "ALTER TABLE cloacina_pipelines ALTER request TYPE mood USING request::mood",
+        ])
+        func theAdministratorReadsNothingThatRunsSomebodysCode(plant: String) async throws {
+            let (name, evil) = (TenantFixture.name(), TestDatabase.uniqueName("evil"))
+            try await TenantFixture.withAdmin { admin in
+                _ = try await admin.createTenant(TenantConfig(name: name))
+                let label = try await admin.tenant(named: name).label(.role)
+                var configuration = PostgresPoolConfiguration(try #require(TestDatabase.current).administrator)
+                configuration.maximumConnections = 1
+                try await PostgresPool.withPool(configuration) { pool in
+                    let store = PostgresWorkflowStore(pool: pool, label: label, isGuarded: true)
+                    #expect(try await store.list(PipelineQuery()).isEmpty)
+                    #expect(try await store.load(.version7()) == nil)
+                    try await TenantFixture.withSuperuser {
+                        try await $0.script(
+                            """
+                            SET ROLE \(name)_owner; SET search_path TO \(name), pg_temp;
+                            CREATE FUNCTION pwn(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+                                PERFORM set_config('role', 'none', false); EXECUTE 'CREATE ROLE \(evil) LOGIN';
+                                RETURN true; END $$;
+                            GRANT EXECUTE ON FUNCTION pwn TO PUBLIC;
+                            \(plant)
+                            """)
+                    }
+                    for read in [
+                        { _ = try await store.list(PipelineQuery()) }, { _ = try await store.load(.version7()) },
+                    ] {
+                        let error = await #expect(throws: PipelineError.self) { try await read() }
+                        #expect(error?.underlying is TableGuard.Untrusted, "\(String(describing: error))")
+                    }
+                }
+                let roles: Int = try await TenantFixture.withSuperuser {
+                    try await $0.query("SELECT count(*) FROM pg_roles WHERE rolname = \(evil)").single()
+                }
+                #expect(roles == 0)
+                try await admin.removeTenant(named: name)
+            }
+        }
+
+        @Test func aGuardedReadWritesNothingAndSeesWhatIsThere() async throws {
+            let name = TenantFixture.name()
+            try await TenantFixture.withAdmin { admin in
+                _ = try await admin.createTenant(TenantConfig(name: name))
+                let label = try await admin.tenant(named: name).label(.role)
+                let pool = PostgresPoolConfiguration(try #require(TestDatabase.current).administrator)
+                try await PostgresPool.withPool(pool) { pool in
+                    let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                    let runner = try DefaultRunner(pool: pool, label: label, workflows: [workflow])
+                    let id = try await runner.enqueue("w").id
+                    let store = PostgresWorkflowStore(pool: pool, label: label, isGuarded: true)
+                    #expect(try await store.list(PipelineQuery()).map(\.id) == [id])
+                    #expect(try await store.load(id)?.events.count == 1)
+                    let error = await #expect(throws: PipelineError.self) { try await store.ask(.cancel, of: id) }
+                    #expect((error?.underlying as? PostgresError)?.sqlState == "25006")
+                }
+                try await admin.removeTenant(named: name)
+            }
+        }
+
+        // MARK: Migrations
+
+        /// C8: a file that leaves the session as somebody else's fails its tenant, and no other one.
+        @Test(arguments: [
+            ("set_config('role', 'none', true)", "rolled back"),
+            ("set_config('search_path', 'pg_catalog', true)", "rolled back"),
+            ("set_config('role', current_user::text, false)", "committed"),
+            ("set_config('search_path', current_setting('search_path'), false)", "committed"),
+        ])
+        func aMigrationThatChangesTheSessionFailsItsTenantAlone(call: String, end: String) async throws {
+            let names = [TenantFixture.name(), TenantFixture.name()].sorted()
+            try await TenantFixture.withAdmin { admin in
+                for name in names { _ = try await admin.createTenant(TenantConfig(name: name)) }
+                let sets = try Self.sets(
+                    """
+                    CREATE TABLE made (id int);
+                    DO $$ BEGIN IF current_schema() = '\(names[0])' THEN PERFORM \(call); END IF; END $$;
+                    """)
+                let report = try await admin.migrate(sets: sets)
+                #expect(report.results.map(\.outcome) == [.failed, .migrated])
+                let error = try #require(report.results.first?.error)
+                #expect(error.contains("sessionChanged") && error.contains(end), "\(error)")
+                // The administrator's session is its own again.
+                let isOwn: Bool = try await admin.withBackend {
+                    try await $0.query("SELECT session_user = current_user").single()
+                }
+                #expect(isOwn)
+                for name in names { try await admin.removeTenant(named: name) }
+            }
+        }
+
+        @Test func aNewTenantsMigrationThatChangesTheSessionLeavesNoTenant() async throws {
+            let name = TenantFixture.name()
+            try await TenantFixture.withAdmin { admin in
+                let sets = try Self.sets("DO $$ BEGIN PERFORM set_config('role', 'none', true); END $$;")
+                let error = await #expect(throws: AdminError.self) {
+                    try await admin.createTenant(TenantFixture.config(name, sets: sets))
+                }
+                #expect(error?.code == .migrationFailed && error?.message.contains("sessionChanged") == true)
+                #expect(try await TenantFixture.traces(of: name).isEmpty)
+            }
+        }
+    }
+}
