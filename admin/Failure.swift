@@ -67,7 +67,13 @@ struct Failure: Equatable {
     private static func serverWords(_ error: any Error) -> String? {
         switch error {
         case let error as AdminError: error.underlying.flatMap(self.serverWords)
-        case let error as MigrationError: error.underlying.flatMap(self.serverWords)
+        case let error as MigrationError:
+            // Whoever mends a file needs all that the server said of it.
+            error.serverWords.map { words in
+                SecretMask.mask(
+                    [words.message, words.detail, words.hint.map { "hint: \($0)" }].compactMap { $0 }
+                        .joined(separator: "; "))
+            } ?? error.underlying.flatMap(self.serverWords)
         case let error as PipelineError: error.underlying.flatMap(self.serverWords)
         case let error as PostgresError:
             // Where there is neither, what could not be decoded is worth knowing.

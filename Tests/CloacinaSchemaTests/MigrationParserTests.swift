@@ -80,13 +80,69 @@ import Testing
         ("-- migrate:no-transaction\nDROP INDEX CONCURRENTLY a, b", 2),
         ("-- migrate:no-transaction\nDROP INDEX CONCURRENTLY s.a", 2),
         ("-- migrate:up\nSELECT 1;\n-- migrate:verify\nDELETE FROM t", 4),
-        ("-- migrate:up\n/*\n-- migrate:down\n*/ SELECT 1", 2),
         ("-- migrate:up\nSELECT 1;\nSET ROLE x", 3), ("-- migrate:up\nSELECT '\0'", 2),
     ])
     func refusesAFileWithItsLine(text: String, line: Int) {
         let error = #expect(throws: MigrationError.self) { try self.parse(text) }
         #expect(error?.code == .invalidFile)
         #expect(error?.line == line)
+    }
+
+    /// C11: licences, prose and quotations.
+    @Test(arguments: [
+        "/*\n * Copyright\n * -- migrate:down\n */\n-- migrate:up\nSELECT 1",
+        "-- migrate:up\n/*\n-- migrate:down\n*/ SELECT 1", "-- migrate:up\n-- migrate: the old values first\nSELECT 1",
+        "-- migrate:up\nSELECT $file$\n-- migrate:up\nCREATE TABLE example ();\n-- migrate:down\n$file$",
+        "-- migrate:up\nSELECT '\n-- migrate:verify\n'", "-- migrate:up\nSELECT \"\n-- migrate:down\n\" FROM t",
+        "-- migrate:up\rSELECT 1\r",
+    ])
+    func commentsAndQuotationsAreNoMarkers(text: String) throws {
+        let migration = try self.parse(text)
+        #expect(migration.up.count == 1)
+        #expect(migration.down.isEmpty && migration.verify.isEmpty)
+    }
+
+    @Test func aMarkerWithAnOptionNamesTheWayWithoutATransaction() {
+        let error = #expect(throws: MigrationError.self) { try self.parse("-- migrate:up transaction:false\nVACUUM") }
+        #expect(error?.reason?.contains("-- migrate:no-transaction") == true)
+    }
+
+    /// C10: a dump has many things that a migration can't have; each is told, in the order of the file.
+    @Test func everythingThatIsWrongWithAFileIsToldAtOnce() throws {
+        let dump = """
+            -- migrate:up
+            \\restrict abc
+            SET statement_timeout = 0;
+            SELECT pg_catalog.set_config('search_path', '', false);
+            CREATE TABLE articles (id integer);
+            COPY articles (id, title) FROM stdin;
+            1\tone; and it's a half
+            \\.
+            CREATE INDEX CONCURRENTLY i ON articles (id);
+            -- migrate:undo
+            \\unrestrict abc
+            """
+        let error = #expect(throws: MigrationError.self) { try self.parse(dump) }
+        #expect(error?.complaints.map(\.line) == [2, 3, 4, 6, 9, 10, 11])
+        #expect(error?.complaints.allSatisfy { $0.file == "0001_a.tenant.sql" } == true)
+        #expect(error?.line == 2)
+        #expect(error?.description.contains("and 6 more") == true)
+    }
+
+    /// C13
+    @Test func anotherEncodingIsNamedWithItsLine() {
+        func error(_ bytes: [UInt8]) -> MigrationError? {
+            #expect(throws: MigrationError.self) { try Migration(fileName: "0001_a.tenant.sql", contents: bytes) }
+        }
+        let text = "-- migrate:up\nSELECT 1;\n"
+        let wide = text.utf16.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8(truncatingIfNeeded: $0 >> 8)] }
+        for bytes in [[0xFF, 0xFE] + wide, wide] {
+            #expect(error(bytes)?.reason?.contains("UTF-16") == true)
+            #expect(error(bytes)?.line == 1)
+        }
+        let latin = error(Array((text + "SELECT 'M").utf8) + [0xFC] + Array("nchen';\n".utf8))
+        #expect(latin?.line == 3)
+        #expect(latin?.reason?.contains("Latin-1") == true)
     }
 
     @Test func refusesWhatIsNotUTF8() {
@@ -141,10 +197,24 @@ import Testing
         #expect(try self.checksums(variant).canonical != self.checksums(Self.text).canonical)
     }
 
-    @Test func whatIsRunIsTheSameForEqualChecksums() throws {
+    /// C09: what lies between quotes counts, and reaches the server, byte by byte.
+    @Test(arguments: ["'%'", "E'%'", "$$%$$", "$tag$%$tag$", "\"%\"", "U&'%'", "N'%'"])
+    func aQuotationIsKeptByteByByte(form: String) throws {
+        var canonical: Set<String> = []
+        for value in ["a  \nb", "a\nb", "a\r\nb", "a\rb", "a\t\r\nb  ", "a\n\n"] {
+            let quotation = form.replacing("%", with: value)
+            let text = "-- migrate:up  \r\nSELECT \(quotation)  ;\r\n"
+            let migration = try Migration(fileName: "0001_a.tenant.sql", contents: Array(text.utf8))
+            #expect(migration.up.map { Array($0.text.utf8) } == [Array("SELECT \(quotation)".utf8)])
+            canonical.insert(migration.canonicalChecksum)
+        }
+        #expect(canonical.count == 6)
+    }
+
+    @Test func whatIsRunDiffersInLineEndsAloneForEqualChecksums() throws {
         let unix = try Migration(fileName: "0001_a.tenant.sql", contents: Array(Self.text.utf8))
         let windows = try Migration(
             fileName: "0001_a.tenant.sql", contents: Array(Self.text.replacing("\n", with: " \r\n").utf8))
-        #expect(unix.up == windows.up)
+        #expect(unix.up.map(\.text) == windows.up.map { $0.text.replacing(" \r\n", with: "\n") })
     }
 }

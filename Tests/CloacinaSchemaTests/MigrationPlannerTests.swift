@@ -2,10 +2,13 @@ import CloacinaSchema
 import Testing
 
 @Suite struct MigrationPlannerTests {
-    private static func migration(_ version: Int, _ text: String = "SELECT 1", canonical: String? = nil) -> Migration {
+    private static func migration(
+        _ version: Int, _ text: String = "SELECT 1", canonical: String? = nil, verify: String? = nil
+    ) -> Migration {
         let change: Migration.IndexChange? = text.hasPrefix("CREATE INDEX CONCURRENTLY") ? .create("i") : nil
         return Migration(
             version: version, title: "m\(version)", lane: .tenant, up: [SQLStatement(text: text, line: 1)],
+            verify: verify.map { [SQLStatement(text: $0, line: 2)] } ?? [],
             isTransactional: change == nil && text != "VACUUM", canonicalChecksum: canonical ?? "c\(version)",
             rawChecksum: "r\(version)", indexChange: change)
     }
@@ -25,6 +28,7 @@ import Testing
         var history: [MigrationRecord] = []
         var target: Int?
         var allowsOutOfOrder = false
+        var allowsRepeated = false
         var steps: [Int] = []
         var resumed: [Int] = []
         var problems: [MigrationProblem] = []
@@ -61,11 +65,22 @@ import Testing
             testDescription: "a late file", history: [record(1), record(3)], steps: [2],
             problems: [.outOfOrder(version: 2, newestApplied: 3)]),
         Case(
-            testDescription: "a late file, allowed", history: [record(1), record(3)], allowsOutOfOrder: true, steps: [2]
-        ),
+            testDescription: "a late file, allowed", history: [record(1), record(3)], allowsOutOfOrder: true,
+            steps: [2],
+            notes: [.late(version: 2, newestApplied: 3)]),
         Case(
             testDescription: "failed clean before", history: [record(1), record(2, .failedClean, canonical: "x")],
-            steps: [2, 3]),
+            steps: [2, 3], notes: [.failedBefore(version: 2, error: nil)]),
+        Case(
+            testDescription: "C15: the directory goes by another name",
+            history: [record(1, source: "old"), record(2, source: "old")], steps: [1, 2, 3],
+            problems: [.sourceMoved(version: 1, from: "old"), .sourceMoved(version: 2, from: "old")]),
+        Case(
+            testDescription: "C15: a second time on purpose", history: [record(1, source: "old")], allowsRepeated: true,
+            steps: [1, 2, 3]),
+        Case(
+            testDescription: "C15: another source's other files", history: [record(1, canonical: "x", source: "old")],
+            steps: [1, 2, 3]),
         Case(
             testDescription: "a failed version that is gone",
             history: [record(1), record(2), record(3), record(4, .failedClean)]),
@@ -79,21 +94,50 @@ import Testing
         Case(
             testDescription: "broken off, the index tells",
             set: [migration(1), migration(2, "CREATE INDEX CONCURRENTLY i ON t (a)"), migration(3)],
-            history: [record(1), record(2, .running)], steps: [2, 3], resumed: [2]),
+            history: [record(1), record(2, .running)], steps: [2, 3], resumed: [2],
+            notes: [.failedBefore(version: 2, error: nil)]),
         Case(
-            testDescription: "broken off, then edited",
+            testDescription: "broken off, then edited: the new text's index tells nothing of the old one",
             set: [migration(1), migration(2, "CREATE INDEX CONCURRENTLY i ON t (a)", canonical: "new")],
+            history: [record(1), record(2, .failedUnknown)],
+            problems: [.needsResolution(version: 2, state: .failedUnknown)]),
+        Case(
+            testDescription: "C08: broken off, then given a verify query",
+            set: [migration(1), migration(2, "VACUUM", canonical: "new", verify: "SELECT true")],
             history: [record(1), record(2, .failedUnknown)], steps: [2], resumed: [2],
-            problems: [.checksumChanged(version: 2, recorded: "c2", current: "new")]),
+            notes: [.failedBefore(version: 2, error: nil)]),
     ])
     func plans(_ example: Case) throws {
         let set = try MigrationSet(source: "app", lane: .tenant, migrations: example.set)
-        let plan = MigrationPlanner(allowsOutOfOrder: example.allowsOutOfOrder)
-            .plan(set, history: example.history, through: example.target)
+        let plan = MigrationPlanner(
+            allowsOutOfOrder: example.allowsOutOfOrder, allowsRepeated: example.allowsRepeated
+        )
+        .plan(set, history: example.history, through: example.target)
         #expect(plan.steps.map(\.migration.version) == example.steps)
         #expect(plan.steps.filter(\.resumes).map(\.migration.version) == example.resumed)
         #expect(plan.problems == example.problems)
         #expect(plan.notes == example.notes)
+    }
+
+    /// C15: who gives both directories has moved none.
+    @Test func aSourceThatIsGivenTooHasNotMoved() throws {
+        let set = try MigrationSet(source: "app", lane: .tenant, migrations: [Self.migration(1)])
+        let plan = MigrationPlanner().plan(set, history: [Self.record(1, source: "old")], others: ["old", "app"])
+        #expect(plan.problems.isEmpty)
+    }
+
+    /// C01, C02, C08, C15: each difference names the verb that leads out.
+    @Test(arguments: [
+        (MigrationProblem.checksumChanged(version: 1, recorded: "a", current: "b"), "edited", "migrate rebless"),
+        (.outOfOrder(version: 1, newestApplied: 2), "late", "--allow-out-of-order"),
+        (.needsResolution(version: 1, state: .failedUnknown), "failed", "migrate resolve"),
+        (.sourceMoved(version: 1, from: "old"), "moved", "--migrations DIRECTORY=old"),
+        (.unknownVersion(version: 1, title: "a", isNewer: false), "missing", "restore the file"),
+        (.unknownVersion(version: 1, title: "a", isNewer: true), "newer", "deploy"),
+    ])
+    func everyProblemNamesTheWayOut(_ problem: MigrationProblem, _ kind: String, _ way: String) {
+        #expect(problem.kind == kind)
+        #expect(problem.advice.contains(way))
     }
 
     @Test func everyProblemHasAnErrorOfItsOwn() {
@@ -102,7 +146,7 @@ import Testing
             (.unknownVersion(version: 1, title: "a", isNewer: true), .unknownVersion),
             (.outOfOrder(version: 1, newestApplied: 2), .outOfOrder),
             (.needsResolution(version: 1, state: .running), .needsResolution),
-            (.unknownTarget(version: 1), .unknownTarget),
+            (.unknownTarget(version: 1), .unknownTarget), (.sourceMoved(version: 1, from: "old"), .sourceMoved),
         ]
         for (problem, code) in problems {
             let error = problem.error(source: "app", schema: "acme")

@@ -42,6 +42,55 @@ import Testing
         #expect(error?.code == code)
     }
 
+    /// C12: both of a pair are named.
+    @Test func aNumberThatOccursTwiceNamesBothFiles() throws {
+        let files = [
+            "0002_one.tenant.sql": Self.up, "0002_other.tenant.sql": Self.up, "0003_bad.tenant.sql": "SELECT 1",
+        ]
+        let error = #expect(throws: MigrationError.self) {
+            try self.withDirectory(files) { try MigrationSet(directory: $0, source: "shop") }
+        }
+        let text = error?.complaints.map(\.description).joined(separator: "\n") ?? ""
+        for name in ["0002_one.tenant.sql", "0002_other.tenant.sql", "0003_bad.tenant.sql:1"] {
+            #expect(text.contains(name))
+        }
+    }
+
+    /// All files' complaints, in the order of their names.
+    @Test func everyFilesComplaintsAreToldInTheirOrder() throws {
+        let files = Dictionary(
+            uniqueKeysWithValues: (1...5).map { ("000\($0)_b.tenant.sql", "-- migrate:up\nSELECT 'a;") })
+        let error = #expect(throws: MigrationError.self) {
+            try self.withDirectory(files) { try MigrationSet(directory: $0, source: "shop") }
+        }
+        #expect(error?.complaints.map(\.file) == files.keys.sorted())
+        #expect(error?.complaints.allSatisfy { $0.line == 2 } == true)
+    }
+
+    /// C12: what looks like a migration and isn't one is named.
+    @Test func whatIsNotTakenIsNamed() throws {
+        let files = [
+            "0001_kept.tenant.sql": Self.up, "0002_upper.tenant.SQL": Self.up, "0003_editor.tenant.sql.txt": Self.up,
+            "0004_lane.control.sql": Self.up, "README.md": "", ".0005_hidden.tenant.sql": Self.up,
+        ]
+        try self.withDirectory(files) { path in
+            let below = path + "/2025"
+            try FileManager.default.createDirectory(atPath: below, withIntermediateDirectories: false)
+            try Data(Self.up.utf8).write(to: URL(filePath: below + "/0005_folder.tenant.sql"))
+            let folder = try MigrationFolder(directory: path, source: "shop")
+            #expect(folder.set.migrations.map(\.version) == [1])
+            #expect(
+                folder.passedOver.map(\.name) == [
+                    "0002_upper.tenant.SQL", "0003_editor.tenant.sql.txt", "0004_lane.control.sql",
+                    "2025/0005_folder.tenant.sql",
+                ])
+        }
+        try self.withDirectory([:]) { path in
+            let folder = try MigrationFolder(directory: path, source: "shop")
+            #expect(folder.passedOver.map(\.name) == [path])
+        }
+    }
+
     @Test func aMissingDirectoryIsAnError() {
         let error = #expect(throws: MigrationError.self) {
             try MigrationSet(directory: "/nowhere/at/all", source: "shop")

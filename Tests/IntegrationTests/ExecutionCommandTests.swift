@@ -175,7 +175,7 @@ extension ServerTests {
             try await self.withRuns { place, fine, _ in
                 let none = try await place.execution("show", UUID().text, "--output", "json")
                 #expect(none.status == 1)
-                #expect(none.output.isEmpty)
+                #expect(none.output.contains(#""code" : "pipelineNotFound""#))
                 #expect(none.notes.contains("error: pipelineNotFound: "))
                 let nobody = Place(directory: place.directory, tenant: "no\u{1b}body")
                 for arguments in [["list"], ["show", fine[0].text]] {
@@ -270,7 +270,8 @@ extension ServerTests {
         @Test func aSchemaWithoutTheTablesIsSaidSo() async throws {
             try await self.withRuns { place, _, _ in
                 try await TenantFixture.withSuperuser { connection in
-                    _ = try await connection.query("DROP TABLE \(identifier: place.tenant).cloacina_pipelines")
+                    _ = try await connection.query(
+                        "DROP TABLE \(identifier: place.tenant).cloacina_pipelines CASCADE")
                 }
                 let answer = try await place.execution("list")
                 #expect(answer.status == 1)

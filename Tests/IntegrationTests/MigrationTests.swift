@@ -483,7 +483,7 @@ extension ServerTests {
                 "-- migrate:up\nCREATE TABLE a (id int);\n-- migrate:verify\nSELECT to_regclass('a') IS NOT NULL",
                 "-- migrate:up\nCREATE TABLE b (id int)",
                 "-- migrate:no-transaction\nCREATE INDEX CONCURRENTLY i ON a (id)")
-            let fresh = FreshSchema([set], target: self.target)
+            let fresh = FreshSchema([set], target: self.target, serverVersion: connection.serverVersion)
             #expect(fresh.remaining.map(\.version) == [3])
             #expect(fresh.versions == ["app": 2])
             try await connection.withTransaction { transaction in
@@ -502,7 +502,7 @@ extension ServerTests {
         @Test func aFreshSchemasFailureNamesTheFilesLine() async throws {
             let connection = try await self.connect()
             let set = try self.set("-- migrate:up\nCREATE TABLE a (id int);\nCREATE TABLE a (id int)")
-            let fresh = FreshSchema([set], target: self.target)
+            let fresh = FreshSchema([set], target: self.target, serverVersion: connection.serverVersion)
             let error = await #expect(throws: PostgresError.self) {
                 try await connection.pipeline([self.sql("CREATE SCHEMA \(self.quoted)")] + fresh.statements)
             }

@@ -163,7 +163,7 @@ extension ServerTests {
                 try await server.startAgain()
                 #expect(try await admin.tenant(named: config.name).state == .creating)
                 #expect(try await TenantFixture.ledger(of: config.name).last == point.ledger)
-                #expect(try await TenantFixture.traces(of: config.name).count == (point.isProvisioned ? 5 : 0))
+                #expect(try await TenantFixture.traces(of: config.name).count == (point.isProvisioned ? 6 : 0))
 
                 let credentials = try await admin.createTenant(config)
                 try await TenantFixture.withTenant(credentials) { try await $0.query("SELECT * FROM items") }

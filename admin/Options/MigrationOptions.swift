@@ -21,9 +21,13 @@ struct MigrationDirectory: ExpressibleByArgument, Hashable, Sendable {
         self.source = name
     }
 
-    /// Reads the directory's files for tenants.
-    func set() throws -> MigrationSet {
-        try MigrationSet(directory: self.path, source: self.source)
+    /// Reads the directory's files for tenants, and names on standard error those that aren't taken.
+    func set(console: Console = .system) throws -> MigrationSet {
+        let folder = try MigrationFolder(directory: self.path, source: self.source)
+        for file in folder.passedOver {
+            console.note(TextTable.printable("warning: not taken from \(self.path): \(file)"))
+        }
+        return folder.set
     }
 
     /// Two histories can't go by one name.
@@ -57,5 +61,61 @@ struct MigrationOptions: ParsableArguments {
     }
 
     /// The sets, read from their directories.
-    func sets() throws -> [MigrationSet] { try self.migrations.map { try $0.set() } }
+    func sets() throws -> [MigrationSet] { try self.migrations.sets() }
+}
+
+extension [MigrationDirectory] {
+    /// The sets, read from their directories; everything that is wrong with any file is told at once.
+    func sets(console: Console = .system) throws -> [MigrationSet] {
+        var sets: [MigrationSet] = []
+        var refusals: [MigrationError] = []
+        for directory in self {
+            do { sets.append(try directory.set(console: console)) } catch let error as MigrationError {
+                refusals.append(error)
+            }
+        }
+        guard let first = refusals.first else { return sets }
+        let complaints = refusals.flatMap(\.complaints)
+        guard complaints.count > 1 else { throw first }
+        for complaint in complaints { console.note(TextTable.printable("error: \(complaint)")) }
+        throw CommandError(
+            .failed, "\(complaints.count) complaints of the migration files; nothing was changed",
+            hint: "a dump becomes a migration as `Making a migration of a dump` in CONTRIBUTING.md describes")
+    }
+}
+
+/// One migration on a command line: `SOURCE/VERSION`, the version as a number or as the file's name begins.
+struct MigrationReference: ExpressibleByArgument, Hashable, Sendable {
+    let source: String
+    let version: Int
+
+    init?(argument: String) {
+        let parts = argument.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 2, !parts[0].isEmpty,
+            let digits = parts[1].split(separator: "_", omittingEmptySubsequences: false).first,
+            digits.utf8.allSatisfy({ (48...57).contains($0) }), let version = Int(digits), version > 0
+        else { return nil }
+        self.source = String(parts[0])
+        self.version = version
+    }
+
+    /// As `SOURCE/VERSION`.
+    var text: String { "\(self.source)/\(self.version)" }
+}
+
+/// The differences between files and histories that are let through.
+struct LeniencyOptions: ParsableArguments {
+    @Flag(name: .long, help: "Apply files that are older than the newest applied one, too.")
+    var allowOutOfOrder = false
+
+    @Flag(name: .long, help: "Apply files that were applied under another source's name a second time.")
+    var allowRepeated = false
+
+    /// The runner's configuration.
+    var configuration: MigrationRunner.Configuration {
+        var configuration = MigrationRunner.Configuration()
+        configuration.allowsOutOfOrder = self.allowOutOfOrder
+        configuration.allowsRepeated = self.allowRepeated
+        return configuration
+    }
 }

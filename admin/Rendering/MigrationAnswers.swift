@@ -1,3 +1,4 @@
+import CloacinaSchema
 import CloacinaTenancy
 
 /// One line of `migrate status`: the shared catalog, or a tenant's schema.
@@ -6,40 +7,57 @@ struct MigrationStatusAnswer: Renderable, Equatable {
     let tenant: String?
     let schema: String
     let state: String
+    /// This library's own; see ``versions`` for the application's.
     let version: Int
+    /// The newest applied version of each source.
+    let versions: [String: Int]
     /// What would be applied, as `source/NNNN_title`.
     let pending: [String]
-    /// The sources of which the schema is newer than this program.
-    let newerThanProgram: [String]
+    /// The differences between the tenant's history, the files and the registry.
+    let problems: [TenantMigrationProblem]
     let current: Bool
 
-    static let headings = ["tenant", "schema", "state", "version", "pending", "newer than program"]
+    static let headings = ["tenant", "schema", "state", "versions", "pending", "problems"]
 
     var cells: [String] {
         [
-            self.tenant ?? "(shared)", self.schema, self.state, String(self.version), Self.list(self.pending),
-            Self.list(self.newerThanProgram),
+            self.tenant ?? "(shared)", self.schema, self.state, Self.text(of: self.versions), Self.list(self.pending),
+            Self.list(self.problems.map { $0.kind.rawValue + ($0.migration.map { " " + $0 } ?? "") }),
         ]
     }
 
+    /// True when `migrate apply` would apply what is pending: nothing forbids it.
+    var isToBeMigrated: Bool { self.state != "removing" && !self.problems.contains(where: \.isBlocking) }
+
     static func list(_ names: [String]) -> String { names.isEmpty ? "-" : names.joined(separator: ", ") }
+
+    /// As `app 3, cloacina 1`.
+    static func text(of versions: [String: Int]) -> String {
+        self.list(versions.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" })
+    }
+
+    /// A tenant's problems as a person is told of them on standard error: each with the way out.
+    static func remarks(on status: TenantMigrationStatus) -> [String] {
+        status.problems.map { "\(status.tenant): \($0.text)" }
+    }
 
     /// The lines of a status, the shared catalog's first.
     static func lines(of status: FleetStatus) -> [MigrationStatusAnswer] {
         let control = MigrationStatusAnswer(
             tenant: nil, schema: "cloacina", state: "active", version: status.controlVersion,
-            pending: status.controlPending, newerThanProgram: [], current: status.controlPending.isEmpty)
+            versions: [MigrationSet.embeddedSource: status.controlVersion], pending: status.controlPending,
+            problems: [], current: status.controlPending.isEmpty)
         return [control]
             + status.tenants.map {
                 MigrationStatusAnswer(
                     tenant: $0.tenant, schema: $0.schema, state: $0.state.rawValue, version: $0.version,
-                    pending: $0.pending, newerThanProgram: $0.newerThanProgram, current: $0.isCurrent)
+                    versions: $0.versions, pending: $0.pending, problems: $0.problems, current: $0.isCurrent)
             }
     }
 
-    /// Tenants half created or half removed are finished by `tenant create` and `tenant drop`, not by migrating.
+    /// Tenants half removed are finished by `tenant drop`, not by migrating.
     static func status(of lines: [MigrationStatusAnswer]) -> CommandStatus {
-        lines.allSatisfy { $0.current || $0.state != "active" } ? .done : .pending
+        lines.allSatisfy { $0.current || $0.state == "removing" } ? .done : .pending
     }
 }
 
@@ -48,18 +66,28 @@ struct MigrationResultAnswer: Renderable, Equatable {
     /// Missing for the shared catalog.
     let tenant: String?
     let schema: String
-    /// `migrated`, `current`, `busy` or `failed`.
+    /// `migrated`, `current`, `busy`, `failed`, `skipped` or `unreached`.
     let outcome: String
     let version: Int?
+    /// The newest applied version of each source; missing for the shared catalog.
+    var versions: [String: Int]?
+    /// The migrations applied and committed, before a failure too.
     let applied: [String]
+    /// The server's remarks.
+    var notices: [MigrationNotice] = []
     var error: String?
+    /// The parts of the error: file, line, the server's message, detail and hint.
+    var failure: TenantMigrationFailure?
+    var advice: String?
 
-    static let headings = ["tenant", "schema", "outcome", "version", "applied", "error"]
+    static let headings = ["tenant", "schema", "outcome", "versions", "applied", "remarks", "error"]
 
     var cells: [String] {
         [
-            self.tenant ?? "(shared)", self.schema, self.outcome, self.version.map { String($0) } ?? "-",
-            MigrationStatusAnswer.list(self.applied), self.error ?? "-",
+            self.tenant ?? "(shared)", self.schema, self.outcome,
+            self.versions.map(MigrationStatusAnswer.text) ?? self.version.map { String($0) } ?? "-",
+            MigrationStatusAnswer.list(self.applied), self.notices.isEmpty ? "-" : String(self.notices.count),
+            self.error ?? "-",
         ]
     }
 
@@ -76,6 +104,17 @@ struct MigrationResultAnswer: Renderable, Equatable {
         self.init(
             tenant: result.tenant, schema: result.schema, outcome: result.outcome.rawValue, version: result.version,
             applied: result.applied, error: result.error)
+        self.versions = result.versions
+        self.notices = result.notices
+        self.failure = result.failure
+        self.advice = result.advice
+    }
+
+    /// The lines that a person is told on standard error while a fleet is migrated.
+    static func remarks(on result: TenantMigrationResult) -> [String] {
+        result.notices.map { "\(result.tenant): \($0.text)" }
+            + ["\(result.tenant): \(result.outcome.rawValue)" + (result.error.map { ": " + $0 } ?? "")]
+            + (result.advice.map { ["\(result.tenant): \($0)"] } ?? [])
     }
 
     /// The lines of a report, the shared catalog's first if it was behind.
@@ -87,9 +126,16 @@ struct MigrationResultAnswer: Renderable, Equatable {
 
     /// Of one tenant the reason counts; of a fleet, that some failed.
     static func status(of lines: [MigrationResultAnswer], isFleet: Bool) -> CommandStatus {
-        let failures = lines.filter { $0.outcome == "failed" || $0.outcome == "busy" }
+        // Who names a tenant that can't be migrated wants to know.
+        let failing = ["failed", "busy", "unreached"] + (isFleet ? [] : ["skipped"])
+        let failures = lines.filter { failing.contains($0.outcome) }
         if failures.isEmpty { return .done }
         if isFleet { return .someTenantsFailed }
-        return failures.allSatisfy { $0.outcome == "busy" } ? .lockBusy : .failed
+        if failures.allSatisfy({ $0.outcome == "busy" }) { return .lockBusy }
+        // A session that was lost may be had again; what the server or the plan refused stays refused.
+        if failures.allSatisfy({ $0.outcome == "unreached" || $0.failure?.code == "connectionFailed" }) {
+            return .tryAgainLater
+        }
+        return failures.allSatisfy { $0.failure?.sqlState == "42501" } ? .privileges : .failed
     }
 }

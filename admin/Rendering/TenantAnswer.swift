@@ -7,6 +7,8 @@ struct TenantAnswer: Renderable {
     let schema: String
     let state: String
     let version: Int
+    /// The newest version of each of the application's sources.
+    var versions: [String: Int] = [:]
     let id: String
     let login: String
     let ownerRole: String
@@ -22,7 +24,13 @@ struct TenantAnswer: Renderable {
     static let headings = ["name", "schema", "state", "version", "login", "created"]
 
     var cells: [String] {
-        [self.name, self.schema, self.state, String(self.version), self.login, self.createdAt]
+        [self.name, self.schema, self.state, self.versionText, self.login, self.createdAt]
+    }
+
+    /// This library's version, then the application's.
+    private var versionText: String {
+        ([String(self.version)] + self.versions.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" })
+            .joined(separator: ", ")
     }
 
     /// Two columns where there is one tenant; a list has no room for these.
@@ -41,6 +49,7 @@ extension TenantAnswer {
     init(_ tenant: Tenant, credentialsFile: String? = nil) {
         self.init(
             name: tenant.name, schema: tenant.schema, state: tenant.state.rawValue, version: tenant.version,
+            versions: tenant.versions,
             id: tenant.id.uuidString.lowercased(), login: tenant.login, ownerRole: tenant.ownerRole,
             runtimeRole: tenant.runtimeRole, engineRole: tenant.engineRole,
             engineAccess: tenant.engineAccess, createdAt: tenant.createdAt.formatted(.iso8601),

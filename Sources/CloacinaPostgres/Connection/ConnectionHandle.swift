@@ -6,6 +6,8 @@ import Glibc
 /// Not `Sendable`: it lives inside one actor and is touched on that actor's thread only.
 @safe final class ConnectionHandle {
     private var pointer: OpaquePointer?
+    /// The server's remarks; libpq knows it by its address, so it lives as long as the pointer.
+    let notices = NoticeLog()
 
     /// Starts connecting; nothing waits here except name resolution.
     init(starting parameters: [(String, String)], expandsFirst: Bool) {
@@ -20,7 +22,14 @@ import Glibc
             }
         }
         if let pointer = unsafe self.pointer {
-            unsafe PQsetNoticeReceiver(pointer, { _, _ in }, nil)  // libpq would print notices to standard error
+            // libpq would print notices to standard error.
+            let receiver = unsafe Unmanaged.passUnretained(self.notices).toOpaque()
+            unsafe PQsetNoticeReceiver(
+                pointer,
+                { log, result in
+                    guard let log = unsafe log else { return }
+                    unsafe Unmanaged<NoticeLog>.fromOpaque(log).takeUnretainedValue().add(result)
+                }, receiver)
             // A refused login comes without a result; the SQLSTATE is only in the verbose form of its message.
             _ = unsafe PQsetErrorVerbosity(pointer, PQERRORS_VERBOSE)
         }

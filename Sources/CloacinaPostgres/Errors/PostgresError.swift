@@ -68,6 +68,14 @@ public struct PostgresError: Error, Sendable {
     public let advice: String?
     /// The server's or libpq's own words; they may quote data, so don't log them.
     public let serverMessage: String?
+    /// The first of the server's own words: what happened, without detail and hint. They may quote data.
+    public internal(set) var primaryMessage: String?
+    /// The server's addition to its message; it often quotes data.
+    public internal(set) var detail: String?
+    /// The server's advice.
+    public internal(set) var hint: String?
+    /// The place of the fault in the statement: a character of its text, counted from 1.
+    public internal(set) var position: Int?
     /// The SQL text that failed; it may quote data, so don't log it.
     public let statement: String?
     /// Which statement of a pipeline failed, from 0.
@@ -103,10 +111,15 @@ public struct PostgresError: Error, Sendable {
 
     /// The same failure with another advice.
     func advising(_ advice: String) -> PostgresError {
-        PostgresError(
+        var copy = PostgresError(
             self.code, sqlState: self.sqlState, severity: self.severity, constraint: self.constraint, advice: advice,
             serverMessage: self.serverMessage, statement: self.statement, statementIndex: self.statementIndex,
             underlying: self.underlying, isPermanent: self.isPermanent, fileID: self.fileID, line: self.line)
+        copy.primaryMessage = self.primaryMessage
+        copy.detail = self.detail
+        copy.hint = self.hint
+        copy.position = self.position
+        return copy
     }
 
     func at(_ fileID: String, _ line: Int) -> PostgresError {

@@ -86,6 +86,7 @@ enum ErrorField {
     static let detail = Self.code("D")
     static let hint = Self.code("H")
     static let constraint = Self.code("n")
+    static let position = Self.code("P")
 
     private static func code(_ letter: Unicode.Scalar) -> Int32 { Int32(truncatingIfNeeded: letter.value) }
 }
@@ -111,9 +112,14 @@ extension PostgresError {
             case nil: .connectionLost
             default: .rejectedByServer
             }
-        return PostgresError(
+        var error = PostgresError(
             code, sqlState: state, severity: result.errorField(ErrorField.severity),
             constraint: result.errorField(ErrorField.constraint), serverMessage: words.joined(separator: " | "),
             statement: statement)
+        error.primaryMessage = result.errorField(ErrorField.message)
+        error.detail = result.errorField(ErrorField.detail)
+        error.hint = result.errorField(ErrorField.hint)
+        error.position = result.errorField(ErrorField.position).flatMap(Int.init)
+        return error
     }
 }

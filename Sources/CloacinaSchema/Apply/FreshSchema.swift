@@ -27,8 +27,10 @@ package struct FreshSchema: Sendable {
         let isVerify: Bool
     }
 
-    package init(_ sets: [MigrationSet], target: MigrationTarget, lockTimeout: Duration = .seconds(1)) {
-        var statements = [MigrationQueries.enter(target, lockTimeout: lockTimeout)]
+    package init(
+        _ sets: [MigrationSet], target: MigrationTarget, serverVersion: Int, lockTimeout: Duration = .seconds(1)
+    ) {
+        var statements = [MigrationQueries.enter(target, lockTimeout: lockTimeout, serverVersion: serverVersion)]
         // Qualified, so that a missing schema fails here and not in a temporary table.
         statements += MigrationQueries.createHistory(target)
         var origins: [Int: Origin] = [:]

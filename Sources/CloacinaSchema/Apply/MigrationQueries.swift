@@ -8,16 +8,23 @@ enum MigrationQueries {
 
     // MARK: Inside a transaction
 
-    /// Takes on the owner's role, the target's path and a lock timeout until the transaction ends.
-    static func enter(_ target: MigrationTarget, lockTimeout: Duration) -> PostgresStatement {
-        self.settings(target, lockTimeout: lockTimeout, isLocal: true)
+    /// Takes on the owner's role, the target's path and a lock timeout until the transaction ends, and lifts the guards
+    /// that role or database set against statements that take long: a migration takes as long as it takes.
+    static func enter(_ target: MigrationTarget, lockTimeout: Duration, serverVersion: Int) -> PostgresStatement {
+        self.settings(target, lockTimeout: lockTimeout, serverVersion: serverVersion, isLocal: true)
     }
 
-    static func settings(_ target: MigrationTarget, lockTimeout: Duration, isLocal: Bool) -> PostgresStatement {
+    static func settings(
+        _ target: MigrationTarget, lockTimeout: Duration, serverVersion: Int, isLocal: Bool
+    ) -> PostgresStatement {
+        let lifted =
+            ["statement_timeout", "idle_in_transaction_session_timeout"]
+            + (serverVersion >= 170_000 ? ["transaction_timeout"] : [])
         var sql = """
             SELECT set_config('search_path', $1, \(isLocal)), set_config('lock_timeout', $2, \(isLocal)), \
             set_config('standard_conforming_strings', 'on', \(isLocal))
             """
+        for name in lifted { sql += ", set_config('\(name)', '0', \(isLocal))" }
         let timeout = min(lockTimeout.milliseconds, self.longestTimeout)
         var binds: [PostgresValue] = [.text(target.searchPath), .text("\(timeout)ms")]
         if let owner = target.owner {
@@ -27,12 +34,34 @@ enum MigrationQueries {
         return PostgresStatement(sql, binds)
     }
 
+    /// Fails unless the session is in the target's schema, looks nowhere else, and acts as its owner.
+    ///
+    /// Before a file it finds a role that can't use the schema; after one, a file that changed any of it.
+    static func standsIn(_ target: MigrationTarget) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT CASE WHEN pg_catalog.current_schema() = $1 AND pg_catalog.current_setting('search_path') = $2
+                AND ($3::text IS NULL OR current_user = $3)
+                THEN 0 ELSE pg_catalog.concat('not ', pg_catalog.current_schema())::integer END
+            """, [.text(target.schema), .text(target.searchPath), target.owner.postgresValue])
+    }
+
+    /// Makes the session as it was for whoever comes next: without a file's settings, temporary tables, sequences' last values.
+    static func clean(path: String) -> [PostgresStatement] {
+        [
+            PostgresStatement("RESET ALL", prepared: false), PostgresStatement("DISCARD TEMP", prepared: false),
+            PostgresStatement("DISCARD SEQUENCES", prepared: false),
+            PostgresStatement(
+                """
+                SELECT pg_catalog.set_config('role', 'none', false), pg_catalog.set_config('search_path', $1, false)
+                """, [.text(path)]),
+        ]
+    }
+
     static func takeRole(of target: MigrationTarget) -> [PostgresStatement] {
         guard let owner = target.owner else { return [] }
         return [PostgresStatement("SELECT set_config('role', $1, true)", [.text(owner)])]
     }
-
-    static let currentSchema = PostgresStatement("SELECT current_schema()::text AS schema")
 
     static func text(of statement: SQLStatement) -> PostgresStatement {
         PostgresStatement(statement.text, prepared: false)
@@ -45,7 +74,7 @@ enum MigrationQueries {
             """
             SELECT n.oid, EXISTS (
                 SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relname = $2
-            ) AS has_history
+            ) AS has_history, current_setting('search_path') AS path
             FROM pg_catalog.pg_namespace n WHERE n.nspname = $1
             """, [.text(name), .text(self.historyTable)])
     }
@@ -142,6 +171,19 @@ enum MigrationQueries {
             """, [.text(source), .int32(Int32(clamping: version))], prepared: false)
     }
 
+    /// Takes a file's text for what was applied.
+    static func rebless(_ migration: Migration, of source: String, in target: MigrationTarget) -> PostgresStatement {
+        PostgresStatement(
+            """
+            UPDATE \(target.history) SET canonical_checksum = $3, raw_checksum = $4, title = $5
+            WHERE source = $1 AND version = $2 AND state = 'applied'
+            """,
+            [
+                .text(source), .int32(Int32(clamping: migration.version)), .text(migration.canonicalChecksum),
+                .text(migration.rawChecksum), .text(migration.title),
+            ], prepared: false)
+    }
+
     // MARK: What a statement on its own left behind
 
     static func index(named name: String, in schemaOID: UInt32) -> PostgresStatement {
@@ -153,22 +195,20 @@ enum MigrationQueries {
             """, [.oid(schemaOID), .text(name)])
     }
 
-    static let sessionSettings = PostgresStatement(
-        """
-        SELECT current_setting('role') AS role, current_setting('search_path') AS path,
-               current_setting('lock_timeout') AS lock_timeout,
-               current_setting('standard_conforming_strings') AS strings
-        """)
-
-    static func restore(role: String, path: String, lockTimeout: String, strings: String) -> PostgresStatement {
-        PostgresStatement(
-            """
-            SELECT set_config('role', $1, false), set_config('search_path', $2, false),
-                   set_config('lock_timeout', $3, false), set_config('standard_conforming_strings', $4, false)
-            """, [.text(role), .text(path), .text(lockTimeout), .text(strings)])
-    }
-
     // MARK: Who is in the way
+
+    /// Sessions with an open transaction, the oldest first: a concurrent build of an index waits for each of their snapshots.
+    ///
+    /// Whoever may not see the others' transactions sees their locks.
+    static let openTransactions = PostgresStatement(
+        """
+        SELECT a.pid, coalesce(a.application_name, '') AS application_name, a.state,
+               coalesce(a.xact_start, a.backend_start) AS since
+        FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+        WHERE l.locktype = 'virtualxid' AND l.granted AND l.mode = 'ExclusiveLock' AND a.pid <> pg_backend_pid()
+          AND a.datname = current_database()
+        ORDER BY since LIMIT 20
+        """)
 
     /// Sessions that hold a lock on a relation of the schema, those named in the statement first.
     static func lockHolders(in schemaOID: UInt32, names: [String]) -> PostgresStatement {

@@ -10,6 +10,9 @@ public struct MigrationReport: Sendable, Hashable {
         public let title: String
         /// How many attempts it took; more than 1 when others held its locks.
         public let attempts: Int
+
+        /// As `source/NNNN_title`.
+        public var name: String { Migration.name(version: self.version, title: self.title, source: self.source) }
     }
 
     /// The schema.
@@ -20,6 +23,8 @@ public struct MigrationReport: Sendable, Hashable {
     public private(set) var versions: [String: Int]
     /// What is worth knowing, by source.
     public let notes: [String: [MigrationPlan.Note]]
+    /// The server's remarks while they ran.
+    public internal(set) var notices: [MigrationNotice] = []
 
     init(schema: String, plans: [MigrationPlan]) {
         self.schema = schema

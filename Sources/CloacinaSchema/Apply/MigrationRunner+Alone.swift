@@ -19,7 +19,8 @@ extension MigrationRunner {
                 break
             } catch {
                 let isClean = try await self.isClean(job, after: error)
-                if isClean, error.isContention, attempt < self.configuration.maximumAttempts {
+                // Who waited in vain for a minute would wait for the same session again; a deadlock is over.
+                if isClean, error.sqlState == "40P01", attempt < self.configuration.maximumAttempts {
                     try await self.backOff(afterAttempt: attempt)
                     attempt += 1
                 } else {
@@ -50,8 +51,9 @@ extension MigrationRunner {
         }
         guard !job.migration.verify.isEmpty else { return job.migration.indexChange != nil }
         let entry = [
-            MigrationQueries.enter(job.target, lockTimeout: self.configuration.lockTimeout),
-            MigrationQueries.currentSchema,
+            MigrationQueries.enter(
+                job.target, lockTimeout: self.configuration.lockTimeout, serverVersion: self.connection.serverVersion),
+            MigrationQueries.standsIn(job.target),
         ]
         let results = try await self.asking(job.target.schema) { () throws(PostgresError) in
             try await self.connection.pipeline(entry + job.migration.verify.map(MigrationQueries.text))
@@ -102,23 +104,39 @@ extension MigrationRunner {
     private func failedAlone(_ job: MigrationJob, _ error: PostgresError, isClean: Bool) async -> MigrationError {
         let statement = job.migration.up[0]
         var code: MigrationError.Code = isClean ? .failedClean : .failedUnknown
+        var reason: String? =
+            "what it left behind isn't known; "
+            + (job.migration.isInspectable
+                ? "run again to have it looked at"
+                : "look at the schema, then settle it with `migrate resolve --as applied` (it is all there) or `--as rerun`")
         var sessions: [MigrationError.Session] = []
+        if isClean {
+            reason = MigrationAdvice.reason(for: error, statement: statement, in: job.target) ?? "nothing of it is left"
+        }
         if isClean, error.isContention {
             code = .lockTimeout
-            sessions = await self.blockers(of: statement, job: job)
+            reason =
+                "others kept it waiting for \(self.configuration.concurrentLockTimeout.components.seconds) s; nothing "
+                + "of it is left. A concurrent build waits for every transaction that is older: end it, or run again later"
+            sessions = await self.waitedFor(statement, job: job)
         }
         if error.code == .connectionClosed, error.advice == SessionIdentity.advice {
             return job.error(
                 .sessionChanged, reason: SessionIdentity.advice + "; the session was closed", underlying: error)
         }
-        let text = code.description + (error.sqlState.map { " " + $0 } ?? "")
+        let failure = job.error(code, reason: reason, statement: statement, sessions: sessions, underlying: error)
         // If this doesn't get through, the row stays `running`, which the next run takes for unknown as well.
-        try? await self.write(job, isClean ? .failedClean : .failedUnknown, error: text)
-        return job.error(
-            code,
-            reason: isClean
-                ? "nothing of it is left" : "what it left behind isn't known; run again to have it looked at",
-            statement: statement, sessions: sessions, underlying: error)
+        try? await self.write(
+            job, isClean ? .failedClean : .failedUnknown, error: MigrationJob.historyText(of: failure))
+        return failure
+    }
+
+    /// Those that hold a lock on a table of the schema, or else a snapshot that a concurrent build waits for.
+    private func waitedFor(_ statement: SQLStatement, job: MigrationJob) async -> [MigrationError.Session] {
+        let holders = await self.blockers(of: statement, job: job)
+        let transactions = await self.sessions(MigrationQueries.openTransactions)
+        let known = Set(holders.map(\.pid))
+        return holders + transactions.filter { !known.contains($0.pid) }
     }
 
     private func write(
@@ -133,14 +151,12 @@ extension MigrationRunner {
 
     /// Runs a statement by itself, under session settings that are put back afterwards: `SET LOCAL` needs a transaction.
     private func runAlone(_ statement: SQLStatement, job: MigrationJob) async throws(PostgresError) {
-        let before = try await self.connection.query(MigrationQueries.sessionSettings)[0]
-        let restore = MigrationQueries.restore(
-            role: try before.value("role"), path: try before.value("path"),
-            lockTimeout: try before.value("lock_timeout"), strings: try before.value("strings"))
+        let restore = MigrationQueries.clean(path: job.path)
         do throws(PostgresError) {
             try await self.connection.query(
                 MigrationQueries.settings(
-                    job.target, lockTimeout: self.configuration.concurrentLockTimeout, isLocal: false))
+                    job.target, lockTimeout: self.configuration.concurrentLockTimeout,
+                    serverVersion: self.connection.serverVersion, isLocal: false))
             try await self.connection.query(MigrationQueries.text(of: statement))
             guard try await self.connection.query(SessionIdentity.query).serves(job.target) else {
                 // It is somebody else's session by now.
@@ -155,11 +171,11 @@ extension MigrationRunner {
     }
 
     /// Puts settings back even in a cancelled task; hence a task of its own, awaited at once.
-    private func putBack(_ restore: PostgresStatement) async {
+    func putBack(_ restore: [PostgresStatement]) async {
         let connection = self.connection
         await Task {
             // A session that can't be put back must not be used again.
-            if (try? await connection.query(restore)) == nil { await connection.close() }
+            if (try? await connection.pipeline(restore)) == nil { await connection.close() }
         }.value
     }
 }

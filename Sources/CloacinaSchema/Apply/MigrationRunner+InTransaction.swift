@@ -1,40 +1,6 @@
 import CloacinaPostgres
 import Logging
 
-/// One migration on its way into one schema.
-struct MigrationJob: Sendable {
-    let step: MigrationPlan.Step
-    let source: String
-    let target: MigrationTarget
-    let schemaOID: UInt32
-
-    var migration: Migration { self.step.migration }
-
-    var metadata: Logger.Metadata {
-        [
-            "cloacina.schema": "\(self.target.schema)", "cloacina.migration.source": "\(self.source)",
-            "cloacina.migration.version": "\(self.migration.version)",
-        ]
-    }
-
-    func record(
-        _ state: MigrationRecord.State, duration: Duration? = nil, error: String? = nil
-    ) -> PostgresStatement {
-        MigrationQueries.record(
-            self.migration, of: self.source, in: self.target, as: state, duration: duration, error: error)
-    }
-
-    func error(
-        _ code: MigrationError.Code, reason: String? = nil, statement: SQLStatement? = nil,
-        sessions: [MigrationError.Session] = [], underlying: (any Error)? = nil
-    ) -> MigrationError {
-        MigrationError(
-            code, line: statement?.line, schema: self.target.schema, source: self.source,
-            version: self.migration.version, reason: reason, sessions: sessions, statement: statement?.text,
-            underlying: underlying)
-    }
-}
-
 /// A migration's statements as one flush inside a transaction, and what each of them was.
 struct MigrationScript: Sendable {
     let job: MigrationJob
@@ -42,9 +8,12 @@ struct MigrationScript: Sendable {
     private let firstUp: Int
     private let firstVerify: Int
 
-    init(_ job: MigrationJob, lockTimeout: Duration) {
+    init(_ job: MigrationJob, lockTimeout: Duration, serverVersion: Int) {
         self.job = job
-        let entry = [MigrationQueries.enter(job.target, lockTimeout: lockTimeout), MigrationQueries.currentSchema]
+        let entry = [
+            MigrationQueries.enter(job.target, lockTimeout: lockTimeout, serverVersion: serverVersion),
+            MigrationQueries.standsIn(job.target),
+        ]
         let up = job.migration.up.map(MigrationQueries.text)
         self.statements =
             entry + up + job.migration.verify.map(MigrationQueries.text)
@@ -53,11 +22,11 @@ struct MigrationScript: Sendable {
         self.firstVerify = entry.count + up.count
     }
 
+    /// True when the results have to be looked at before anything is committed.
+    var hasVerify: Bool { !self.job.migration.verify.isEmpty }
+
     /// Looks at the results, before anything is committed.
     func check(_ results: [PostgresRows]) throws(MigrationError) {
-        guard (try? results[self.firstUp - 1].single(as: String?.self)) == self.job.target.schema else {
-            throw self.job.error(.wrongSchema, reason: "the role that applies it can't use the schema")
-        }
         for (query, result) in zip(self.job.migration.verify, results[self.firstVerify...]) where !result.isOneTrue {
             throw self.job.error(.verifyFailed, reason: "the verify query isn't true", statement: query)
         }
@@ -82,6 +51,17 @@ struct MigrationScript: Sendable {
         let offset = index - self.firstUp
         return offset < all.count ? all[offset] : nil
     }
+
+    /// The failure of one of the runner's own checks; nil for the file's statements.
+    func wrongPlace(at index: Int?) -> MigrationError? {
+        if index == self.firstUp - 1 {
+            return self.job.error(.wrongSchema, reason: "the role that applies it can't use the schema")
+        }
+        return nil
+    }
+
+    /// True when it was the COMMIT that failed: a deferred constraint, then.
+    func isCommit(_ index: Int?) -> Bool { index == self.statements.count }
 }
 
 extension PostgresRows {
@@ -94,7 +74,8 @@ extension MigrationRunner {
     ///
     /// - Returns: The number of attempts.
     func applyInTransaction(_ job: MigrationJob) async throws(MigrationError) -> Int {
-        let script = MigrationScript(job, lockTimeout: self.configuration.lockTimeout)
+        let script = MigrationScript(
+            job, lockTimeout: self.configuration.lockTimeout, serverVersion: self.connection.serverVersion)
         var attempt = 1
         while true {
             do {
@@ -112,17 +93,13 @@ extension MigrationRunner {
                 try await self.backOff(afterAttempt: attempt)
                 attempt += 1
             } catch let failure as ScriptFailure {
-                if let error = script.sessionFailure(failure.error, at: failure.index) {
-                    await self.recordFailure(job, error)
-                    throw error
-                }
-                throw await self.failed(job, failure.error, statement: script.statement(at: failure.index))
+                throw await self.failed(script, failure)
             } catch let error as MigrationError {
                 await self.recordFailure(job, error)
                 throw error
             } catch let error as PostgresError {
                 // BEGIN or COMMIT: after a lost COMMIT, only the history knows.
-                throw await self.failed(job, error, statement: nil)
+                throw await self.failed(script, ScriptFailure(error: error, index: nil))
             } catch {
                 throw job.error(.cancelled, underlying: error)
             }
@@ -135,6 +112,15 @@ extension MigrationRunner {
     }
 
     private func attempt(_ script: MigrationScript) async throws {
+        let clean = MigrationQueries.clean(path: script.job.path)
+        guard script.hasVerify else {
+            do throws(PostgresError) {
+                _ = try await self.connection.transactionBlock(script.statements, afterwards: clean)
+            } catch {
+                throw ScriptFailure(error: error, index: error.statementIndex)
+            }
+            return
+        }
         try await self.connection.withTransaction { transaction in
             let results: [PostgresRows]
             do throws(PostgresError) {
@@ -144,14 +130,24 @@ extension MigrationRunner {
             }
             try script.check(results)
         }
+        try await self.connection.pipeline(clean)
     }
 
-    private func failed(
-        _ job: MigrationJob, _ error: PostgresError, statement: SQLStatement?
-    ) async -> MigrationError {
-        let failure = job.error(error.migrationCode ?? .failedClean, statement: statement, underlying: error)
-        await self.recordFailure(job, failure)
-        return failure
+    private func failed(_ script: MigrationScript, _ failure: ScriptFailure) async -> MigrationError {
+        let job = script.job
+        let code = failure.error.migrationCode
+        var error = job.error(
+            code ?? .failedClean,
+            reason: script.isCommit(failure.index) && code == nil
+                ? "a check that the file defers to its end, as the server says" : nil,
+            statement: script.statement(at: failure.index), underlying: failure.error)
+        if let changed = script.sessionFailure(failure.error, at: failure.index) {
+            error = changed
+        } else if code == nil, let wrongPlace = script.wrongPlace(at: failure.index) {
+            error = wrongPlace
+        }
+        await self.recordFailure(job, error)
+        return error
     }
 
     func backOff(afterAttempt attempt: Int) async throws(MigrationError) {
@@ -163,9 +159,9 @@ extension MigrationRunner {
     /// Leaves word of a failure that left nothing else; the failure counts even when this doesn't work out.
     private func recordFailure(_ job: MigrationJob, _ error: MigrationError) async {
         guard error.code != .cancelled, error.code != .connectionFailed else { return }
-        let text = error.code.description + (error.sqlState.map { " " + $0 } ?? "")
         _ = try? await self.connection.pipeline(
-            MigrationQueries.takeRole(of: job.target) + [job.record(.failedClean, error: text)])
+            MigrationQueries.takeRole(of: job.target)
+                + [job.record(.failedClean, error: MigrationJob.historyText(of: error))])
     }
 
     func blockers(of statement: SQLStatement?, job: MigrationJob) async -> [MigrationError.Session] {

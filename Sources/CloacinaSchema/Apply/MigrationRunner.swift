@@ -14,8 +14,8 @@ public struct MigrationRunner: Sendable {
     public struct Configuration: Sendable, Hashable {
         /// How long one statement waits for a table's lock; 1 s. Whoever queues behind it waits as long.
         public var lockTimeout: Duration = .seconds(1)
-        /// The same for a no-transaction statement, behind which nobody queues; 60 s.
-        public var concurrentLockTimeout: Duration = .seconds(60)
+        /// The same for a no-transaction statement, behind which nobody queues, and which isn't tried again; 50 s.
+        public var concurrentLockTimeout: Duration = .seconds(50)
         /// How often a migration is tried when others hold its locks or it deadlocks; 10.
         public var maximumAttempts: Int = 10
         /// The wait before the second attempt; it doubles from there, with jitter; 100 ms.
@@ -31,6 +31,8 @@ public struct MigrationRunner: Sendable {
         public var lockPollInterval: Duration = .milliseconds(100)
         /// Whether a pending migration may be older than an applied one; false.
         public var allowsOutOfOrder = false
+        /// Lets files run that were applied under another source's name; false.
+        public var allowsRepeated = false
 
         /// The defaults.
         public init() {}
@@ -58,7 +60,9 @@ public struct MigrationRunner: Sendable {
 
     /// Brings a schema up to the newest version of each set, in the order of the sets.
     ///
-    /// Takes no lock when nothing is pending. Each migration commits on its own, so that a failure keeps those before it.
+    /// Takes no lock when nothing is pending. Each migration commits on its own, so that a failure keeps those before it:
+    /// ``MigrationError/applied`` tells which. Settings of the session other than its search path are those of the login
+    /// afterwards, and temporary tables are gone.
     /// - Parameter version: Stop after this version; nil for all. Only with a single set.
     /// - Throws: ``MigrationError``: a problem of the plan (nothing was changed),
     ///   ``MigrationError/Code/lockBusy``, or what became of the migration that failed.
@@ -77,6 +81,7 @@ public struct MigrationRunner: Sendable {
         if plans.allSatisfy({ $0.steps.isEmpty && $0.problems.isEmpty }) {
             return MigrationReport(schema: target.schema, plans: plans)
         }
+        await self.connection.keepNotices()
         let fleet: Lease = sets.contains { $0.lane == .control } ? .control : .tenants
         return try await self.holding([fleet, .target(target)], schema: target.schema) {
             () throws(MigrationError) in
@@ -102,26 +107,54 @@ public struct MigrationRunner: Sendable {
         case pending
     }
 
+    /// Takes a file as it is now for what was applied, after it was edited.
+    ///
+    /// Throws ``MigrationError/Code/unknownTarget`` when the set has no file of the version or it isn't applied.
+    public func rebless(
+        _ version: Int, of set: MigrationSet, in target: MigrationTarget
+    ) async throws(MigrationError) {
+        guard let migration = set.migrations.first(where: { $0.version == version }) else {
+            throw MigrationError(
+                .unknownTarget, schema: target.schema, source: set.source, version: version,
+                reason: "there is no file of this version")
+        }
+        try await self.amend(
+            MigrationQueries.rebless(migration, of: set.source, in: target), version, of: set.source, in: target,
+            otherwise: "it isn't recorded as applied")
+    }
+
     /// Settles a migration whose state is `running` or `failedUnknown`, after a look at the schema.
     ///
     /// Throws ``MigrationError/Code/unknownTarget`` when it is in neither state.
     public func resolve(
         _ version: Int, of source: String, in target: MigrationTarget, as resolution: Resolution
     ) async throws(MigrationError) {
-        _ = try await self.state(of: target)
+        let change =
+            switch resolution {
+            case .applied: MigrationQueries.settle(version, of: source, in: target)
+            case .pending: MigrationQueries.forget(version, of: source, in: target)
+            }
+        try await self.amend(
+            change, version, of: source, in: target, otherwise: "it isn't recorded as broken off")
+    }
+
+    /// Changes one row of the history, under the leases of whoever migrates.
+    private func amend(
+        _ change: PostgresStatement, _ version: Int, of source: String, in target: MigrationTarget,
+        otherwise reason: String
+    ) async throws(MigrationError) {
+        let state = try await self.state(of: target)
+        guard state.hasHistory else {
+            throw MigrationError(
+                .unknownTarget, schema: target.schema, source: source, version: version, reason: reason)
+        }
         try await self.holding([.tenants, .target(target)], schema: target.schema) { () throws(MigrationError) in
-            let change =
-                switch resolution {
-                case .applied: MigrationQueries.settle(version, of: source, in: target)
-                case .pending: MigrationQueries.forget(version, of: source, in: target)
-                }
             let changed = try await self.asking(target.schema) { () throws(PostgresError) in
                 try await self.connection.pipeline(MigrationQueries.takeRole(of: target) + [change]).last?.affectedRows
             }
             guard changed == 1 else {
                 throw MigrationError(
-                    .unknownTarget, schema: target.schema, source: source, version: version,
-                    reason: "it isn't recorded as broken off")
+                    .unknownTarget, schema: target.schema, source: source, version: version, reason: reason)
             }
         }
     }
@@ -137,29 +170,58 @@ public struct MigrationRunner: Sendable {
         let identity = try await self.identity(target.schema)
         for plan in plans {
             for step in plan.steps {
-                let job = MigrationJob(step: step, source: plan.source, target: target, schemaOID: state.oid)
-                let attempts =
-                    step.migration.isTransactional
-                    ? try await self.applyInTransaction(job) : try await self.applyAlone(job)
-                try await self.check(identity, after: job)
-                report.append(step.migration, of: plan.source, attempts: attempts)
+                let job = MigrationJob(
+                    step: step, source: plan.source, target: target, schemaOID: state.oid, path: state.path)
+                do throws(MigrationError) {
+                    let attempts =
+                        step.migration.isTransactional
+                        ? try await self.applyInTransaction(job) : try await self.applyAlone(job)
+                    try await self.check(identity, after: job)
+                    report.append(step.migration, of: plan.source, attempts: attempts)
+                    report.notices += await self.remarks(of: step.migration)
+                } catch {
+                    var failure = error
+                    failure.applied = report.applied
+                    failure.notices = report.notices + (await self.remarks(of: step.migration))
+                    throw failure
+                }
                 self.logger?.debug("migration applied", metadata: job.metadata)
             }
         }
         return report
     }
 
+    /// The server's remarks since the last file.
+    private func remarks(of migration: Migration) async -> [MigrationNotice] {
+        await self.connection.takeNotices().map { MigrationNotice(file: migration.fileName, $0) }
+    }
+
     private func plans(
         for sets: [MigrationSet], state: SchemaState, through version: Int?
     ) -> [MigrationPlan] {
-        let planner = MigrationPlanner(allowsOutOfOrder: self.configuration.allowsOutOfOrder)
-        return sets.map { planner.plan($0, history: state.history, through: version) }
+        let sources = Set(sets.map(\.source))
+        return sets.map {
+            self.configuration.planner.plan($0, history: state.history, through: version, others: sources)
+        }
     }
 
     private static func refuse(_ plans: [MigrationPlan], in target: MigrationTarget) throws(MigrationError) {
-        for plan in plans {
-            if let problem = plan.problems.first { throw problem.error(source: plan.source, schema: target.schema) }
-        }
+        let problems = plans.flatMap { plan in plan.problems.map { (plan.source, $0) } }
+        guard let (source, problem) = problems.first else { return }
+        throw problem.error(
+            source: source, schema: target.schema,
+            complaints: problems.map { source, problem in
+                MigrationComplaint(
+                    file: Migration.name(version: problem.version, title: nil, source: source), line: nil,
+                    reason: "\(problem.kind): \(problem.advice)")
+            })
+    }
+}
+
+extension MigrationRunner.Configuration {
+    /// The planner that decides by these rules.
+    package var planner: MigrationPlanner {
+        MigrationPlanner(allowsOutOfOrder: self.allowsOutOfOrder, allowsRepeated: self.allowsRepeated)
     }
 }
 

@@ -15,7 +15,7 @@ public struct MigrationError: Error, Sendable {
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         enum Base: String {
             case invalidFile, invalidSet, unreadableDirectory
-            case checksumChanged, outOfOrder, unknownVersion, unknownTarget, needsResolution
+            case checksumChanged, outOfOrder, unknownVersion, unknownTarget, needsResolution, sourceMoved
             case schemaMissing, wrongSchema, pooledConnection, sessionChanged
             case lockBusy, lockTimeout, failedClean, failedUnknown, verifyFailed
             case connectionFailed, serverRefused, cancelled
@@ -38,6 +38,8 @@ public struct MigrationError: Error, Sendable {
         public static let unknownTarget = Self(base: .unknownTarget)
         /// An earlier step broke off and nothing tells how far it got.
         public static let needsResolution = Self(base: .needsResolution)
+        /// The same files were applied under another source's name.
+        public static let sourceMoved = Self(base: .sourceMoved)
         /// The schema doesn't exist.
         public static let schemaMissing = Self(base: .schemaMissing)
         /// `current_schema()` isn't the target: the role can't use it.
@@ -87,6 +89,8 @@ public struct MigrationError: Error, Sendable {
     public let file: String?
     /// The line in ``file``, counted from 1.
     public let line: Int?
+    /// The character of the line, counted from 1, when the server named one.
+    public let column: Int?
     /// The schema being migrated.
     public let schema: String?
     /// The set the migration belongs to.
@@ -103,21 +107,47 @@ public struct MigrationError: Error, Sendable {
     package let lease: String?
     /// The statement that failed; for debugging only.
     public let statement: String?
+    /// Everything that is wrong, in the order of files and lines, when it was found before anything ran.
+    public let complaints: [MigrationComplaint]
+    /// The migrations that the same call had applied and committed before it failed.
+    public internal(set) var applied: [MigrationReport.Applied] = []
+    /// The server's remarks meanwhile.
+    public internal(set) var notices: [MigrationNotice] = []
     /// The driver's error.
     public let underlying: (any Error)?
 
+    /// The server's words, which may quote rows: for the operator, not for a log.
+    public var serverWords: ServerWords? {
+        guard let error = self.underlying as? PostgresError, let message = error.primaryMessage else { return nil }
+        return ServerWords(message: message, detail: error.detail, hint: error.hint)
+    }
+
+    /// The server's words on a failure.
+    public struct ServerWords: Sendable, Hashable {
+        /// The message itself.
+        public let message: String
+        /// The addition to it.
+        public let detail: String?
+        /// The advice.
+        public let hint: String?
+    }
+
     package init(
-        _ code: Code, file: String? = nil, line: Int? = nil, schema: String? = nil, source: String? = nil,
+        _ code: Code, file: String? = nil, line: Int? = nil, column: Int? = nil, schema: String? = nil,
+        source: String? = nil,
         version: Int? = nil, reason: String? = nil, sqlState: String? = nil, sessions: [Session] = [],
-        lease: String? = nil, statement: String? = nil, underlying: (any Error)? = nil
+        lease: String? = nil, statement: String? = nil, complaints: [MigrationComplaint] = [],
+        underlying: (any Error)? = nil
     ) {
         self.code = code
-        self.file = file
-        self.line = line
+        self.file = file ?? complaints.first?.file
+        self.line = line ?? complaints.first?.line
+        self.column = column
+        self.complaints = complaints
         self.schema = schema
         self.source = source
         self.version = version
-        self.reason = reason
+        self.reason = reason ?? complaints.first?.reason
         self.sqlState = sqlState ?? (underlying as? PostgresError)?.sqlState
         self.sessions = sessions
         self.lease = lease
@@ -140,12 +170,15 @@ extension MigrationError: CustomStringConvertible, CustomDebugStringConvertible 
     /// Code, place, SQLSTATE and advice, without SQL.
     public var description: String {
         var text = code.description
-        if let file { text += " in \(file)" + (line.map { ":\($0)" } ?? "") }
+        if let file {
+            text += " in \(file)" + (line.map { ":\($0)" } ?? "") + (column.map { ":\($0)" } ?? "")
+        }
         if let schema { text += ", schema \(schema)" }
         if let source, let version { text += ", migration \(source) \(version)" }
         if file == nil, let line { text += ", line \(line)" }
         if let sqlState { text += ", SQLSTATE \(sqlState)" }
         if let reason { text += ": \(reason)" }
+        if complaints.count > 1 { text += " (and \(complaints.count - 1) more)" }
         if !sessions.isEmpty { text += " [" + sessions.map(\.description).joined(separator: "; ") + "]" }
         return text
     }

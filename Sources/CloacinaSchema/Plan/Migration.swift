@@ -26,7 +26,8 @@ public struct Migration: Sendable, Hashable {
     public let verify: [SQLStatement]
     /// False when the file says `-- migrate:no-transaction`; `up` is then exactly one statement.
     public let isTransactional: Bool
-    /// SHA-256 (hexadecimal) of the text without byte order mark, trailing blanks and carriage returns.
+    /// SHA-256 (hexadecimal) of the text without byte order mark, and outside quotations without trailing blanks and
+    /// carriage returns.
     public let canonicalChecksum: String
     /// SHA-256 (hexadecimal) of the file's bytes.
     public let rawChecksum: String
@@ -41,7 +42,7 @@ public struct Migration: Sendable, Hashable {
 
     /// Reads one file.
     ///
-    /// Throws ``MigrationError/Code/invalidFile`` with the file and line when the name, a section or a statement
+    /// Throws ``MigrationError/Code/invalidFile`` with the file and every line at fault when the name, a section or a statement
     /// isn't what a migration may contain.
     public init(fileName: String, contents: [UInt8]) throws(MigrationError) {
         self = try MigrationParser(fileName: fileName).parse(contents)
@@ -65,10 +66,20 @@ public struct Migration: Sendable, Hashable {
     }
 
     /// The version as the file name writes it, with the title: `0001_tables`.
-    public var name: String {
-        let digits = String(self.version)
-        return String(repeating: "0", count: max(0, 4 - digits.count)) + digits + "_" + self.title
+    public var name: String { Self.digits(self.version) + "_" + self.title }
+
+    /// A migration as operators are told of it: `shop/0001_tables`, or `shop/0001` without its title.
+    package static func name(version: Int, title: String?, source: String) -> String {
+        source + "/" + self.digits(version) + (title.map { "_" + $0 } ?? "")
     }
+
+    private static func digits(_ version: Int) -> String {
+        let digits = String(version)
+        return String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+    }
+
+    /// The name of its file.
+    public var fileName: String { "\(self.name).\(self.lane.rawValue).sql" }
 
     /// Whether the server's catalogs or the file's own query can tell if a broken-off step took effect.
     package var isInspectable: Bool { self.indexChange != nil || !self.verify.isEmpty }

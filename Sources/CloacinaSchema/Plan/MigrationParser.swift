@@ -19,27 +19,43 @@ package struct MigrationParser {
         self.fileName = fileName
     }
 
+    /// - Throws: ``MigrationError`` with everything that is wrong with the file in ``MigrationError/complaints``.
     package func parse(_ contents: [UInt8]) throws(MigrationError) -> Migration {
         let (version, title, lane) = try self.nameParts()
+        let text: MigrationText
         do throws(SQLTextError) {
-            let text = try MigrationText(contents)
-            let sections = try Sections(text.normalized)
-            guard let upSection = sections.up else {
-                throw SQLTextError(reason: "no `-- migrate:up` section", line: 1)
-            }
-            let up = try self.pieces(upSection, lane: lane)
-            guard !up.isEmpty else { throw SQLTextError(reason: "the section has no statement", line: upSection.line) }
-            let down = try self.pieces(sections.down, lane: lane)
-            let verify = try self.pieces(sections.verify, lane: lane)
-            try self.check(up: up, down: down, verify: verify, sections: sections)
-            return Migration(
-                version: version, title: title, lane: lane, up: up.map(\.statement), down: down.map(\.statement),
-                verify: verify.map(\.statement), isTransactional: sections.noTransactionLine == nil,
-                canonicalChecksum: text.canonicalChecksum, rawChecksum: text.rawChecksum,
-                indexChange: sections.noTransactionLine == nil ? nil : Self.indexChange(up[0].tokens))
+            text = try MigrationText(contents, dialect: lane.dialect)
         } catch {
-            throw MigrationError(.invalidFile, file: self.fileName, line: error.line, reason: error.reason)
+            throw self.refusal([error])
         }
+        let sections = MigrationSections(text, dialect: lane.dialect)
+        var complaints = sections.complaints
+        func pieces(_ section: MigrationSections.Section?) -> [SQLSplitter.Piece] {
+            guard let section else { return [] }
+            let (pieces, refused) = SQLSplitter.pieces(of: sections.scanner(section))
+            complaints += refused
+            return pieces
+        }
+        let (up, down, verify) = (pieces(sections.up), pieces(sections.down), pieces(sections.verify))
+        if let section = sections.up, up.isEmpty, complaints.isEmpty {
+            complaints.append(SQLTextError(reason: "the section has no statement", line: section.line))
+        }
+        complaints += self.faults(up: up, down: down, verify: verify, sections: sections)
+        if complaints.isEmpty, let unfinished = text.unfinished { complaints.append(unfinished) }
+        guard complaints.isEmpty else { throw self.refusal(complaints) }
+        return Migration(
+            version: version, title: title, lane: lane, up: up.map(\.statement), down: down.map(\.statement),
+            verify: verify.map(\.statement), isTransactional: sections.noTransactionLine == nil,
+            canonicalChecksum: text.canonicalChecksum, rawChecksum: text.rawChecksum,
+            indexChange: sections.noTransactionLine == nil ? nil : up.first.flatMap { Self.indexChange($0.tokens) })
+    }
+
+    private func refusal(_ complaints: [SQLTextError]) -> MigrationError {
+        MigrationError(
+            .invalidFile,
+            complaints: complaints.sorted { $0.line < $1.line }.map {
+                MigrationComplaint(file: self.fileName, line: $0.line, reason: $0.reason)
+            })
     }
 
     private func nameParts() throws(MigrationError) -> (Int, String, MigrationLane) {
@@ -63,37 +79,41 @@ package struct MigrationParser {
     }
 
     private func invalidName(_ reason: String) -> MigrationError {
-        MigrationError(.invalidFile, file: self.fileName, reason: "the file name " + reason)
+        MigrationError(
+            .invalidFile,
+            complaints: [MigrationComplaint(file: self.fileName, line: nil, reason: "the file name " + reason)])
     }
 
-    private func pieces(_ section: Section?, lane: MigrationLane) throws(SQLTextError) -> [SQLSplitter.Piece] {
-        guard let section else { return [] }
-        return try SQLSplitter.pieces(of: section.text, dialect: lane.dialect, firstLine: section.line + 1)
-    }
-
-    private func check(
-        up: [SQLSplitter.Piece], down: [SQLSplitter.Piece], verify: [SQLSplitter.Piece], sections: Sections
-    ) throws(SQLTextError) {
-        for query in verify where !["select", "with", "values"].contains(query.tokens.first?.word) {
-            throw SQLTextError(reason: "a verify section holds queries only", line: query.statement.line)
+    private func faults(
+        up: [SQLSplitter.Piece], down: [SQLSplitter.Piece], verify: [SQLSplitter.Piece], sections: MigrationSections
+    ) -> [SQLTextError] {
+        var faults = verify.filter { !["select", "with", "values"].contains($0.tokens.first?.word) }.map {
+            SQLTextError(reason: "a verify section holds queries only", line: $0.statement.line)
         }
-        if let line = sections.noTransactionLine {
-            guard up.count == 1, down.count <= 1 else {
-                throw SQLTextError(reason: "a no-transaction migration is exactly one statement", line: line)
-            }
-            let words = up[0].tokens.compactMap(\.word)
-            if words.contains("concurrently"), words.contains("index"), ["create", "drop"].contains(words[0]),
-                Self.indexChange(up[0].tokens) == nil
+        guard let line = sections.noTransactionLine else {
+            return faults
+                + (up + down).filter { SQLRefusal.needsNoTransaction($0.tokens) }.map {
+                    SQLTextError(
+                        reason:
+                            "the statement can't run in a transaction; give it a file with `-- migrate:no-transaction`",
+                        line: $0.statement.line)
+                }
+        }
+        if up.count > 1 || down.count > 1 {
+            faults.append(SQLTextError(reason: "a no-transaction migration is exactly one statement", line: line))
+        }
+        if let first = up.first {
+            let words = first.tokens.compactMap(\.word)
+            if words.contains("concurrently"), words.contains("index"), ["create", "drop"].contains(words.first),
+                Self.indexChange(first.tokens) == nil
             {
-                throw SQLTextError(
-                    reason: "name one index, without a schema, so that a broken-off build can be found",
-                    line: up[0].statement.line)
+                faults.append(
+                    SQLTextError(
+                        reason: "name one index, without a schema, so that a broken-off build can be found",
+                        line: first.statement.line))
             }
-        } else if let piece = (up + down).first(where: { SQLRefusal.needsNoTransaction($0.tokens) }) {
-            throw SQLTextError(
-                reason: "the statement can't run in a transaction; give it a file with `-- migrate:no-transaction`",
-                line: piece.statement.line)
         }
+        return faults
     }
 
     /// The index that `CREATE|DROP INDEX CONCURRENTLY` names.
@@ -108,115 +128,5 @@ package struct MigrationParser {
         case ("drop", "cascade"), ("drop", "restrict"): return .drop(name)
         default: return nil
         }
-    }
-}
-
-private struct Section {
-    var text = ""
-    let line: Int
-}
-
-/// The file cut at its marker lines.
-private struct Sections {
-    private(set) var up: Section?
-    private(set) var down: Section?
-    private(set) var verify: Section?
-    private(set) var noTransactionLine: Int?
-    private var current: Marker?
-
-    private enum Marker: String, CaseIterable {
-        case up
-        case down
-        case verify
-        case noTransaction = "no-transaction"
-
-        static var list: String { allCases.map(\.rawValue).joined(separator: ", ") }
-    }
-
-    init(_ text: String) throws(SQLTextError) {
-        var number = 0
-        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
-            number += 1
-            if let marker = try Self.marker(line, number: number) {
-                try self.open(marker, number: number)
-            } else {
-                try self.append(line, number: number)
-            }
-        }
-    }
-
-    private mutating func open(_ marker: Marker, number: Int) throws(SQLTextError) {
-        let repeated = SQLTextError(reason: "a second `-- migrate:\(marker.rawValue)`", line: number)
-        switch marker {
-        case .up:
-            guard self.up == nil || (self.noTransactionLine == self.up?.line && self.isBlank(self.up)) else {
-                throw repeated
-            }
-            self.up = Section(line: number)
-        case .down:
-            guard self.down == nil else { throw repeated }
-            self.down = Section(line: number)
-        case .verify:
-            guard self.verify == nil else { throw repeated }
-            self.verify = Section(line: number)
-        case .noTransaction:
-            guard self.noTransactionLine == nil else { throw repeated }
-            guard self.current == nil || (self.current == .up && self.isBlank(self.up)) else {
-                throw SQLTextError(
-                    reason: "`-- migrate:no-transaction` comes before the statement it is about", line: number)
-            }
-            self.noTransactionLine = number
-            self.up = Section(line: number)
-        }
-        self.current = marker == .noTransaction ? .up : marker
-    }
-
-    private mutating func append(_ line: Substring, number: Int) throws(SQLTextError) {
-        switch self.current {
-        case .up, .noTransaction: self.up?.text += line + "\n"
-        case .down: self.down?.text += line + "\n"
-        case .verify: self.verify?.text += line + "\n"
-        case nil:
-            let trimmed = line.trimmingBlanks()
-            guard trimmed.isEmpty || trimmed.hasPrefix("--") else {
-                throw SQLTextError(
-                    reason: "only comment lines may come before the first `-- migrate:` line", line: number)
-            }
-        }
-    }
-
-    private func isBlank(_ section: Section?) -> Bool {
-        (section?.text ?? "").split(separator: "\n").allSatisfy {
-            let trimmed = $0.trimmingBlanks()
-            return trimmed.isEmpty || trimmed.hasPrefix("--")
-        }
-    }
-
-    /// The marker a line is; throws on one that is nearly a marker, which would otherwise be a harmless comment.
-    private static func marker(_ line: Substring, number: Int) throws(SQLTextError) -> Marker? {
-        let trimmed = line.trimmingBlanks()
-        guard trimmed.hasPrefix("--") else { return nil }
-        let comment = trimmed.dropFirst(2).trimmingBlanks()
-        if comment.hasPrefix("migrate:") {
-            guard let marker = Marker(rawValue: String(comment.dropFirst("migrate:".count))) else {
-                throw SQLTextError(reason: "`-- migrate:` is followed by none of \(Marker.list)", line: number)
-            }
-            return marker
-        }
-        let words = comment.lowercased().drop { !$0.isLetter }
-        guard words.hasPrefix("migrate") else { return nil }
-        let name = words.dropFirst("migrate".count).drop { !$0.isLetter }.trimmingBlanks()
-        if Marker(rawValue: String(name)) != nil {
-            throw SQLTextError(reason: "write `-- migrate:\(name)` exactly so", line: number)
-        }
-        return nil
-    }
-}
-
-extension Substring {
-    fileprivate func trimmingBlanks() -> Substring {
-        var rest = drop(while: \.isWhitespace)
-        while rest.last?.isWhitespace == true { rest.removeLast() }
-        return rest
     }
 }

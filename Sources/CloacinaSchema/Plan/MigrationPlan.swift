@@ -14,6 +14,10 @@ public struct MigrationPlan: Sendable, Hashable {
         case differsInBlanksOnly(version: Int)
         /// The file has another title now.
         case renamed(version: Int, from: String)
+        /// An earlier attempt failed; it is tried again.
+        case failedBefore(version: Int, error: String?)
+        /// A pending migration is older than the newest applied one, and is let through.
+        case late(version: Int, newestApplied: Int)
     }
 
     /// The set it is about.
@@ -40,12 +44,14 @@ public enum MigrationProblem: Sendable, Hashable {
     case needsResolution(version: Int, state: MigrationRecord.State)
     /// The set has no migration of the version asked for.
     case unknownTarget(version: Int)
+    /// The same file was applied under another source's name.
+    case sourceMoved(version: Int, from: String)
 
     /// The version at fault.
     public var version: Int {
         switch self {
         case .checksumChanged(let version, _, _), .unknownVersion(let version, _, _), .outOfOrder(let version, _),
-            .needsResolution(let version, _), .unknownTarget(let version):
+            .needsResolution(let version, _), .unknownTarget(let version), .sourceMoved(let version, _):
             version
         }
     }
@@ -55,21 +61,41 @@ public enum MigrationProblem: Sendable, Hashable {
         switch self {
         case .checksumChanged(_, let recorded, let current):
             "the file was changed after it was applied (\(recorded.prefix(12)) then, \(current.prefix(12)) now): "
-                + "restore the file, and make the change in a new migration"
+                + "restore the file and make the change in a new migration, or accept it as it is now with "
+                + "`migrate rebless`"
         case .unknownVersion(_, let title, true):
             "the database has `\(title)`, which is newer than this program: deploy the newer program"
         case .unknownVersion(_, let title, false):
             "the database has `\(title)`, whose file is missing here: restore the file"
         case .outOfOrder(_, let newest):
-            "pending, but older than \(newest), which is applied: give it a higher version, or allow out-of-order"
+            "it came late: \(newest) is applied already; give it a higher version, or let it through with "
+                + "`migrate apply --allow-out-of-order`"
         case .needsResolution(_, let state):
-            "it is recorded as \(state.rawValue) and has no verify query that could tell whether it took effect: "
-                + "look at the schema, then resolve it as applied or as pending"
+            "it is recorded as \(state.rawValue) and has no verify query that could tell whether it took effect: look at "
+                + "the schema, then settle it with `migrate resolve --as applied` (it is all there) or `--as rerun`"
         case .unknownTarget: "there is no migration of this version"
+        case .sourceMoved(_, let from):
+            "this very file is applied already, under the source \(from): name the directory so, with "
+                + "`--migrations DIRECTORY=\(from)`, or have it run a second time with `--allow-repeated`"
         }
     }
 
-    package func error(source: String, schema: String?) -> MigrationError {
+    /// The difference in one word.
+    public var kind: String {
+        switch self {
+        case .checksumChanged: "edited"
+        case .unknownVersion(_, _, isNewer: true): "newer"
+        case .unknownVersion(_, _, isNewer: false): "missing"
+        case .outOfOrder: "late"
+        case .needsResolution: "failed"
+        case .unknownTarget: "unknown"
+        case .sourceMoved: "moved"
+        }
+    }
+
+    package func error(
+        source: String, schema: String?, complaints: [MigrationComplaint] = []
+    ) -> MigrationError {
         let code: MigrationError.Code =
             switch self {
             case .checksumChanged: .checksumChanged
@@ -77,7 +103,9 @@ public enum MigrationProblem: Sendable, Hashable {
             case .outOfOrder: .outOfOrder
             case .needsResolution: .needsResolution
             case .unknownTarget: .unknownTarget
+            case .sourceMoved: .sourceMoved
             }
-        return MigrationError(code, schema: schema, source: source, version: version, reason: advice)
+        return MigrationError(
+            code, schema: schema, source: source, version: version, reason: advice, complaints: complaints)
     }
 }

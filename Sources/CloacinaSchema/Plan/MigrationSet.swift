@@ -1,11 +1,5 @@
 import CloacinaMigrations
 
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
-#else
-    import Foundation
-#endif
-
 /// The migrations of one source for one lane, in order.
 public struct MigrationSet: Sendable, Hashable {
     /// Who they come from: `cloacina`, or the embedder's own name. Each source has its own history.
@@ -32,30 +26,13 @@ public struct MigrationSet: Sendable, Hashable {
 
     /// Reads an embedder's directory: every `NNNN_title.<lane>.sql` in it, not its folders.
     ///
-    /// Files of another lane and those that don't end in `.sql` are passed over; versions may have gaps.
+    /// ``MigrationFolder`` also tells which files were not taken.
     /// - Parameters:
     ///   - directory: The directory's path.
     ///   - source: A name for the history, `[a-z][a-z0-9_-]*` of at most 48 bytes, other than `cloacina`.
     ///   - lane: Which files count.
     public init(directory: String, source: String, lane: MigrationLane = .tenant) throws(MigrationError) {
-        guard source != Self.embeddedSource else {
-            throw MigrationError(.invalidSet, source: source, reason: "the source `\(source)` is this library's own")
-        }
-        let manager = FileManager.default
-        var migrations: [Migration] = []
-        do {
-            for name in try manager.contentsOfDirectory(atPath: directory) where Self.belongs(name, to: lane) {
-                guard let contents = manager.contents(atPath: directory + "/" + name) else {
-                    throw MigrationError(.unreadableDirectory, file: directory + "/" + name)
-                }
-                migrations.append(try Migration(fileName: name, contents: Array(contents)))
-            }
-        } catch let error as MigrationError {
-            throw error
-        } catch {
-            throw MigrationError(.unreadableDirectory, file: directory, underlying: error)
-        }
-        try self.init(source: source, lane: lane, migrations: migrations)
+        self = try MigrationFolder(directory: directory, source: source, lane: lane).set
     }
 
     /// Puts migrations in order; throws ``MigrationError/Code/invalidSet`` when a version occurs twice.
@@ -77,18 +54,29 @@ public struct MigrationSet: Sendable, Hashable {
             throw MigrationError(
                 .invalidSet, source: source, version: stray.version, reason: "not of the lane \(lane.rawValue)")
         }
+        let repetitions = Self.repetitions(of: self.migrations)
+        guard repetitions.isEmpty else {
+            throw MigrationError(.invalidSet, source: source, complaints: repetitions)
+        }
         var previous = 0
         for migration in self.migrations {
-            if migration.version == previous {
-                throw MigrationError(
-                    .invalidSet, source: source, version: previous, reason: "this version occurs twice")
-            }
             if !allowsGaps, migration.version != previous + 1 {
                 throw MigrationError(
                     .invalidSet, source: source, version: migration.version,
                     reason: "version \(previous + 1) is missing")
             }
             previous = migration.version
+        }
+    }
+
+    /// Each file that has the same version as another, naming both.
+    static func repetitions(of migrations: [Migration]) -> [MigrationComplaint] {
+        let sorted = migrations.sorted { ($0.version, $0.fileName) < ($1.version, $1.fileName) }
+        return zip(sorted, sorted.dropFirst()).filter { $0.version == $1.version }.map { first, second in
+            MigrationComplaint(
+                file: second.fileName, line: nil,
+                reason: "version \(second.version) occurs twice: \(first.fileName) has it too; give one the next number"
+            )
         }
     }
 
@@ -107,12 +95,6 @@ public struct MigrationSet: Sendable, Hashable {
             }
             return try MigrationSet(source: embeddedSource, lane: lane, migrations: migrations, allowsGaps: false)
         }
-    }
-
-    /// Whether a file is the lane's to read; a `.sql` file of no lane is, so that a forgotten suffix is an error.
-    private static func belongs(_ name: String, to lane: MigrationLane) -> Bool {
-        guard name.hasSuffix(".sql"), !name.hasPrefix(".") else { return false }
-        return !MigrationLane.allCases.contains { $0 != lane && name.hasSuffix(".\($0.rawValue).sql") }
     }
 
     private static func isValidSource(_ source: String) -> Bool {

@@ -48,6 +48,10 @@ enum SQLRefusal {
         if verb == "copy", tokens.contains(where: { ["stdin", "stdout"].contains($0.word) }) {
             return "COPY FROM STDIN: its data only means something to psql; use INSERT"
         }
+        // What a routine's body does, it does when it is called.
+        if verb == "create", tokens.prefix(4).contains(where: { ["function", "procedure"].contains($0.word) }) {
+            return nil
+        }
         for (token, next) in zip(tokens, tokens.dropFirst()) where next.kind == .symbol(UInt8(ascii: "(")) {
             guard let name = token.name else { continue }
             if name.hasPrefix("pg_advisory_") || name.hasPrefix("pg_try_advisory_") {
@@ -67,6 +71,8 @@ enum SQLRefusal {
             let owned: Set<String> = ["role", "session", "search_path", "schema", "transaction"]
             guard let setting, owned.contains(setting) else { return nil }
             return "SET LOCAL \(setting): the runner decides role and schema"
+        case "transaction":
+            return "SET TRANSACTION: the runner begins the transaction, with the database's own isolation level"
         default:
             return "SET: its effect would stay on the connection; SET LOCAL ends with the migration"
         }

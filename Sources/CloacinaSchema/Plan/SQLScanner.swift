@@ -34,6 +34,14 @@ struct SQLScanner {
             if case .word(let word) = kind { word } else { nil }
         }
 
+        /// True for what reaches the server byte by byte: a string, or a name between quotes.
+        var isQuoted: Bool {
+            switch kind {
+            case .literal, .identifier: true
+            default: false
+            }
+        }
+
         /// What an unquoted or quoted name says.
         var name: String? {
             switch kind {
@@ -43,14 +51,32 @@ struct SQLScanner {
         }
     }
 
+    /// A line comment that has its line to itself, and that a marker could be.
+    struct LineComment: Hashable {
+        let start: Int
+        let end: Int
+        let line: Int
+    }
+
     let bytes: [UInt8]
     let dialect: SQLDialect
-    private var position = 0
+    /// The line comments passed so far.
+    private(set) var lineComments: [LineComment] = []
+    private let end: Int
+    private var position: Int
     private var line: Int
 
     init(_ text: String, dialect: SQLDialect, firstLine: Int = 1) {
-        self.bytes = Array(text.utf8)
+        let bytes = Array(text.utf8)
+        self.init(bytes, range: bytes.indices, dialect: dialect, firstLine: firstLine)
+    }
+
+    /// Reads a part of a text; tokens tell their places in the whole.
+    init(_ bytes: [UInt8], range: Range<Int>, dialect: SQLDialect, firstLine: Int = 1) {
+        self.bytes = bytes
         self.dialect = dialect
+        self.position = range.lowerBound
+        self.end = range.upperBound
         self.line = firstLine
     }
 
@@ -61,6 +87,35 @@ struct SQLScanner {
         let startLine = self.line
         let kind = try self.scan(byte)
         return Token(kind: kind, start: start, end: self.position, line: startLine)
+    }
+
+    /// Passes over the rest of the line.
+    mutating func skipLine() {
+        while let byte = self.peek(), !Self.isLineEnd(byte) { self.advance() }
+    }
+
+    /// Passes over the lines that psql would send as data, to the one that says `\.`; stays where it is if there is none.
+    mutating func skipCopyData() {
+        var ahead = self
+        while ahead.peek() != nil {
+            ahead.skipLine()
+            while let byte = ahead.peek(), Self.isLineEnd(byte) { ahead.advance() }
+            let rest = ahead.bytes[ahead.position..<ahead.end]
+            if rest.starts(with: [UInt8(ascii: "\\"), UInt8(ascii: ".")]) {
+                ahead.skipLine()
+                self = ahead
+                return
+            }
+        }
+    }
+
+    /// True before a backslash, which only means something to psql.
+    var isAtBackslash: Bool { self.peek() == UInt8(ascii: "\\") }
+
+    /// The character of its line that a byte begins, counted from 1.
+    func column(of start: Int) -> Int {
+        let line = self.bytes[..<start].lastIndex(where: Self.isLineEnd).map { $0 + 1 } ?? 0
+        return String(decoding: self.bytes[line..<start], as: UTF8.self).unicodeScalars.count + 1
     }
 
     func text(from start: Int, to end: Int) -> String {
@@ -129,24 +184,24 @@ struct SQLScanner {
     private mutating func scanDollar() throws(SQLTextError) -> Kind {
         let startLine = self.line
         var end = self.position + 1
-        if end < self.bytes.count, Self.isDigit(self.bytes[end]) {
-            while end < self.bytes.count, Self.isDigit(self.bytes[end]) { end += 1 }
+        if end < self.end, Self.isDigit(self.bytes[end]) {
+            while end < self.end, Self.isDigit(self.bytes[end]) { end += 1 }
             self.position = end
             return .number
         }
-        while end < self.bytes.count,
+        while end < self.end,
             Self.startsWord(self.bytes[end]) || (end > self.position + 1 && Self.isDigit(self.bytes[end]))
         {
             end += 1
         }
-        guard end < self.bytes.count, self.bytes[end] == UInt8(ascii: "$") else {
+        guard end < self.end, self.bytes[end] == UInt8(ascii: "$") else {
             self.advance()
             return .symbol(UInt8(ascii: "$"))
         }
         let tag = self.bytes[self.position...end]
         while self.position <= end { self.advance() }
-        while self.position < self.bytes.count {
-            if self.bytes[self.position] == UInt8(ascii: "$"), self.bytes[self.position...].starts(with: tag) {
+        while self.position < self.end {
+            if self.bytes[self.position] == UInt8(ascii: "$"), self.bytes[self.position..<self.end].starts(with: tag) {
                 self.position += tag.count
                 return .literal
             }
@@ -177,12 +232,6 @@ struct SQLScanner {
         let startLine = self.line
         self.advance()
         while let byte = self.peek() {
-            if byte == UInt8(ascii: "\n"), self.position > 0, Self.isBlank(self.bytes[self.position - 1]),
-                self.bytes[self.position - 1] != UInt8(ascii: "\n")
-            {
-                throw SQLTextError(
-                    reason: "a line inside a string ends in a blank, which the checksum can't see", line: self.line)
-            }
             self.advance()
             if byte == UInt8(ascii: "\\"), backslashEscapes, self.peek() != nil {
                 self.advance()
@@ -204,12 +253,12 @@ struct SQLScanner {
         guard self.dialect == .postgres else { return nil }
         var index = self.position
         var sawNewline = false
-        while index < self.bytes.count {
+        while index < self.end {
             if Self.isBlank(self.bytes[index]) {
-                sawNewline = sawNewline || self.bytes[index] == UInt8(ascii: "\n")
+                sawNewline = sawNewline || Self.isLineEnd(self.bytes[index])
                 index += 1
-            } else if self.bytes[index...].starts(with: "--".utf8) {
-                while index < self.bytes.count, self.bytes[index] != UInt8(ascii: "\n") { index += 1 }
+            } else if self.bytes[index..<self.end].starts(with: "--".utf8) {
+                while index < self.end, !Self.isLineEnd(self.bytes[index]) { index += 1 }
             } else {
                 return sawNewline && self.bytes[index] == UInt8(ascii: "'") ? index + 1 : nil
             }
@@ -221,9 +270,9 @@ struct SQLScanner {
         while let byte = self.peek() {
             if Self.isBlank(byte) {
                 self.advance()
-            } else if self.bytes[self.position...].starts(with: "--".utf8) {
-                while let next = self.peek(), next != UInt8(ascii: "\n") { self.advance() }
-            } else if self.bytes[self.position...].starts(with: "/*".utf8) {
+            } else if self.bytes[self.position..<self.end].starts(with: "--".utf8) {
+                self.skipLineComment()
+            } else if self.bytes[self.position..<self.end].starts(with: "/*".utf8) {
                 try self.skipBlockComment()
             } else {
                 return
@@ -231,14 +280,26 @@ struct SQLScanner {
         }
     }
 
+    private mutating func skipLineComment() {
+        let start = self.position
+        self.skipLine()
+        guard self.hasLineToItself(start) else { return }
+        self.lineComments.append(LineComment(start: start, end: self.position, line: self.line))
+    }
+
+    private func hasLineToItself(_ start: Int) -> Bool {
+        let before = self.bytes[..<start].last { !Self.isBlank($0) || Self.isLineEnd($0) }
+        return before.map(Self.isLineEnd) ?? true
+    }
+
     private mutating func skipBlockComment() throws(SQLTextError) {
         let startLine = self.line
         var depth = 0
-        while self.position < self.bytes.count {
-            if self.bytes[self.position...].starts(with: "/*".utf8), depth == 0 || self.dialect == .postgres {
+        while self.position < self.end {
+            if self.bytes[self.position..<self.end].starts(with: "/*".utf8), depth == 0 || self.dialect == .postgres {
                 depth += 1
                 self.position += 2
-            } else if self.bytes[self.position...].starts(with: "*/".utf8) {
+            } else if self.bytes[self.position..<self.end].starts(with: "*/".utf8) {
                 depth -= 1
                 self.position += 2
                 if depth == 0 { return }
@@ -250,11 +311,18 @@ struct SQLScanner {
     }
 
     private func peek() -> UInt8? {
-        self.position < self.bytes.count ? self.bytes[self.position] : nil
+        self.position < self.end ? self.bytes[self.position] : nil
     }
 
     private mutating func advance() {
-        if self.bytes[self.position] == UInt8(ascii: "\n") { self.line += 1 }
+        let byte = self.bytes[self.position]
+        // CR LF is one line end.
+        if byte == UInt8(ascii: "\r")
+            || (byte == UInt8(ascii: "\n")
+                && (self.position == 0 || self.bytes[self.position - 1] != UInt8(ascii: "\r")))
+        {
+            self.line += 1
+        }
         self.position += 1
     }
 
@@ -268,6 +336,10 @@ struct SQLScanner {
 
     private static func startsWord(_ byte: UInt8) -> Bool {
         isLetter(byte) || byte == UInt8(ascii: "_") || byte >= 0x80
+    }
+
+    static func isLineEnd(_ byte: UInt8) -> Bool {
+        byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r")
     }
 
     static func isBlank(_ byte: UInt8) -> Bool {

@@ -1,16 +1,36 @@
 /// One statement of a migration file, without its semicolon.
 public struct SQLStatement: Sendable, Hashable {
-    /// The statement's text.
+    /// The statement's text, byte by byte as the file has it.
     public let text: String
     /// The line of the file it begins on, counted from 1.
     public let line: Int
+    /// The character of that line it begins at, counted from 1.
+    public let column: Int
     /// Every name that occurs in it; tells which relations a statement that waits for a lock may be after.
     package let names: Set<String>
 
-    package init(text: String, line: Int, names: Set<String> = []) {
+    package init(text: String, line: Int, column: Int = 1, names: Set<String> = []) {
         self.text = text
         self.line = line
+        self.column = column
         self.names = names
+    }
+
+    /// Line and column of a character of the statement, counted from 1 as the server counts.
+    package func place(of position: Int) -> (line: Int, column: Int) {
+        var (line, column) = (self.line, self.column)
+        // A scalar is what the server counts as a character; CR LF is two of them and one line end.
+        var previous: Unicode.Scalar?
+        for scalar in self.text.unicodeScalars.prefix(max(position, 1) - 1) {
+            if scalar == "\r" || (scalar == "\n" && previous != "\r") {
+                line += 1
+                column = 1
+            } else if scalar != "\n" {
+                column += 1
+            }
+            previous = scalar
+        }
+        return (line, column)
     }
 }
 
@@ -31,7 +51,10 @@ package struct SQLSplitter {
     package static func split(
         _ text: String, dialect: SQLDialect = .postgres, firstLine: Int = 1
     ) throws(SQLTextError) -> [SQLStatement] {
-        try pieces(of: text, dialect: dialect, firstLine: firstLine).map(\.statement)
+        let scanner = SQLScanner(text, dialect: dialect, firstLine: firstLine)
+        let (pieces, complaints) = self.pieces(of: scanner)
+        if let complaint = complaints.first { throw complaint }
+        return pieces.map(\.statement)
     }
 
     /// A statement with its tokens, for whoever looks closer.
@@ -40,11 +63,29 @@ package struct SQLSplitter {
         let tokens: [SQLScanner.Token]
     }
 
-    static func pieces(of text: String, dialect: SQLDialect, firstLine: Int) throws(SQLTextError) -> [Piece] {
-        var splitter = SQLSplitter(scanner: SQLScanner(text, dialect: dialect, firstLine: firstLine))
+    /// The statements of a text, and everything in it that can't be one.
+    static func pieces(of scanner: SQLScanner) -> (pieces: [Piece], complaints: [SQLTextError]) {
+        var splitter = SQLSplitter(scanner: scanner)
         var pieces: [Piece] = []
-        while let piece = try splitter.nextPiece() { pieces.append(piece) }
-        return pieces
+        var complaints: [SQLTextError] = []
+        while true {
+            do throws(SQLTextError) {
+                guard let piece = try splitter.nextPiece() else { break }
+                pieces.append(piece)
+            } catch {
+                complaints.append(error)
+                splitter.resume()
+            }
+        }
+        return (pieces, complaints)
+    }
+
+    /// Goes on behind what was complained of: psql's commands take their line, `COPY FROM STDIN` its data.
+    private mutating func resume() {
+        if self.scanner.isAtBackslash { self.scanner.skipLine() }
+        if self.tokens.first?.word == "copy", self.tokens.contains(where: { $0.word == "stdin" }) {
+            self.scanner.skipCopyData()
+        }
     }
 
     private mutating func nextPiece() throws(SQLTextError) -> Piece? {
@@ -110,9 +151,10 @@ package struct SQLSplitter {
         if let refusal = SQLRefusal.reason(for: self.tokens, dialect: self.scanner.dialect) {
             throw SQLTextError(reason: refusal, line: first.line)
         }
-        let text = MigrationText.withoutTrailingBlanks(self.scanner.text(from: first.start, to: last.end))
         return Piece(
-            statement: SQLStatement(text: text, line: first.line, names: Set(self.tokens.compactMap(\.name))),
+            statement: SQLStatement(
+                text: self.scanner.text(from: first.start, to: last.end), line: first.line,
+                column: self.scanner.column(of: first.start), names: Set(self.tokens.compactMap(\.name))),
             tokens: self.tokens)
     }
 }

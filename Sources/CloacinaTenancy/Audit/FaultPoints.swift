@@ -33,8 +33,9 @@ package struct FaultPoints: Sendable {
 
 /// The steps of creating and removing a tenant and of making new credentials, by the names that the ledger uses.
 package enum OperationStep: String, Sendable, CaseIterable {
-    // Creating. `roles` to `register` are one transaction, which the ledger calls `provision`.
-    case lock, reserve, provision, roles, schema, migrate, register, handOver = "hand_over", password, deliver
+    // Creating. `roles` to `register` are one transaction, which the ledger calls `provision`; each of the application's files is
+    // one of its own.
+    case lock, reserve, provision, roles, schema, migrate, register, files, handOver = "hand_over", password, deliver
     // Making new credentials; `password` stands for all of it in the ledger.
     case open, repair
     // Removing. The first changes nothing; each of the others is a transaction of its own, or several.
@@ -45,7 +46,7 @@ package enum OperationStep: String, Sendable, CaseIterable {
 
     /// The steps of creating a tenant, in order.
     package static let creation: [OperationStep] = [
-        .lock, .reserve, .provision, .roles, .schema, .migrate, .register, .handOver, .password, .deliver,
+        .lock, .reserve, .provision, .roles, .schema, .migrate, .register, .files, .handOver, .password, .deliver,
     ]
     /// The steps of making new credentials, in order.
     package static let reissue: [OperationStep] = [

@@ -36,6 +36,16 @@ struct OperationLedger: Sendable {
         """
     }
 
+    /// Records a step that failed at once, with what was said; `detail` holds no secrets.
+    func failed(_ step: OperationStep, sqlState: String?, detail: String) -> PostgresStatement {
+        """
+        INSERT INTO cloacina.operations
+            (operation_id, position, tenant_name, kind, step, state, sqlstate, detail, finished_at)
+        VALUES (\(self.id), 0, \(self.tenant), \(self.kind.rawValue), \(step.rawValue), 'failed', \(sqlState.postgresValue),
+                \(detail), clock_timestamp())
+        """
+    }
+
     /// Closes what an earlier, interrupted operation on the tenant left open.
     func supersedeEarlier() -> PostgresStatement {
         """

@@ -2,24 +2,61 @@ import CloacinaPostgres
 import CloacinaSchema
 import FoundationEssentials
 
-/// What the registry knows of the tenants' versions.
+/// Statements that read the registry's versions and the tenants' own histories.
 enum FleetQueries {
-    /// One row per tenant, with its versions of further sources.
+    /// One row per tenant, with its versions of further sources and whether its history is where it should be.
     static func versions(tenant: String?) -> PostgresStatement {
         """
         SELECT t.id, t.name, t.schema_name, t.state, t.owner_role, t.runtime_role, t.engine_role, t.version,
+               t.schema_oid IS NOT NULL AS is_made, c.oid IS NOT NULL AS has_history,
                coalesce(v.sources, '{}') AS sources, coalesce(v.versions, '{}') AS versions
         FROM cloacina.tenants t
         LEFT JOIN (SELECT tenant_id, array_agg(source) AS sources, array_agg(version) AS versions
                    FROM cloacina.tenant_versions GROUP BY tenant_id) v ON v.tenant_id = t.id
+        LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name
+        LEFT JOIN pg_catalog.pg_class c
+               ON c.relnamespace = n.oid AND c.relname = 'cloacina_migrations' AND c.relkind = 'r'
         WHERE \(tenant.postgresValue)::text IS NULL OR t.name = \(tenant.postgresValue)
         ORDER BY t.name
         """
     }
+
+    /// A tenant's history as one text, read as its owner; a policy on the table is an error instead of running.
+    ///
+    /// Most tenants of a fleet have the same text, which is then decoded and compared once.
+    static func history(_ target: MigrationTarget) -> [PostgresStatement] {
+        let role: PostgresStatement = """
+            SELECT set_config('role', \(target.owner ?? "none"), true), set_config('row_security', 'off', true)
+            """
+        let table = PostgresIdentifier.quote(target.schema) + ".cloacina_migrations"
+        return [
+            role,
+            PostgresStatement(
+                """
+                SELECT string_agg(concat_ws(E'\\x1f', source, version, title, canonical_checksum, raw_checksum, state,
+                           translate(coalesce(error, ''), E'\\x1e\\x1f', '  ')), E'\\x1e' ORDER BY source, version) AS history
+                FROM \(table)
+                """, prepared: false),
+        ]
+    }
+
+    /// The rows of a history's text.
+    static func records(_ text: String) -> [MigrationRecord] {
+        text.utf8.split(separator: 0x1E).compactMap { row in
+            let fields = row.split(separator: 0x1F, omittingEmptySubsequences: false).map { String($0) ?? "" }
+            guard fields.count == 7, let version = Int(fields[1]) else { return nil }
+            return MigrationRecord(
+                source: fields[0], version: version, title: fields[2], canonicalChecksum: fields[3],
+                rawChecksum: fields[4],
+                // A state of a later version of this library is one we know nothing about.
+                state: MigrationRecord.State(rawValue: fields[5]) ?? .failedUnknown,
+                error: fields[6].isEmpty ? nil : fields[6])
+        }
+    }
 }
 
-/// A tenant's versions by the registry.
-struct RegisteredVersions: Sendable {
+/// A tenant and its versions by the registry.
+struct RegisteredTenant: Sendable {
     let id: UUID
     let name: String
     let state: Tenant.State
@@ -27,6 +64,9 @@ struct RegisteredVersions: Sendable {
     /// The rights of its roles in its schema.
     let privileges: PrivilegeSQL
     let versions: [String: Int]
+    /// True once its schema has been made.
+    let isMade: Bool
+    let hasHistory: Bool
 
     init(_ row: PostgresRow) throws {
         self.id = try row.value("id")
@@ -38,21 +78,12 @@ struct RegisteredVersions: Sendable {
         self.privileges = PrivilegeSQL(
             schema: try row.value("schema_name"), owner: try row.value("owner_role"),
             runtime: try row.value("runtime_role"), engine: try row.value("engine_role"))
+        self.isMade = try row.value("is_made")
+        self.hasHistory = try row.value("has_history")
         let sources: [String] = try row.value("sources")
         let numbers: [Int] = try row.value("versions")
         var versions = Dictionary(zip(sources, numbers), uniquingKeysWith: max)
         versions[MigrationSet.embeddedSource] = try row.value("version", as: Int.self)
         self.versions = versions
-    }
-
-    /// What the sets have beyond the registered versions, and where they fall short of them.
-    func status(_ sets: [MigrationSet]) -> TenantMigrationStatus {
-        TenantMigrationStatus(
-            tenant: self.name, schema: self.target.schema, state: self.state,
-            version: self.versions[MigrationSet.embeddedSource] ?? 0,
-            pending: sets.flatMap { set in
-                set.migrations.filter { $0.version > self.versions[set.source] ?? 0 }.map { "\(set.source)/\($0.name)" }
-            },
-            newerThanProgram: sets.filter { $0.newestVersion < self.versions[$0.source] ?? 0 }.map(\.source))
     }
 }

@@ -1,4 +1,6 @@
-/// Where one tenant's schema stands, by the registry.
+public import CloacinaSchema
+
+/// The standing of one tenant's schema, by its own history.
 public struct TenantMigrationStatus: Sendable, Hashable, Encodable {
     /// The tenant's name.
     public let tenant: String
@@ -8,16 +10,20 @@ public struct TenantMigrationStatus: Sendable, Hashable, Encodable {
     public let state: Tenant.State
     /// The newest migration of this library's in its schema.
     public let version: Int
+    /// The newest migration of every source in its schema.
+    public let versions: [String: Int]
     /// What would be applied, as `source/NNNN_title`.
     public let pending: [String]
-    /// The sources of which the schema is newer than this program.
-    public let newerThanProgram: [String]
+    /// The differences between history, files and registry.
+    public let problems: [TenantMigrationProblem]
 
-    /// Whether nothing is pending and nothing is newer than this program.
-    public var isCurrent: Bool { self.pending.isEmpty && self.newerThanProgram.isEmpty }
+    /// True when nothing is pending and nothing differs.
+    public var isCurrent: Bool { self.pending.isEmpty && self.problems.isEmpty }
+    /// The problems that keep `migrate` from applying anything to it.
+    public var blockers: [TenantMigrationProblem] { self.problems.filter(\.isBlocking) }
 }
 
-/// Where a database stands, by its registry.
+/// The standing of a database and its tenants.
 public struct FleetStatus: Sendable, Hashable, Encodable {
     /// The newest migration of the control schema.
     public let controlVersion: Int
@@ -26,7 +32,7 @@ public struct FleetStatus: Sendable, Hashable, Encodable {
     /// Each tenant that was asked for, by name.
     public let tenants: [TenantMigrationStatus]
 
-    /// Whether nothing is pending anywhere.
+    /// True when nothing is pending and nothing differs anywhere.
     public var isCurrent: Bool { self.controlPending.isEmpty && self.tenants.allSatisfy(\.isCurrent) }
 }
 
@@ -42,6 +48,10 @@ public struct TenantMigrationResult: Sendable, Hashable, Encodable {
         case busy
         /// A migration was refused or failed; see ``TenantMigrationResult/error``.
         case failed
+        /// It is half removed, and was left alone.
+        case skipped
+        /// No connection could be made any more; nothing was tried.
+        case unreached
     }
 
     /// The tenant's name.
@@ -52,10 +62,18 @@ public struct TenantMigrationResult: Sendable, Hashable, Encodable {
     public let outcome: Outcome
     /// The newest migration of this library's in its schema now.
     public let version: Int
-    /// What was applied, as `source/NNNN_title`.
+    /// The newest migration of every source in its schema now.
+    public let versions: [String: Int]
+    /// The migrations applied and committed, as `source/NNNN_title`; before a failure, too.
     public let applied: [String]
-    /// Why it failed, without SQL or values.
+    /// The server's remarks meanwhile; they may quote rows.
+    public let notices: [MigrationNotice]
+    /// The failure in one line, the server's words included.
     public let error: String?
+    /// The parts of ``error``.
+    public let failure: TenantMigrationFailure?
+    /// The next step, where one is left although nothing failed.
+    public let advice: String?
     /// The statements that put right what its roles may do in its schema: somebody had changed that, a tenant with
     /// `DROP OWNED` for one.
     public var restoredPrivileges: [String] = []
@@ -65,13 +83,13 @@ public struct TenantMigrationResult: Sendable, Hashable, Encodable {
 public struct FleetReport: Sendable, Hashable, Encodable {
     /// What was applied to the control schema, as `source/NNNN_title`.
     public let controlApplied: [String]
-    /// How many tenants were up to date by the registry, and so were not looked at.
+    /// The number of tenants that had nothing pending and no difference.
     public let upToDate: Int
     /// Those that were behind.
     public let results: [TenantMigrationResult]
 
     /// The tenants that are not at the newest version.
     public var failures: [TenantMigrationResult] {
-        self.results.filter { $0.outcome == .failed || $0.outcome == .busy }
+        self.results.filter { [.failed, .busy, .unreached].contains($0.outcome) }
     }
 }

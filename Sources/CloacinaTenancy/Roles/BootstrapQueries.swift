@@ -63,7 +63,7 @@ enum BootstrapQueries {
     /// Who may do what, and whether the administrator could change it: PostgreSQL only warns when a GRANT or REVOKE has no
     /// effect, or fails when the grantor has no privilege at all.
     ///
-    /// The administrator must be able to pass CONNECT on to each tenant; see ``ConnectSQL``.
+    /// The administrator must be able to pass CONNECT and TEMPORARY on to each tenant; see ``ConnectSQL``.
     static func access(serviceRole: String) -> PostgresStatement {
         """
         SELECT EXISTS (
@@ -78,7 +78,9 @@ enum BootstrapQueries {
                    SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
                    WHERE a.privilege_type = 'CONNECT' AND a.grantee = to_regrole(quote_ident(\(serviceRole)))::oid
                ) AS may_connect,
-               has_database_privilege(d.oid, 'CONNECT WITH GRANT OPTION') AS may_let_connect,
+               has_database_privilege(d.oid, 'CONNECT WITH GRANT OPTION')
+                   AND has_database_privilege(d.oid, 'TEMPORARY WITH GRANT OPTION') AS may_let_connect,
+               ARRAY(SELECT e.extname::text FROM pg_extension e WHERE e.extnamespace = n.oid ORDER BY 1) AS public_extensions,
                current_setting('synchronous_commit') = 'off' OR EXISTS (
                    SELECT FROM pg_db_role_setting s, unnest(s.setconfig) c
                    WHERE s.setdatabase IN (0, d.oid) AND c ~* '^synchronous_commit=(off|false|no|0)$'
@@ -99,8 +101,10 @@ struct DatabaseAccess: Sendable {
     let publicOnSchema: Bool
     let ownsPublic: Bool
     let mayConnect: Bool
-    /// True when the administrator can let new tenants' logins in.
+    /// True when the administrator can let new tenants' logins in, and their owners make temporary tables.
     let mayLetConnect: Bool
+    /// The extensions that lie in the schema `public`.
+    let publicExtensions: [String]
     /// Whether a login's or everybody's `synchronous_commit` is off.
     let losesCommits: Bool
 
@@ -111,6 +115,7 @@ struct DatabaseAccess: Sendable {
         self.ownsPublic = try row.value("owns_public")
         self.mayConnect = try row.value("may_connect")
         self.mayLetConnect = try row.value("may_let_connect")
+        self.publicExtensions = try row.value("public_extensions")
         self.losesCommits = try row.value("loses_commits")
     }
 
@@ -126,7 +131,7 @@ struct DatabaseAccess: Sendable {
         }
         if !self.mayLetConnect {
             let role = PostgresIdentifier.quote(administrator)
-            changes.append(("GRANT CONNECT ON DATABASE \(database) TO \(role) WITH GRANT OPTION", false))
+            changes.append(("GRANT CONNECT, TEMPORARY ON DATABASE \(database) TO \(role) WITH GRANT OPTION", false))
         }
         guard restrictsPublic else { return changes }
         if self.publicOnDatabase {
@@ -136,9 +141,23 @@ struct DatabaseAccess: Sendable {
         return changes
     }
 
+    /// Extensions that nobody reaches any more, with the way back for all who need them.
+    private var lostExtensions: [String] {
+        guard !self.publicOnSchema, !self.publicExtensions.isEmpty else { return [] }
+        let moves = self.publicExtensions.map {
+            "ALTER EXTENSION \(PostgresIdentifier.quote($0)) SET SCHEMA extensions"
+        }
+        return [
+            "nobody but its owner reaches the schema public any more, nor the extensions in it "
+                + "(\(self.publicExtensions.joined(separator: ", "))): to share them, as their owner, CREATE SCHEMA extensions; "
+                + moves.joined(separator: "; ") + "; GRANT USAGE ON SCHEMA extensions TO PUBLIC"
+        ]
+    }
+
     var warnings: [String] {
         (self.publicOnDatabase ? ["PUBLIC may connect to the database or make temporary tables"] : [])
             + (self.publicOnSchema ? ["PUBLIC has privileges on the schema public"] : [])
+            + self.lostExtensions
             + (self.losesCommits ? ["synchronous_commit is off: a crash of the server loses the newest steps"] : [])
     }
 }

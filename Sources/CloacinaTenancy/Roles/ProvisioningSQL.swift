@@ -32,7 +32,7 @@ struct ProvisioningSQL: Sendable {
 
     /// Lets the logins reach the database; as the administrator, last in the transaction, since others wait for what it locks.
     var connectStatements: [String] {
-        ConnectSQL.grantStatements(to: self.roles.runtime, database: self.database)
+        ConnectSQL.grantStatements(to: self.roles.runtime, owner: self.roles.owner, database: self.database)
     }
 
     /// The rights of the tenant's roles in its schema.

@@ -22,9 +22,10 @@ struct RemovalSQL: Sendable {
     /// Shuts a role for new sessions.
     func shut(_ role: String) -> String { "ALTER ROLE \(self.quote(role)) NOLOGIN CONNECTION LIMIT 0" }
 
-    /// Takes the runtime role's right to reach the database.
+    /// Takes the roles' rights to the database.
     func connectStatements(database: String) -> [String] {
-        self.runtime.map { ConnectSQL.revokeStatements(from: $0, database: database) } ?? []
+        let roles = [self.runtime, self.owner].compactMap { $0 }
+        return roles.isEmpty ? [] : ConnectSQL.revokeStatements(from: roles, database: database)
     }
 
     /// Takes the service login's memberships; those that it doesn't have cost a warning.

@@ -13,9 +13,9 @@ struct StoredLimits: Sendable, Hashable {
     /// - Throws: ``AdminError`` with ``AdminError/Code/invalidConfiguration``.
     init(_ limits: TenantLimits) throws(AdminError) {
         self.connections = try Self.connections(limits.connections)
-        self.statementMilliseconds = try Self.milliseconds(limits.statementTimeout, "statement timeout")
-        self.lockMilliseconds = try Self.milliseconds(limits.lockTimeout, "lock timeout")
-        self.idleInTransactionMilliseconds = try Self.milliseconds(
+        self.statementMilliseconds = try Self.wholeMilliseconds(limits.statementTimeout, "statement timeout")
+        self.lockMilliseconds = try Self.wholeMilliseconds(limits.lockTimeout, "lock timeout")
+        self.idleInTransactionMilliseconds = try Self.wholeMilliseconds(
             limits.idleInTransactionTimeout, "idle-in-transaction timeout")
         self.temporaryFileKilobytes = try Self.kilobytes(limits.temporaryFileBytes)
     }
@@ -60,7 +60,7 @@ struct StoredLimits: Sendable, Hashable {
         return number
     }
 
-    private static func milliseconds(_ duration: Duration?, _ name: String) throws(AdminError) -> Int32? {
+    private static func wholeMilliseconds(_ duration: Duration?, _ name: String) throws(AdminError) -> Int32? {
         guard let duration else { return nil }
         // A part of a millisecond counts as a whole one: zero would switch the timeout off.
         let (seconds, attoseconds) = duration.components

@@ -2,7 +2,8 @@ import CloacinaPostgres
 import CloacinaSchema
 
 extension DatabaseAdmin {
-    /// Creates a tenant: roles, schema, privileges, migrations and registry in one transaction.
+    /// Creates a tenant: roles, schema, privileges, this library's tables and registry in one transaction, then the
+    /// application's files, each in its own.
     ///
     /// The credentials are handed over once; only a verifier of the password is stored. An existing schema or role is
     /// never adopted. A creation that was cut off stays in the registry as `creating`, and the same call finishes it:
@@ -11,8 +12,8 @@ extension DatabaseAdmin {
     /// - Parameter keep: Where the credentials are kept for good, such as in a file. It is called once everything else is
     ///   made and before the login has its password, so that a process which dies never leaves a tenant whose secret is
     ///   lost. When it throws, the tenant stays `creating`.
-    /// - Throws: ``AdminError``; nothing is left of the tenant unless the connection broke or the credentials could not be
-    ///   kept (``AdminError/Code/handOverFailed``).
+    /// - Throws: ``AdminError``; nothing is left of the tenant unless the connection broke, a file failed, or the credentials
+    ///   could not be kept (``AdminError/Code/handOverFailed``).
     public func createTenant(
         _ config: TenantConfig, handingOver keep: (TenantCredentials) async throws -> Void = { _ in }
     ) async throws -> TenantCredentials {
@@ -46,10 +47,24 @@ extension DatabaseAdmin {
             let sql = try ProvisioningSQL(blueprint, survey, connection)
             return ["BEGIN"] + sql.roleStatements
                 + blueprint.limitStatements(serverVersion: connection.serverVersion) + sql.schemaStatements
-                + blueprint.freshSchema.statements.map(PlannedSQL.text) + sql.privileges.engineStatements
-                + ProvisioningSQL.actAsAdministrator + sql.connectStatements
-                + ["COMMIT", PasswordSQL.planned(blueprint.roles.loginA)]
+                + blueprint.freshSchema(on: connection).statements.map(PlannedSQL.text)
+                + sql.privileges.engineStatements
+                + ProvisioningSQL.actAsAdministrator + sql.connectStatements + ["COMMIT"]
+                + Self.plannedFiles(blueprint) + [PasswordSQL.planned(blueprint.roles.loginA)]
         }
+    }
+
+    /// The application's files, each as it runs: in a transaction of its own, or in none.
+    private static func plannedFiles(_ blueprint: TenantBlueprint) -> [String] {
+        let migrations = blueprint.migrationSets.dropFirst().flatMap(\.migrations)
+        guard !migrations.isEmpty else { return [] }
+        let path = "SET search_path TO \(PostgresIdentifier.quote(blueprint.schema.rawValue)), pg_temp"
+        let role = "SET ROLE \(PostgresIdentifier.quote(blueprint.roles.owner))"
+        return [role, path]
+            + migrations.flatMap { migration in
+                let up = migration.up.map(\.text)
+                return migration.isTransactional ? ["BEGIN"] + up + ["COMMIT"] : up
+            } + ["RESET ROLE"]
     }
 }
 

@@ -7,6 +7,8 @@ enum RegistryQueries {
         t.id, t.name, t.schema_name, t.state, t.version, t.owner_role, t.runtime_role, t.engine_role, t.engine_access,
         t.login_a, t.login_b, t.created_at,
         (SELECT c.login FROM cloacina.credentials c WHERE c.tenant_id = t.id AND c.state = 'active') AS login,
+        ARRAY(SELECT v.source FROM cloacina.tenant_versions v WHERE v.tenant_id = t.id ORDER BY v.source) AS sources,
+        ARRAY(SELECT v.version FROM cloacina.tenant_versions v WHERE v.tenant_id = t.id ORDER BY v.source) AS versions,
         \(LimitQueries.columns)
         """
 
@@ -134,7 +136,10 @@ extension Tenant {
         self.init(
             id: try row.value("id"), name: try row.value("name"), schema: try row.value("schema_name"),
             state: try State(registry: row.value("state")),
-            version: try row.value("version"), ownerRole: try row.value("owner_role"),
+            version: try row.value("version"),
+            versions: Dictionary(
+                zip(try row.value("sources", as: [String].self), try row.value("versions", as: [Int].self)),
+                uniquingKeysWith: max), ownerRole: try row.value("owner_role"),
             runtimeRole: try row.value("runtime_role"), engineRole: try row.value("engine_role"),
             engineAccess: try row.value("engine_access"),
             login: try row.value("login", as: String?.self) ?? loginA, createdAt: try row.value("created_at"),

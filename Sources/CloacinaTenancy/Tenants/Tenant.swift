@@ -23,6 +23,8 @@ public struct Tenant: Sendable, Hashable, Encodable {
     public let state: State
     /// The newest migration of this library's in its schema, 0 for none.
     public let version: Int
+    /// The newest migration of every further source, by the registry.
+    public let versions: [String: Int]
     /// The role that owns the schema and runs its migrations; nobody logs in as it.
     public let ownerRole: String
     /// The role that reads and writes the application's tables; nobody logs in as it.

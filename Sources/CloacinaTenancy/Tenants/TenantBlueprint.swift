@@ -40,8 +40,11 @@ struct TenantBlueprint: Sendable {
             engine: self.roles.engine)
     }
 
-    /// What fills the new schema.
-    var freshSchema: FreshSchema { FreshSchema(self.migrationSets, target: self.target) }
+    /// The filling of the new schema in the transaction that makes it: this library's own tables.
+    func freshSchema(on connection: PostgresConnection) -> FreshSchema {
+        FreshSchema(
+            Array(self.migrationSets.prefix(1)), target: self.target, serverVersion: connection.serverVersion)
+    }
 
     /// The statements that limit both logins.
     func limitStatements(serverVersion: Int) -> [String] {

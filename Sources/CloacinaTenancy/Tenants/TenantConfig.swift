@@ -12,7 +12,8 @@ public struct TenantConfig: Sendable {
     public var password: String?
     /// The application's own migrations, applied to the tenant's schema after this library's; none by default.
     ///
-    /// They must be transactional: a tenant is created whole or not at all.
+    /// Each file is a transaction of its own, as it is for a tenant that exists. When one fails, the tenant stays half
+    /// created, and the same call goes on from there.
     public var migrationSets: [MigrationSet]
     /// True when the tenant's own logins may run its runners, and so write the engine's tables; false.
     ///

@@ -8,13 +8,14 @@ import Synchronization
 ///
 /// 1. Take the lease on the name, then look around.
 /// 2. Reserve the name in the registry and open the ledger, committed (one flush).
-/// 3. Make everything but the password in one transaction.
-/// 4. Hand the credentials over to be kept, then give the login its password: the verifier is in a flush by itself, which
+/// 3. Make roles, schema and this library's own tables, everything but the password, in one transaction.
+/// 4. Apply the application's files as to any other tenant, each in a transaction of its own.
+/// 5. Hand the credentials over to be kept, then give the login its password: the verifier is in a flush by itself, which
 ///    nothing of ours makes fail.
-/// 5. Mark the tenant active, committed (one flush). Only then give back the lease.
+/// 6. Mark the tenant active, committed (one flush). Only then give back the lease.
 ///
 /// After a crash the registry says how far it got: a reservation without a schema's OID has nothing behind it, one with
-/// it lacks only steps 4 and 5.
+/// it lacks steps 4 to 6, of which the tenant's history tells what is done.
 struct TenantCreation {
     private let blueprint: TenantBlueprint
     private let connection: PostgresConnection
@@ -53,13 +54,11 @@ struct TenantCreation {
         try await self.step(.provision) {
             if case .reissue = beginning {
                 try await self.reissue(id)
-                try await self.applyRemaining(id)
             } else {
-                let fresh = self.blueprint.freshSchema
-                try await self.provision(id, sql, fresh)
-                if !fresh.remaining.isEmpty { try await self.applyRemaining(id) }
+                try await self.provision(id, sql, self.blueprint.freshSchema(on: self.connection))
             }
         }
+        try await self.step(.files) { try await self.applyFiles(id) }
         let credentials = self.blueprint.credentials(at: self.connection.endpoint)
         try await self.step(.handOver) {
             try await CredentialsHandOver(credentials: credentials, tenant: self.name).run(keep)
@@ -81,8 +80,7 @@ struct TenantCreation {
         if let tenant = state.tenant {
             cleanup = [
                 RegistryQueries.abandon(id: tenant),
-                self.ledger.fail(
-                    sqlState: reported.sqlState, detail: "\(reported.code) at step \(state.step?.rawValue ?? "lock")"),
+                self.ledger.fail(sqlState: reported.sqlState, detail: Self.detail(of: reported, at: state.step)),
             ]
         }
         let (connection, statements) = (self.connection, cleanup)
@@ -91,9 +89,21 @@ struct TenantCreation {
         return await self.lease.release() && isClosed
     }
 
+    private static func detail(of error: AdminError, at step: OperationStep?) -> String {
+        "\(error.code) at step \(step?.rawValue ?? "lock")"
+            + (error.underlying is MigrationError ? ": " + TenantMigrationFailure(error).text : "")
+    }
+
     /// The error in the administrator's terms, with the step that it stopped.
     func report(_ error: any Error) -> AdminError {
-        AdminError(error, tenant: self.name, step: self.progress.state.withLock { $0.step }?.rawValue)
+        let step = self.progress.state.withLock { $0.step }
+        let reported = AdminError(error, tenant: self.name, step: step?.rawValue)
+        guard step == .files, reported.code != .cancelled else { return reported }
+        return AdminError(
+            reported.code,
+            reported.message
+                + ". The tenant is half created: mend what stopped it, and the same command goes on from there",
+            tenant: reported.tenant, step: reported.step, sqlState: reported.sqlState, underlying: reported.underlying)
     }
 
     private func step<R>(_ step: OperationStep, _ body: () async throws -> R) async throws -> R {
@@ -169,12 +179,24 @@ struct TenantCreation {
         try await TenantMigrations.checkSession(of: self.connection)
     }
 
-    /// Runs what cannot run in a transaction, and whatever follows it.
-    private func applyRemaining(_ id: UUID) async throws {
-        let runner = MigrationRunner(connection: self.connection, logger: self.logger)
-        let report = try await runner.apply(self.blueprint.migrationSets, to: self.blueprint.target)
-        _ = try await self.blueprint.privileges.restore(on: self.connection)
-        try await self.connection.pipeline(RegistryQueries.record(id: id, TenantMigrations.Versions(report.versions)))
+    /// Applies the application's files as to a tenant that exists: each begins and ends as if alone.
+    private func applyFiles(_ id: UUID) async throws {
+        let (sets, target) = (self.blueprint.migrationSets, self.blueprint.target)
+        let isWhole = try MigrationSet.embedded(.tenant).migrations.allSatisfy(\.isTransactional)
+        guard sets.count > 1 || !isWhole else { return }
+        do {
+            let report = try await MigrationRunner(connection: self.connection, logger: self.logger)
+                .apply(sets, to: target)
+            try await TenantMigrations.conclude(
+                id, self.blueprint.privileges, TenantMigrations.Versions(report.versions), on: self.connection)
+        } catch let error as MigrationError {
+            // What went before stays; the registry may know of it later when it can't now.
+            let own = [MigrationSet.embeddedSource: try MigrationSet.embedded(.tenant).newestVersion]
+            let versions = own.merging(error.applied.map { ($0.source, $0.version) }, uniquingKeysWith: max)
+            _ = try? await TenantMigrations.conclude(
+                id, self.blueprint.privileges, TenantMigrations.Versions(versions), on: self.connection)
+            throw error
+        }
     }
 
     /// Everything is there, but the tenant was not delivered: another hand-over follows.

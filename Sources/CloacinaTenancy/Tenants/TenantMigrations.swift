@@ -1,5 +1,6 @@
 import CloacinaPostgres
 import CloacinaSchema
+import FoundationEssentials
 
 /// The migrations of tenants' schemas: this library's first, then the application's.
 enum TenantMigrations {
@@ -27,8 +28,9 @@ enum TenantMigrations {
 
     /// This library's set and then the given ones.
     ///
+    /// - Parameter allowsRepeated: Whether two sets may have a file in common.
     /// - Throws: ``AdminError`` when one is of another lane or a source occurs twice, or ``MigrationError``.
-    static func ownFirst(_ sets: [MigrationSet]) throws -> [MigrationSet] {
+    static func ownFirst(_ sets: [MigrationSet], allowsRepeated: Bool = false) throws -> [MigrationSet] {
         let all = [try MigrationSet.embedded(.tenant)] + sets.filter { $0.source != MigrationSet.embeddedSource }
         if let stray = all.first(where: { $0.lane != .tenant }) {
             throw AdminError(
@@ -40,7 +42,45 @@ enum TenantMigrations {
         if let twice = sources.first(where: { source in sources.filter { $0 == source }.count > 1 }) {
             throw AdminError(.invalidConfiguration, "the migrations of \(twice) are given twice")
         }
+        if !allowsRepeated, let (first, second) = self.firstRepeated(all) {
+            throw AdminError(
+                .invalidConfiguration,
+                "\(first) and \(second) are the same file under two sources, and would run twice: give its directory once"
+            )
+        }
         return all
+    }
+
+    /// The first file that two sets have in common, under both names.
+    private static func firstRepeated(_ sets: [MigrationSet]) -> (String, String)? {
+        var known: [String: String] = [:]
+        for set in sets {
+            for migration in set.migrations {
+                let key = "\(migration.version) \(migration.canonicalChecksum)"
+                let name = "\(set.source)/\(migration.name)"
+                if let earlier = known.updateValue(name, forKey: key) { return (earlier, name) }
+            }
+        }
+        return nil
+    }
+
+    /// Follows the last file of a tenant, new or old, whether all went well or not: the registry learns the versions, and the
+    /// tenant's roles have their rights again.
+    ///
+    /// The one place for whatever has to be put right after files ran.
+    /// - Returns: The statements that put right what somebody had changed of the rights.
+    @discardableResult
+    static func conclude(
+        _ id: UUID, _ privileges: PrivilegeSQL, _ versions: Versions, also statements: [PostgresStatement] = [],
+        ledger: OperationLedger? = nil, on connection: PostgresConnection
+    ) async throws -> [String] {
+        let restored = try await privileges.restore(on: connection)
+        let audit =
+            restored.isEmpty
+            ? nil : ledger?.audit("tenant.privileges_restored", detail: restored.joined(separator: "; "))
+        try await connection.pipeline(
+            RegistryQueries.record(id: id, versions) + statements + [audit].compactMap { $0 })
+        return restored
     }
 
     /// A tenant's schema: its owner makes what is made, its runtime role may read the history, and nobody else works on

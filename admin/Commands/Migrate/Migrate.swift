@@ -7,6 +7,8 @@ struct Migrate: AsyncParsableCommand {
         discussion: """
               cloacina-admin migrate status
               cloacina-admin migrate apply --migrations app/migrations=app
+              cloacina-admin migrate rebless --tenant acme app/0002 --migrations app/migrations=app
+              cloacina-admin migrate resolve --tenant acme app/0002 --as applied
             """,
-        subcommands: [MigrateApply.self, MigrateStatus.self])
+        subcommands: [MigrateApply.self, MigrateStatus.self, MigrateRebless.self, MigrateResolve.self])
 }

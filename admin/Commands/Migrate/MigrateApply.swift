@@ -9,8 +9,9 @@ struct MigrateApply: AsyncParsableCommand {
         commandName: "apply",
         abstract: "Apply what is pending, to the shared catalog first and then tenant by tenant.",
         discussion: """
-            A tenant that fails is reported and the others go on: exit code 4, or for a single tenant 1, or 5 when a \
-            lock stayed taken. Running it again goes on where it stopped.
+            Each tenant's own history decides. A tenant that fails, or whose history and files differ (late, edited, \
+            missing, …), is reported with the command that leads out and the others go on: exit code 4, or for a single \
+            tenant 1, or 5 when a lock stayed taken. Running it again goes on where it stopped.
 
               cloacina-admin migrate apply
               cloacina-admin migrate apply --dry-run
@@ -18,6 +19,7 @@ struct MigrateApply: AsyncParsableCommand {
             """)
 
     @OptionGroup(title: "Migrations") var migrations: MigrationOptions
+    @OptionGroup(title: "Migrations") var leniency: LeniencyOptions
     @OptionGroup(title: "Safety") var rehearsal: RehearsalOptions
     @OptionGroup(title: "Safety") var assent: AssentOptions
     @OptionGroup(title: "Connection") var connection: ConnectionOptions
@@ -28,18 +30,22 @@ struct MigrateApply: AsyncParsableCommand {
         let renderer = Renderer(console, self.output.output)
         let sets = try self.migrations.sets()
         let tenant = self.migrations.tenant
+        let configuration = self.leniency.configuration
         try await Administration.with(self.connection, tenant: tenant, console: console) { admin in
             if self.rehearsal.dryRun {
-                let status = try await admin.migrationStatus(tenant: tenant, sets: sets)
+                let status = try await admin.migrationStatus(tenant: tenant, sets: sets, configuration: configuration)
                 try renderer.show(statements: try Self.plan(MigrationStatusAnswer.lines(of: status), sets))
+                let refused = status.tenants.filter { $0.state != .removing && !$0.blockers.isEmpty }
+                for line in refused.flatMap({ tenant in tenant.blockers.map { "\(tenant.tenant): \($0.text)" } }) {
+                    console.note(TextTable.printable(line))
+                }
+                guard refused.isEmpty else {
+                    throw ExitCode((tenant == nil ? CommandStatus.someTenantsFailed : .failed).rawValue)
+                }
                 return
             }
-            let report = try await admin.migrate(tenant: tenant, sets: sets) { result in
-                console.note("\(result.tenant): \(result.outcome.rawValue)")
-                for statement in result.restoredPrivileges {
-                    console.note(
-                        "\(result.tenant): somebody had changed what its roles may do, put right: \(statement)")
-                }
+            let report = try await admin.migrate(tenant: tenant, sets: sets, configuration: configuration) { result in
+                for line in MigrationResultAnswer.remarks(on: result) { console.note(TextTable.printable(line)) }
             }
             console.note("up to date before: \(report.upToDate)")
             let lines = MigrationResultAnswer.lines(of: report)
@@ -48,11 +54,11 @@ struct MigrateApply: AsyncParsableCommand {
         }
     }
 
-    /// The statements of what is pending, schema by schema.
+    /// The statements of what is pending and would be applied, schema by schema.
     static func plan(_ lines: [MigrationStatusAnswer], _ sets: [MigrationSet]) throws -> [String] {
         let control = try MigrationSet.embedded(.control)
         let all = [try MigrationSet.embedded(.tenant)] + sets
-        return lines.filter { $0.state == "active" && !$0.pending.isEmpty }.flatMap { line in
+        return lines.filter { $0.isToBeMigrated && !$0.pending.isEmpty }.flatMap { line in
             let pending = Set(line.pending)
             let migrations = (line.tenant == nil ? [control] : all).flatMap { set in
                 set.migrations.filter { pending.contains("\(set.source)/\($0.name)") }

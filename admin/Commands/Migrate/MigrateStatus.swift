@@ -5,16 +5,18 @@ import CloacinaTenancy
 struct MigrateStatus: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status",
-        abstract: "Show what is pending: exit code 0 when nothing is, else 3.",
+        abstract: "Show what is pending or differs: exit code 0 when nothing does, else 3.",
         discussion: """
-            One query, however many tenants there are. Tenants that are half created or half removed are listed, but \
-            only active ones count.
+            Each tenant's own history is compared with the files: what is pending, late, edited, missing, newer, failed, \
+            moved to another source or restored from an older backup is named. Tenants that are half removed are listed, \
+            but don't count.
 
               cloacina-admin migrate status
               cloacina-admin migrate status --tenant acme --migrations app/migrations=app --output json
             """)
 
     @OptionGroup(title: "Migrations") var migrations: MigrationOptions
+    @OptionGroup(title: "Migrations") var leniency: LeniencyOptions
     @OptionGroup(title: "Connection") var connection: ConnectionOptions
     @OptionGroup(title: "Output") var output: OutputOptions
 
@@ -22,9 +24,12 @@ struct MigrateStatus: AsyncParsableCommand {
         let sets = try self.migrations.sets()
         let tenant = self.migrations.tenant
         let status = try await Administration.with(self.connection, tenant: tenant, console: .system) {
-            try await $0.migrationStatus(tenant: tenant, sets: sets)
+            try await $0.migrationStatus(tenant: tenant, sets: sets, configuration: self.leniency.configuration)
         }
         let lines = MigrationStatusAnswer.lines(of: status)
+        for line in status.tenants.flatMap(MigrationStatusAnswer.remarks) {
+            Console.system.note(TextTable.printable(line))
+        }
         try Renderer(.system, self.output.output).show(lines)
         try MigrationStatusAnswer.status(of: lines).check()
     }

@@ -4,7 +4,8 @@ import ArgumentParser
 struct TenantCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tenant",
-        abstract: "Create, list, show, limit, adopt and drop tenants, give them new secrets, say who runs their runners.",
+        abstract:
+            "Create, list, show, limit, adopt and drop tenants, give them new secrets, say who runs their runners.",
         discussion: """
               cloacina-admin tenant create acme --credentials-file acme.json
               cloacina-admin tenant list

@@ -69,7 +69,7 @@ struct TenantCreate: AsyncParsableCommand {
         config.schemaName = self.schema
         config.limits = self.limits.applied(to: config.limits)
         config.engineAccess = self.engineAccess
-        config.migrationSets = try self.migrations.map { try $0.set() }
+        config.migrationSets = try self.migrations.sets()
         config.password = try self.password.read()
         let renderer = Renderer(console, self.output.output)
         try await Administration.with(self.connection, tenant: self.name, console: console) { admin in

@@ -1,0 +1,114 @@
+import CloacinaPostgres
+import CloacinaSchema
+import Logging
+
+/// One tenant's turn in a fleet's migration.
+struct FleetStep: Sendable {
+    let entry: FleetSurvey.Entry
+    let sets: [MigrationSet]
+    let configuration: MigrationRunner.Configuration
+    let logger: Logger
+
+    private var tenant: RegisteredTenant { self.entry.tenant }
+
+    /// Applies what is pending and tells registry and audit.
+    func run(on connection: PostgresConnection) async throws -> TenantMigrationResult {
+        let runner = MigrationRunner(connection: connection, configuration: self.configuration, logger: self.logger)
+        let report = try await runner.apply(self.sets, to: self.tenant.target)
+        let names = report.applied.map(\.name)
+        let ledger = OperationLedger(kind: .migrate, tenant: self.tenant.name)
+        let restored = try await TenantMigrations.conclude(
+            self.tenant.id, self.tenant.privileges, TenantMigrations.Versions(report.versions),
+            also: names.isEmpty ? [] : [ledger.audit("tenant.migrated", detail: names.joined(separator: " "))],
+            ledger: ledger, on: connection)
+        var result = self.entry.result(
+            names.isEmpty ? .current : .migrated, versions: report.versions, applied: names, notices: report.notices)
+        result.restoredPrivileges = restored
+        return result
+    }
+
+    /// Records what a failure left committed, and the failure itself.
+    func settle(after error: AdminError, on connection: PostgresConnection) async throws -> TenantMigrationResult {
+        let now = try await FleetSurvey(
+            tenant: self.tenant.name, sets: self.sets, planner: self.configuration.planner, on: connection
+        ).entries.first
+        let result = self.result(after: error, now: now)
+        let ledger = OperationLedger(kind: .migrate, tenant: self.tenant.name)
+        var statements = [
+            ledger.failed(.migrate, sqlState: result.failure?.sqlState, detail: result.error ?? error.message),
+            ledger.audit("tenant.migration_failed", detail: result.error),
+        ]
+        if !result.applied.isEmpty {
+            statements.append(ledger.audit("tenant.migrated", detail: result.applied.joined(separator: " ")))
+        }
+        let versions = (now ?? self.entry).plans.map { ($0.source, $0.newestApplied) }
+        if versions.isEmpty {
+            try await connection.pipeline(statements)
+        } else {
+            try await TenantMigrations.conclude(
+                self.tenant.id, self.tenant.privileges,
+                TenantMigrations.Versions(Dictionary(versions, uniquingKeysWith: max)), also: statements,
+                on: connection)
+        }
+        return result
+    }
+
+    /// The report of a failure; what was applied is the difference between the histories before and after.
+    func result(after error: any Error, now: FleetSurvey.Entry?) -> TenantMigrationResult {
+        let migration = (error as? AdminError)?.underlying as? MigrationError
+        let applied = now.map { $0.newlyApplied(since: self.entry) } ?? migration?.applied.map(\.name) ?? []
+        return self.entry.result(
+            AdminError(error).code == .busy ? .busy : .failed, versions: now?.versions, applied: applied,
+            notices: migration?.notices ?? [], failure: TenantMigrationFailure(error))
+    }
+}
+
+extension FleetSurvey.Entry {
+    /// The problems that keep the runner away; a step that may be another process's this very moment isn't one.
+    func blockers(_ sets: [MigrationSet]) -> [TenantMigrationProblem] {
+        self.status(sets).problems.filter { problem in
+            problem.isBlocking && !(self.isUnderWay && problem.kind == .failed)
+        }
+    }
+
+    /// True when neither the schema nor the registry lacks anything.
+    func isUpToDate(_ sets: [MigrationSet]) -> Bool {
+        let needsRunner = self.hasPending || self.plans.contains { !$0.problems.isEmpty }
+        return !needsRunner && self.correction == nil && self.tenant.state == .active
+    }
+
+    private var isUnderWay: Bool {
+        self.plans.contains { plan in
+            plan.problems.contains { if case .needsResolution(_, .running) = $0 { true } else { false } }
+        }
+    }
+
+    /// The migrations that this history has as applied and the earlier one hadn't.
+    fileprivate func newlyApplied(since before: FleetSurvey.Entry) -> [String] {
+        guard case .read(let records) = self.history else { return [] }
+        let earlier: [MigrationRecord] = if case .read(let records) = before.history { records } else { [] }
+        let known = Set(
+            earlier.filter { $0.state == .applied }.map {
+                Migration.name(version: $0.version, title: nil, source: $0.source)
+            })
+        return records.filter {
+            $0.state == .applied
+                && !known.contains(Migration.name(version: $0.version, title: nil, source: $0.source))
+        }.map { Migration.name(version: $0.version, title: $0.title, source: $0.source) }
+    }
+
+    func result(
+        _ outcome: TenantMigrationResult.Outcome, versions: [String: Int]? = nil, applied: [String] = [],
+        notices: [MigrationNotice] = [], error: String? = nil, failure: TenantMigrationFailure? = nil
+    ) -> TenantMigrationResult {
+        let versions = versions ?? self.versions
+        let isHalfCreated = self.tenant.state == .creating && error == nil
+        return TenantMigrationResult(
+            tenant: self.tenant.name, schema: self.tenant.target.schema, outcome: outcome,
+            version: versions[MigrationSet.embeddedSource] ?? 0, versions: versions, applied: applied, notices: notices,
+            error: error ?? failure?.text, failure: failure,
+            advice: isHalfCreated
+                ? "it is still being created: `cloacina-admin tenant create \(self.tenant.name)` finishes it and hands out "
+                    + "its credentials" : nil)
+    }
+}
