@@ -78,6 +78,24 @@ import Testing
         }
     }
 
+    /// Faults of the tenants' administration, by the labels of those who found them.
+    private static let administrationLabels =
+        ["C2", "C3", "C4", "C5", "C7", "C8", "L1", "L2", "L3", "L4", "L6", "L7", "M1", "M3", "M4", "M6"]
+        + (1...20).map { ($0 < 10 ? "C0" : "C") + "\($0)" } + ["C36", "C37", "C38", "C40"] + (1...6).map { "X\($0)" }
+
+    @Test func eachFaultOfTheAdministrationNamesTestsThatExist() throws {
+        let tests = try TestIndex()
+        let rows = try Self.rows(of: "## Mended", in: "TenancyFaults.md")
+        #expect(rows.map(\.name) == Self.administrationLabels)
+        for row in rows {
+            if row.text.isEmpty { Issue.record("\(row.name): nothing says what it was") }
+            if row.names.isEmpty { Issue.record("\(row.name): no test is named") }
+            for name in row.names {
+                if let problem = tests.problem(with: name) { Issue.record("\(row.name): \(problem)") }
+            }
+        }
+    }
+
     /// What is looked for is found only where it is: a page that names nothing real must not pass.
     @Test func whatIsNotThereIsMissed() throws {
         let tests = try TestIndex()

@@ -186,7 +186,7 @@ extension ServerTests {
             }
         }
 
-        @Test func aNewTenantsMigrationThatChangesTheSessionLeavesNoTenant() async throws {
+        @Test func aNewTenantsMigrationThatChangesTheSessionLeavesItHalfCreated() async throws {
             let name = TenantFixture.name()
             try await TenantFixture.withAdmin { admin in
                 let sets = try Self.sets("DO $$ BEGIN PERFORM set_config('role', 'none', true); END $$;")
@@ -194,6 +194,8 @@ extension ServerTests {
                     try await admin.createTenant(TenantFixture.config(name, sets: sets))
                 }
                 #expect(error?.code == .migrationFailed && error?.message.contains("sessionChanged") == true)
+                #expect(try await admin.tenant(named: name).state == .creating)
+                try await admin.removeTenant(named: name)
                 #expect(try await TenantFixture.traces(of: name).isEmpty)
             }
         }

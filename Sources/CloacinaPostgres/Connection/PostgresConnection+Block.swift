@@ -4,7 +4,7 @@ extension PostgresConnection {
     /// Runs statements between `BEGIN` and `COMMIT` in one flush: a transaction block that costs one round trip.
     ///
     /// - Parameter afterwards: Statements of the same flush that follow the `COMMIT`, as a transaction of their own.
-    /// - Returns: The results of `statements`.
+    /// - Returns: The results of `statements`, then those of `afterwards`.
     /// - Throws: ``PostgresError``, rolled back; ``PostgresError/statementIndex`` counts from the first of `statements`, and
     ///   is their number when it was the `COMMIT` that failed.
     package func transactionBlock(
@@ -30,7 +30,7 @@ extension PostgresConnection {
             guard rows[statements.count + 1].commandTag == "COMMIT" else {
                 throw PostgresError(.transactionAborted, advice: "the server rolled everything back")
             }
-            return Array(rows[1...statements.count])
+            return Array(rows[1...statements.count]) + rows.dropFirst(statements.count + 2)
         } catch {
             if self.handle.isOpen, self.handle.transactionStatus != PQTRANS_IDLE { self.rollBack() }
             var error = error

@@ -7,8 +7,8 @@ struct MigrationJob: Sendable {
     let source: String
     let target: MigrationTarget
     let schemaOID: UInt32
-    /// The session's own search path, to go back to.
-    let path: String
+    /// The session before the file, to compare with and to go back to.
+    let session: SessionIdentity
 
     var migration: Migration { self.step.migration }
 

@@ -74,7 +74,7 @@ enum MigrationQueries {
             """
             SELECT n.oid, EXISTS (
                 SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relname = $2
-            ) AS has_history, current_setting('search_path') AS path
+            ) AS has_history
             FROM pg_catalog.pg_namespace n WHERE n.nspname = $1
             """, [.text(name), .text(self.historyTable)])
     }

@@ -151,7 +151,7 @@ extension MigrationRunner {
 
     /// Runs a statement by itself, under session settings that are put back afterwards: `SET LOCAL` needs a transaction.
     private func runAlone(_ statement: SQLStatement, job: MigrationJob) async throws(PostgresError) {
-        let restore = MigrationQueries.clean(path: job.path)
+        let restore = MigrationQueries.clean(path: job.session.path)
         do throws(PostgresError) {
             try await self.connection.query(
                 MigrationQueries.settings(

@@ -112,13 +112,15 @@ extension MigrationRunner {
     }
 
     private func attempt(_ script: MigrationScript) async throws {
-        let clean = MigrationQueries.clean(path: script.job.path)
+        let afterwards = [SessionIdentity.query] + MigrationQueries.clean(path: script.job.session.path)
         guard script.hasVerify else {
+            let results: [PostgresRows]
             do throws(PostgresError) {
-                _ = try await self.connection.transactionBlock(script.statements, afterwards: clean)
+                results = try await self.connection.transactionBlock(script.statements, afterwards: afterwards)
             } catch {
                 throw ScriptFailure(error: error, index: error.statementIndex)
             }
+            try await self.check(results.dropFirst(script.statements.count).first, after: script.job)
             return
         }
         try await self.connection.withTransaction { transaction in
@@ -130,7 +132,7 @@ extension MigrationRunner {
             }
             try script.check(results)
         }
-        try await self.connection.pipeline(clean)
+        try await self.check(try await self.connection.pipeline(afterwards).first, after: script.job)
     }
 
     private func failed(_ script: MigrationScript, _ failure: ScriptFailure) async -> MigrationError {

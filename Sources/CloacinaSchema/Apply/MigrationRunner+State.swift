@@ -5,8 +5,6 @@ struct SchemaState: Sendable {
     let oid: UInt32
     let hasHistory: Bool
     let history: [MigrationRecord]
-    /// The session's own search path.
-    let path: String
 }
 
 extension MigrationRunner {
@@ -15,15 +13,14 @@ extension MigrationRunner {
             guard let row = try await self.connection.query(MigrationQueries.schema(named: target.schema)).first
             else { return nil }
             let oid = try row.value("oid", as: UInt32.self)
-            let path: String = try row.value("path")
             guard try row.value("has_history") else {
-                return SchemaState(oid: oid, hasHistory: false, history: [], path: path)
+                return SchemaState(oid: oid, hasHistory: false, history: [])
             }
             let results = try await self.connection.pipeline(
                 MigrationQueries.takeRole(of: target) + [MigrationQueries.history(target)])
             var history: [MigrationRecord] = []
             for row in results[results.count - 1] { history.append(try MigrationRecord(row)) }
-            return SchemaState(oid: oid, hasHistory: true, history: history, path: path)
+            return SchemaState(oid: oid, hasHistory: true, history: history)
         }
         guard let state else {
             throw MigrationError(.schemaMissing, schema: target.schema, reason: "the schema doesn't exist")

@@ -171,12 +171,12 @@ public struct MigrationRunner: Sendable {
         for plan in plans {
             for step in plan.steps {
                 let job = MigrationJob(
-                    step: step, source: plan.source, target: target, schemaOID: state.oid, path: state.path)
+                    step: step, source: plan.source, target: target, schemaOID: state.oid, session: identity)
                 do throws(MigrationError) {
                     let attempts =
                         step.migration.isTransactional
                         ? try await self.applyInTransaction(job) : try await self.applyAlone(job)
-                    try await self.check(identity, after: job)
+                    if !step.migration.isTransactional { try await self.check(identity, after: job) }
                     report.append(step.migration, of: plan.source, attempts: attempts)
                     report.notices += await self.remarks(of: step.migration)
                 } catch {

@@ -61,6 +61,18 @@ extension MigrationRunner {
     /// Compares with what the session was before a migration, and closes one that is somebody else now.
     func check(_ before: SessionIdentity, after job: MigrationJob) async throws(MigrationError) {
         guard try await self.identity(job.target.schema) != before else { return }
+        try await self.closeChanged(after: job)
+    }
+
+    /// Compares what the session was found to be after a migration's transaction with what it was before, and closes it when
+    /// that differs.
+    func check(_ found: PostgresRows?, after job: MigrationJob) async throws(MigrationError) {
+        guard let row = found?.first, let now = try? SessionIdentity(row), now == job.session else {
+            return try await self.closeChanged(after: job)
+        }
+    }
+
+    private func closeChanged(after job: MigrationJob) async throws(MigrationError) {
         await self.connection.close()
         throw job.error(.sessionChanged, reason: SessionIdentity.advice + "; it had been committed")
     }

@@ -32,15 +32,16 @@ extension DatabaseAdmin {
     /// - Parameters:
     ///   - tenant: One tenant's name; all by default.
     ///   - sets: The application's own migrations beside this library's.
-    ///   - configuration: How patient to be, and what to let through.
+    ///   - configuration: How patient to be, and what to let through; the defaults when nil.
     ///   - onResult: Called after each tenant that was behind.
     /// - Throws: ``AdminError`` when the control schema can't be migrated or the task is cancelled; tenants finished before
     ///   stay migrated.
     @discardableResult
     public func migrate(
-        tenant: String? = nil, sets: [MigrationSet] = [], configuration: MigrationRunner.Configuration = .init(),
+        tenant: String? = nil, sets: [MigrationSet] = [], configuration: MigrationRunner.Configuration? = nil,
         onResult: (TenantMigrationResult) async -> Void = { _ in }
     ) async throws -> FleetReport {
+        let configuration = configuration ?? self.migration
         let (control, entries, sets) = try await self.withConnection(tenant: tenant) { connection in
             let sets = try TenantMigrations.ownFirst(sets, allowsRepeated: configuration.allowsRepeated)
             let control = try await MigrationRunner(

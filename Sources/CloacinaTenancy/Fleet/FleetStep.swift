@@ -33,6 +33,8 @@ struct FleetStep: Sendable {
             tenant: self.tenant.name, sets: self.sets, planner: self.configuration.planner, on: connection
         ).entries.first
         let result = self.result(after: error, now: now)
+        // Whoever holds the lease on the tenant is at work on it, and tells the registry itself.
+        if (error.underlying as? MigrationError)?.code == .lockBusy { return result }
         let ledger = OperationLedger(kind: .migrate, tenant: self.tenant.name)
         var statements = [
             ledger.failed(.migrate, sqlState: result.failure?.sqlState, detail: result.error ?? error.message),

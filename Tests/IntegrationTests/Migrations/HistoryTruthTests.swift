@@ -202,8 +202,8 @@ extension ServerTests {
                 try await TenantFixture.withSuperuser { connection in
                     try await connection.script(
                         """
-                        INSERT INTO cloacina.tenants (id, name, schema_name, owner_role, runtime_role, login_a, login_b, state)
-                        VALUES (gen_random_uuid(), '\(name)_x', '\(name)_x', 'o', 'r', 'a', 'b', 'creating')
+                        INSERT INTO cloacina.tenants (id, name, schema_name, owner_role, runtime_role, engine_role, login_a, login_b, state)
+                        VALUES (gen_random_uuid(), '\(name)_x', '\(name)_x', 'o', 'r', 'e', 'a', 'b', 'creating')
                         """)
                 }
                 let report = try await admin.migrate()
