@@ -44,7 +44,9 @@ import Testing
         Case(
             testDescription: "an unknown target", history: [record(1)], target: 9, steps: [2, 3],
             problems: [.unknownTarget(version: 9)]),
-        Case(testDescription: "another source's rows", history: [record(1, source: "other")], steps: [1, 2, 3]),
+        Case(
+            testDescription: "another source's rows", history: [record(1, canonical: "x", source: "other")],
+            steps: [1, 2, 3]),
         Case(
             testDescription: "an edited file", history: [record(1, canonical: "x"), record(2), record(3)],
             problems: [.checksumChanged(version: 1, recorded: "x", current: "c1")]),
