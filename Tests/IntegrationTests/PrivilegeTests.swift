@@ -135,6 +135,71 @@ extension ServerTests {
             }
         }
 
+        /// C8: an operator or an aggregate in the schema whose types fit better than those of `pg_catalog` is not taken.
+        @Test func theAdministratorReadsWithNoOperatorOrFunctionOfTheTenants() async throws {
+            let name = TenantFixture.name()
+            try await TenantFixture.withAdmin { admin in
+                let credentials = try await admin.createTenant(TenantConfig(name: name))
+                try await TenantFixture.withTenant(credentials) { try await $0.query("SELECT cloacina_enqueue('w')") }
+                try await TenantFixture.withSuperuser {
+                    try await $0.script(
+                        """
+                        SET ROLE \(name)_owner; SET search_path TO \(name), pg_temp;
+                        CREATE FUNCTION pwn(bigint, interval) RETURNS interval LANGUAGE plpgsql AS $$ BEGIN
+                            RAISE 'somebody''s code ran'; END $$;
+                        CREATE FUNCTION pwn(uuid[], uuid) RETURNS uuid[] LANGUAGE plpgsql AS $$ BEGIN
+                            RAISE 'somebody''s code ran'; END $$;
+                        CREATE OPERATOR * (LEFTARG = bigint, RIGHTARG = interval, FUNCTION = pwn);
+                        CREATE AGGREGATE array_agg(uuid) (SFUNC = pwn, STYPE = uuid[]);
+                        GRANT EXECUTE ON ALL ROUTINES IN SCHEMA \(name) TO PUBLIC
+                        """)
+                }
+                let label = try await admin.tenant(named: name).label(.role)
+                let pool = PostgresPoolConfiguration(try #require(TestDatabase.current).administrator)
+                try await PostgresPool.withPool(pool) { pool in
+                    let store = PostgresWorkflowStore(pool: pool, label: label, isGuarded: true)
+                    let pipeline = try #require(try await store.list(PipelineQuery()).first)
+                    #expect(try await store.load(pipeline.id)?.events.count == 1)
+                    let waiting = try await store.waiting(longerThan: 0, workflow: nil, limit: 10)
+                    #expect(waiting.count == 1)
+                }
+                try await admin.removeTenant(named: name)
+            }
+        }
+
+        /// C8: code tied to a tenant's history, which runs while a query over it is planned.
+        @Test(arguments: [
+            "CREATE INDEX ON cloacina_migrations (version) WHERE pwn('x')",
+            "CREATE TABLE child (CHECK (pwn('x'))) INHERITS (cloacina_migrations)",
+        ])
+        func theAdministratorReadsNoHistoryThatRunsSomebodysCode(plant: String) async throws {
+            let (names, evil) = (
+                [TenantFixture.name(), TenantFixture.name()].sorted(), TestDatabase.uniqueName("evil")
+            )
+            try await TenantFixture.withAdmin { admin in
+                for name in names { _ = try await admin.createTenant(TenantConfig(name: name)) }
+                try await TenantFixture.withSuperuser {
+                    try await $0.script(
+                        """
+                        SET ROLE \(names[0])_owner; SET search_path TO \(names[0]), pg_temp;
+                        CREATE FUNCTION pwn(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+                            BEGIN PERFORM set_config('role', 'none', false); EXCEPTION WHEN OTHERS THEN RETURN true; END;
+                            EXECUTE 'CREATE ROLE \(evil) LOGIN'; RETURN true; END $$;
+                        \(plant)
+                        """)
+                }
+                let status = try await admin.migrationStatus(sets: [])
+                #expect(status.tenants.map { $0.problems.map(\.kind) } == [[.unreadable], []])
+                let report = try await admin.migrate(sets: [])
+                #expect(report.failures.map(\.tenant).allSatisfy { $0 == names[0] })
+                let roles: Int = try await TenantFixture.withSuperuser {
+                    try await $0.query("SELECT count(*) FROM pg_roles WHERE rolname = \(evil)").single()
+                }
+                #expect(roles == 0)
+                for name in names { try await admin.removeTenant(named: name) }
+            }
+        }
+
         @Test func aGuardedReadWritesNothingAndSeesWhatIsThere() async throws {
             let name = TenantFixture.name()
             try await TenantFixture.withAdmin { admin in

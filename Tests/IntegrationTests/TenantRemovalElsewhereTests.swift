@@ -190,6 +190,45 @@ extension ServerTests {
             }
         }
 
+        @Test("C19: a copy of the database changes no login of the original, which goes on although there is a copy")
+        func aCopyChangesNoLoginOfTheOriginal() async throws {
+            try await withPrivateDatabase { _ in
+                let name = TenantFixture.name()
+                let database = try #require(TestDatabase.current)
+                let copy = TestDatabase(server: database.server, name: database.name + "_copy")
+                try await TenantFixture.withAdmin { admin in
+                    let credentials = try await admin.createTenant(TenantConfig(name: name))
+                    await admin.close()
+                    try await Self.copy(database, to: copy)
+                    let elsewhere = DatabaseAdmin(copy.administrator)
+                    let changes: [() async throws -> Void] = [
+                        { try await elsewhere.reissueCredentials(forTenant: name) },
+                        { _ = try await elsewhere.plannedSQL(reissuing: name) },
+                        { try await elsewhere.setLimits(.none, forTenantNamed: name) },
+                        { try await elsewhere.setEngineAccess(true, ofTenant: name) },
+                        { try await elsewhere.adoptTenant(named: name) },
+                    ]
+                    for change in changes {
+                        let error = await #expect(throws: AdminError.self) { try await change() }
+                        #expect(error?.code == .usedElsewhere)
+                        #expect(error?.message.contains("of the database \(database.name)") == true)
+                    }
+                    await elsewhere.close()
+                    try await TenantFixture.withTenant(credentials) { tenant in
+                        let error = await #expect(throws: PostgresError.self) {
+                            try await tenant.query("SELECT * FROM cloacina_pipelines")
+                        }
+                        #expect(error?.sqlState == "42501")
+                    }
+                    try await admin.setLimits(TenantLimits(), forTenantNamed: name)
+                    let reissued = try await admin.reissueCredentials(forTenant: name)
+                    try await TenantFixture.withTenant(reissued.credentials) { try await $0.query("SELECT 1") }
+                    try await copy.drop()
+                    try await admin.removeTenant(named: name)
+                }
+            }
+        }
+
         /// The database that is copied has nobody connected for the length of the copy.
         private static func copy(_ database: TestDatabase, to copy: TestDatabase) async throws {
             try await PostgresConnection.withConnection(database.server.superuser) { connection in

@@ -3,10 +3,10 @@ import CloacinaPostgres
 /// Reads the engine's tables in an administrator's session without running what somebody may have tied to them.
 ///
 /// A holder of the rights of a tenant's owner can make a table run code for whoever reads it: by a policy, a view in its place, an
-/// expression of an index or of statistics, a type with casts and operators. In an administrator's session such code could lay
-/// down the role that was taken on for reading. So the tables are locked against all that, looked at in the catalogs, and read only
-/// when they are as migrations make them; with `row_security` off, which makes an error of a policy, and in a transaction that
-/// can't write.
+/// expression of an index or of statistics, a type with casts and operators, an operator or a function in the schema. In an
+/// administrator's session such code could lay down the role that was taken on for reading. So the tables are locked against all that, looked at in the catalogs, and read only
+/// when they are as migrations make them; with `row_security` off, which makes an error of a policy, without the schema on the
+/// path, and in a transaction that can't write.
 struct TableGuard: Sendable {
     private let label: PostgresLabel
 
@@ -37,7 +37,7 @@ struct TableGuard: Sendable {
             let tables: [String] = try found[2].column("name")
             guard tables.isEmpty else { throw Untrusted(tables: tables) }
             let results = try await transaction.pipeline(
-                [self.readOnly] + statements, deadline: deadline, fileID: #fileID, line: #line)
+                [Self.readOnly] + statements.map(self.qualified), deadline: deadline, fileID: #fileID, line: #line)
             return Array(results.dropFirst())
         }
     }
@@ -103,12 +103,21 @@ struct TableGuard: Sendable {
             ], prepared: false)
     }
 
-    private var readOnly: PostgresStatement {
-        PostgresStatement(
-            trusted: """
-                SELECT pg_catalog.set_config('search_path', $1, true), pg_catalog.set_config('row_security', 'off', true),
-                    pg_catalog.set_config('transaction_read_only', 'on', true)
-                """, [.text(self.label.searchPath)], prepared: false)
+    /// The path stays without the tenant's schema: an operator or a function there whose types fit better than those of
+    /// `pg_catalog`, such as `bigint * interval`, would be run.
+    private static let readOnly = PostgresStatement(
+        trusted: """
+            SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('row_security', 'off', true),
+                pg_catalog.set_config('transaction_read_only', 'on', true)
+            """, prepared: false)
+
+    /// The statement with the schema at each of its tables.
+    private func qualified(_ statement: PostgresStatement) -> PostgresStatement {
+        let schema = PostgresIdentifier.quote(self.label.schema)
+        let sql = ["FROM", "JOIN", "INTO", "UPDATE"].reduce(statement.sql) { sql, word in
+            sql.replacing("\(word) cloacina_", with: "\(word) \(schema).cloacina_")
+        }
+        return PostgresStatement(trusted: sql, statement.binds, prepared: false)
     }
 
     // MARK: What migrations make

@@ -90,6 +90,7 @@ extension MigrationRunner {
                         sessions: await self.blockers(of: statement, job: job), underlying: failure.error)
                 }
                 self.logger?.debug("migration waits for a lock", metadata: job.metadata)
+                await self.relief?()
                 try await self.backOff(afterAttempt: attempt)
                 attempt += 1
             } catch let failure as ScriptFailure {

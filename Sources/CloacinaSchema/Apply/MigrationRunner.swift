@@ -42,6 +42,8 @@ public struct MigrationRunner: Sendable {
     let configuration: Configuration
     let logger: Logger?
     let pace: MigrationPace
+    /// What is called after an attempt that waited for a lock in vain, and may end who has no business there.
+    package var relief: (@Sendable () async -> Void)?
 
     /// A runner on a connection; the connection is idle and holds no lock after every call.
     public init(connection: PostgresConnection, configuration: Configuration = .init(), logger: Logger? = nil) {

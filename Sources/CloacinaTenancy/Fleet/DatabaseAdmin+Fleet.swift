@@ -97,8 +97,7 @@ extension DatabaseAdmin {
         if entry.isUpToDate(sets) { return (nil, true) }
         do {
             let result = try await self.withConnection(tenant: entry.tenant.name) { connection in
-                try await FleetStep(entry: entry, sets: sets, configuration: configuration, logger: self.logger)
-                    .run(on: connection)
+                try await self.step(entry, sets, configuration).run(on: connection)
             }
             return (result, true)
         } catch {
@@ -111,12 +110,19 @@ extension DatabaseAdmin {
         }
     }
 
+    private nonisolated func step(
+        _ entry: FleetSurvey.Entry, _ sets: [MigrationSet], _ configuration: MigrationRunner.Configuration
+    ) -> FleetStep {
+        FleetStep(
+            entry: entry, sets: sets, configuration: configuration, logger: self.logger, connect: self.connector)
+    }
+
     /// Looks, over a new connection if the old one is gone, what a failure left committed, and records it.
     private func settle(
         _ entry: FleetSurvey.Entry, _ sets: [MigrationSet], _ configuration: MigrationRunner.Configuration,
         after error: AdminError
     ) async -> (TenantMigrationResult?, isReachable: Bool) {
-        let step = FleetStep(entry: entry, sets: sets, configuration: configuration, logger: self.logger)
+        let step = self.step(entry, sets, configuration)
         do {
             let result = try await self.withConnection(tenant: entry.tenant.name) { connection in
                 try await step.settle(after: error, on: connection)

@@ -4,11 +4,13 @@ import FoundationEssentials
 
 /// Statements that read the registry's versions and the tenants' own histories.
 enum FleetQueries {
-    /// One row per tenant, with its versions of further sources and whether its history is where it should be.
+    /// One row per tenant, with its versions of further sources, whether its history is where it should be, and whether it can be
+    /// read without running somebody's code.
     static func versions(tenant: String?) -> PostgresStatement {
         """
         SELECT t.id, t.name, t.schema_name, t.state, t.owner_role, t.runtime_role, t.engine_role, t.version,
                t.schema_oid IS NOT NULL AS is_made, c.oid IS NOT NULL AS has_history,
+               coalesce(\(unescaped: Self.isPlain), true) AS is_plain,
                coalesce(v.sources, '{}') AS sources, coalesce(v.versions, '{}') AS versions
         FROM cloacina.tenants t
         LEFT JOIN (SELECT tenant_id, array_agg(source) AS sources, array_agg(version) AS versions
@@ -21,12 +23,29 @@ enum FleetQueries {
         """
     }
 
-    /// A tenant's history as one text, read as its owner; a policy on the table is an error instead of running.
+    /// Whether nothing is tied to the table `c` that reading or planning would run, such as an index over a function of a user's:
+    /// in the administrator's session such code could lay the owner's role down. What is built in leaves no dependency.
+    private static let isPlain = """
+        NOT c.relhasrules AND NOT c.relrowsecurity AND NOT c.relhassubclass AND NOT c.relispartition AND NOT EXISTS (
+            SELECT FROM (
+                SELECT 'pg_class'::regclass::oid AS class, c.oid AS object
+                UNION ALL SELECT 'pg_class'::regclass, i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid
+                UNION ALL SELECT 'pg_constraint'::regclass, k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid
+                UNION ALL SELECT 'pg_attrdef'::regclass, f.oid FROM pg_catalog.pg_attrdef f WHERE f.adrelid = c.oid
+                UNION ALL SELECT 'pg_statistic_ext'::regclass, s.oid FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = c.oid
+            ) p JOIN pg_catalog.pg_depend d ON d.classid = p.class AND d.objid = p.object
+            WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_opclass'::regclass,
+                                   'pg_opfamily'::regclass))
+        """
+
+    /// A tenant's history as one text, read as its owner in a transaction that can't write; a policy on the table is an error
+    /// instead of running.
     ///
     /// Most tenants of a fleet have the same text, which is then decoded and compared once.
     static func history(_ target: MigrationTarget) -> [PostgresStatement] {
         let role: PostgresStatement = """
-            SELECT set_config('role', \(target.owner ?? "none"), true), set_config('row_security', 'off', true)
+            SELECT set_config('role', \(target.owner ?? "none"), true), set_config('row_security', 'off', true),
+                   set_config('transaction_read_only', 'on', true)
             """
         let table = PostgresIdentifier.quote(target.schema) + ".cloacina_migrations"
         return [
@@ -67,6 +86,8 @@ struct RegisteredTenant: Sendable {
     /// True once its schema has been made.
     let isMade: Bool
     let hasHistory: Bool
+    /// False when reading the history could run somebody's code.
+    let isPlain: Bool
 
     init(_ row: PostgresRow) throws {
         self.id = try row.value("id")
@@ -80,6 +101,7 @@ struct RegisteredTenant: Sendable {
             runtime: try row.value("runtime_role"), engine: try row.value("engine_role"))
         self.isMade = try row.value("is_made")
         self.hasHistory = try row.value("has_history")
+        self.isPlain = try row.value("is_plain")
         let sources: [String] = try row.value("sources")
         let numbers: [Int] = try row.value("versions")
         var versions = Dictionary(zip(sources, numbers), uniquingKeysWith: max)

@@ -23,6 +23,11 @@ struct FleetSurvey: Sendable {
     /// The number of histories that travel in one flush.
     private static let batch = 100
 
+    private static let untrusted = """
+        its history was not read: cloacina_migrations may run somebody's code in this session, by row-level security, a rule, children, \
+        or a user's function or type; look at it with `\\d+` in psql, as a role with no rights of its own
+        """
+
     let entries: [Entry]
 
     /// Reads the registry and then each tenant's own history, batch by batch.
@@ -33,7 +38,7 @@ struct FleetSurvey: Sendable {
     ) async throws {
         let tenants = try await connection.query(FleetQueries.versions(tenant: name)).map(RegisteredTenant.init)
         if let name, tenants.isEmpty { throw AdminError.noTenant(name) }
-        let readable = tenants.filter(\.hasHistory)
+        let readable = tenants.filter { $0.hasHistory && $0.isPlain }
         var texts: [String: Result<String, AdminError>] = [:]
         var rest = readable[...]
         while !rest.isEmpty {
@@ -45,7 +50,9 @@ struct FleetSurvey: Sendable {
         var known: [String: (records: [MigrationRecord], plans: [MigrationPlan])] = [:]
         self.entries = tenants.map { tenant in
             switch texts[tenant.name] {
-            case nil: return Entry(tenant: tenant, history: .missing, plans: [])
+            case nil:
+                return Entry(
+                    tenant: tenant, history: tenant.isPlain ? .missing : .unreadable(Self.untrusted), plans: [])
             case .failure(let error)?:
                 return Entry(tenant: tenant, history: .unreadable(error.message), plans: [])
             case .success(let text)?:

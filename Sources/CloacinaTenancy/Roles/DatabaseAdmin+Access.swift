@@ -10,10 +10,12 @@ extension DatabaseAdmin {
     ///
     /// - Returns: The tenant as it is now.
     /// - Throws: ``AdminError`` with ``AdminError/Code/tenantNotFound``, or ``AdminError/Code/tenantNotReady`` when it is half
-    ///   created or half removed, or a role of its name is not the registered one.
+    ///   created or half removed, or a role of its name is not the registered one, or
+    ///   ``AdminError/Code/usedElsewhere`` in a copy of a database whose tenant has these very roles.
     @discardableResult
     public func setEngineAccess(_ isAllowed: Bool, ofTenant name: String) async throws -> Tenant {
         try await self.withConnection(tenant: name) { connection in
+            try await CopiedDatabase(connection: connection, connect: self.connector).check(name)
             try await connection.withTransaction { transaction in
                 guard let row = try await transaction.query(RegistryQueries.lockTenant(named: name)).first else {
                     throw AdminError.noTenant(name)

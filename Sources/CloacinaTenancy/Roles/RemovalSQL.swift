@@ -56,6 +56,24 @@ struct RemovalSQL: Sendable {
         "DROP OWNED BY \(self.quote(role))" + (cascade ? " CASCADE" : "")
     }
 
+    /// Lets the administrator act as a role of another tenant's, which is not kept.
+    func joining(_ role: String) -> String {
+        MembershipSQL.grant(role, to: "CURRENT_USER", serverVersion: self.serverVersion)
+    }
+
+    /// Ends that again.
+    func leaving(_ role: String) -> String { "REVOKE \(self.quote(role)) FROM CURRENT_USER" }
+
+    /// Takes from the roles what another tenant's role granted them, in one transaction: nobody but the grantor can, and
+    /// `DROP OWNED` asks for the roles' rights besides.
+    func takingBack(from grantor: String, mayAct: Bool) -> [String] {
+        let roles = self.roles.map(self.quote).joined(separator: ", ")
+        return (mayAct ? [] : [self.joining(grantor)]) + [
+            "GRANT \(roles) TO \(self.quote(grantor))", self.act(as: grantor), "DROP OWNED BY \(roles)",
+            "SET LOCAL ROLE NONE", "REVOKE \(roles) FROM \(self.quote(grantor))",
+        ] + (mayAct ? [] : [self.leaving(grantor)])
+    }
+
     /// Drops the roles.
     var dropRolesStatements: [String] {
         self.roles.isEmpty ? [] : ["DROP ROLE " + self.roles.map(self.quote).joined(separator: ", ")]

@@ -7,12 +7,14 @@ extension DatabaseAdmin {
     /// Sessions that are open keep the timeouts they began with. What the administrator may not set is kept and named by
     /// ``Tenant/limitsNotInForce``.
     ///
-    /// - Throws: ``AdminError`` with ``AdminError/Code/invalidConfiguration``, ``AdminError/Code/tenantNotFound`` or
-    ///   ``AdminError/Code/tenantNotReady``; nothing was changed then.
+    /// - Throws: ``AdminError`` with ``AdminError/Code/invalidConfiguration``, ``AdminError/Code/tenantNotFound``,
+    ///   ``AdminError/Code/tenantNotReady``, or ``AdminError/Code/usedElsewhere`` in a copy of a database whose tenant has these
+    ///   very logins; nothing was changed then.
     @discardableResult
     public func setLimits(_ limits: TenantLimits, forTenantNamed name: String) async throws -> Tenant {
         let stored = try StoredLimits(limits)
         try await self.withConnection(tenant: name) { connection in
+            try await CopiedDatabase(connection: connection, connect: self.connector).check(name)
             try await connection.withTransaction { transaction in
                 let found = try await transaction.pipeline([LimitQueries.boundedWait, LimitQueries.target(name)])
                 let target = try LimitTarget(found[1], name: name)

@@ -8,7 +8,8 @@ extension DatabaseAdmin {
     ///   - options: The new password, and whether sessions end.
     ///   - keep: Where the credentials are kept for good, such as in a file; called before they are in force.
     /// - Throws: ``AdminError`` with ``AdminError/Code/tenantNotFound``, ``AdminError/Code/tenantNotReady``,
-    ///   ``AdminError/Code/busy`` or ``AdminError/Code/handOverFailed``.
+    ///   ``AdminError/Code/busy``, ``AdminError/Code/handOverFailed``, or ``AdminError/Code/usedElsewhere`` in a copy of a
+    ///   database whose tenant has this very login.
     @discardableResult
     public func reissueCredentials(
         forTenant name: String, options: ReissueOptions = ReissueOptions(),
@@ -17,7 +18,7 @@ extension DatabaseAdmin {
         let name = try Self.registryName(name)
         return try await self.withConnection(tenant: name.rawValue) { connection in
             let reissue = try TenantReissue(
-                name, options, on: connection, patience: self.patience, faults: self.faults)
+                name, options, on: connection, patience: self.patience, faults: self.faults, connect: self.connector)
             do {
                 return try await reissue.run(handingOver: keep)
             } catch {
@@ -37,7 +38,9 @@ extension DatabaseAdmin {
     ) async throws -> [String] {
         let name = try Self.registryName(name)
         return try await self.withConnection(tenant: name.rawValue) { connection in
-            try await TenantReissue(name, options, on: connection, patience: self.patience, faults: .none).plannedSQL()
+            try await TenantReissue(
+                name, options, on: connection, patience: self.patience, faults: .none, connect: self.connector
+            ).plannedSQL()
         }
     }
 }

@@ -17,6 +17,8 @@ struct OtherDatabases: Sendable {
         var databases: [String] = []
         var largeObjects = 0
         var strays = 0
+        /// Other tenants' roles that had granted something there.
+        var grantors: Set<String> = []
     }
 
     private var target: RemovalTarget { self.session.target }
@@ -60,7 +62,7 @@ struct OtherDatabases: Sendable {
         if database.isTenants {
             try await self.checkRegistry(connection)
             cleaning.largeObjects &+= try await belongings.unlinkLargeObjects()
-            try await belongings.dropOwned()
+            cleaning.grantors.formUnion(try await belongings.dropOwned())
             cleaning.databases.append(database.name)
         }
         // Another installation sees to its own tenants' leavings.

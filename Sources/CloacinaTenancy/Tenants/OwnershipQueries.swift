@@ -105,4 +105,48 @@ enum OwnershipQueries {
         LIMIT 1
         """
     }
+
+    /// Others that own, or were granted too, what was granted to roles in this database: only they can take it back.
+    static func grantors(to roles: [Int64], serverVersion: Int) -> PostgresStatement {
+        """
+        SELECT DISTINCT o.rolname::text AS name, \(unescaped: Self.mayAct("o.oid", serverVersion)) AS may_act
+        FROM pg_shdepend s LEFT JOIN pg_policy p ON s.classid = 'pg_policy'::regclass AND p.oid = s.objid
+        JOIN pg_shdepend g ON g.dbid = s.dbid AND g.refclassid = 'pg_authid'::regclass
+            AND g.classid = CASE WHEN p.oid IS NULL THEN s.classid ELSE 'pg_class'::regclass END
+            AND g.objid = coalesce(p.polrelid, s.objid)
+        JOIN pg_roles o ON o.oid = g.refobjid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY (\(roles)::bigint[]::oid[])
+          AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND o.oid <> ALL (\(roles)::bigint[]::oid[])
+        ORDER BY name LIMIT \(RemovalQueries.batch)
+        """
+    }
+
+    /// Which of roles are other tenants', by the registry.
+    static func others(among roles: [String], than tenant: UUID) -> PostgresStatement {
+        """
+        SELECT r.name FROM unnest(\(roles)::text[]) r (name)
+        WHERE EXISTS (SELECT FROM cloacina.tenants t
+                      WHERE t.id <> \(tenant) AND to_regrole(quote_ident(r.name))::oid = ANY (t.role_oids))
+        """
+    }
+
+    /// Whether the administrator may act as a role.
+    static func mayAct(as role: String, serverVersion: Int) -> PostgresStatement {
+        "SELECT \(unescaped: Self.mayAct("to_regrole(quote_ident(r.name))", serverVersion)) FROM (VALUES (\(role)::text)) r (name)"
+    }
+
+    /// Whether a role itself was let into this database.
+    static func mayConnect(_ role: String) -> PostgresStatement {
+        """
+        SELECT EXISTS (SELECT FROM pg_database d, aclexplode(d.datacl) a
+                       WHERE d.datname = current_database() AND a.privilege_type = 'CONNECT'
+                         AND a.grantee = to_regrole(quote_ident(\(role)))::oid)
+        """
+    }
+
+    /// From PostgreSQL 16 on a member need not be allowed to.
+    private static func mayAct(_ role: String, _ serverVersion: Int) -> String {
+        "pg_has_role(\(role), '\(serverVersion >= 160_000 ? "SET" : "MEMBER")')"
+    }
 }

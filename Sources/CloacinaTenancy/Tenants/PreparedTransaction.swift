@@ -6,15 +6,16 @@ struct PreparedTransaction: Sendable, Hashable {
     let owner: String
     let database: String
 
-    /// Reads a row of ``RemovalQueries/preparedTransactions(of:)``.
-    init(_ row: PostgresRow) throws {
-        self.identifier = try row.value("gid")
-        self.owner = try row.value("owner")
-        self.database = try row.value("database")
-    }
-
     /// Only its owner may end it.
     var actAsOwner: String { "SET ROLE \(PostgresIdentifier.quote(self.owner))" }
 
     var rollback: String { "ROLLBACK PREPARED \(PostgresIdentifier.literal(self.identifier))" }
+}
+
+extension PreparedTransaction {
+    /// Reads a row of ``RemovalQueries/preparedTransactions(of:)``.
+    init(_ row: PostgresRow) throws {
+        self.init(
+            identifier: try row.value("gid"), owner: try row.value("owner"), database: try row.value("database"))
+    }
 }

@@ -75,22 +75,63 @@ enum RemovalQueries {
         )
         SELECT DISTINCT l.pid, coalesce(a.usename::text, p.owner::text, '') AS usename, p.gid,
                coalesce(a.datname::text, p.database::text, '') AS database
-        FROM it CROSS JOIN pg_locks l
+        FROM it CROSS JOIN pg_locks l \(unescaped: Self.holders)
+        WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (\(unescaped: Self.isOnIts)
+            OR (l.locktype = 'relation' AND l.database = 0 AND l.mode = 'RowExclusiveLock'
+                AND l.relation IN ('pg_authid'::regclass, 'pg_auth_members'::regclass)))
+        ORDER BY l.pid LIMIT 20
+        """
+    }
+
+    /// The same for the logins of other tenants alone, which have no business there: PostgreSQL lets every login lock tables that
+    /// it may not read, by `pg_get_viewdef` for example, and roles, by granting them something of its own.
+    static func intruders(in schema: Int64?, roles: [Int64], of tenant: UUID) -> PostgresStatement {
+        """
+        WITH it AS MATERIALIZED (
+            SELECT \(schema.postgresValue)::bigint::oid AS schema, \(roles)::bigint[]::oid[] AS roles,
+                   (SELECT oid FROM pg_database WHERE datname = current_database()) AS database
+        )
+        SELECT DISTINCT l.pid, r.rolname::text AS usename, p.gid,
+               coalesce(a.datname::text, p.database::text, '') AS database
+        FROM it CROSS JOIN pg_locks l \(unescaped: Self.holders)
+        JOIN pg_roles r ON r.oid = a.usesysid OR r.rolname = p.owner
+        JOIN cloacina.tenants t ON r.oid = ANY (t.role_oids) AND t.id <> \(tenant)
+        WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (\(unescaped: Self.isOnIts))
+        ORDER BY l.pid LIMIT \(Self.batch)
+        """
+    }
+
+    /// Ends one session, by somebody who acts as its role, unless it has ended and its number is another's by now.
+    static func endSession(_ pid: Int32, of role: String) -> PostgresStatement {
+        """
+        SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+        WHERE a.pid = \(pid) AND a.usesysid = to_regrole(quote_ident(\(role)))
+        """
+    }
+
+    /// Leaves a line in the audit trail about what another tenant put in the way.
+    static func auditIntrusion(tenant: String, _ intruder: String) -> PostgresStatement {
+        """
+        INSERT INTO cloacina.audit (action, tenant_name, detail) VALUES ('tenant.intruder_ended', \(tenant), \(intruder))
+        """
+    }
+
+    /// Whose lock `l` is: a session `a`, or a prepared transaction `p`.
+    private static let holders = """
         LEFT JOIN pg_stat_activity a ON a.pid = l.pid
         LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid' AND x.granted
             AND x.virtualtransaction = l.virtualtransaction
         LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
-        WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (
-            (l.locktype = 'relation' AND l.database = it.database
-                AND EXISTS (SELECT FROM pg_class c WHERE c.oid = l.relation AND c.relnamespace = it.schema))
-            OR (l.locktype = 'relation' AND l.database = 0 AND l.mode = 'RowExclusiveLock'
-                AND l.relation IN ('pg_authid'::regclass, 'pg_auth_members'::regclass))
-            OR (l.locktype = 'object' AND l.classid = 'pg_authid'::regclass AND l.objid = ANY (it.roles))
-            OR (l.locktype = 'object' AND l.database = it.database AND l.classid = 'pg_namespace'::regclass
-                AND l.objid = it.schema)
-            OR (l.locktype = 'object' AND l.database = it.database AND l.classid = 'pg_largeobject'::regclass
-                AND EXISTS (SELECT FROM pg_largeobject_metadata m WHERE m.oid = l.objid AND m.lomowner = ANY (it.roles))))
-        ORDER BY l.pid LIMIT 20
         """
-    }
+
+    /// Whether a lock `l` is on the schema, its relations, the roles, or their large objects.
+    private static let isOnIts = """
+        (l.locktype = 'relation' AND l.database = it.database
+            AND EXISTS (SELECT FROM pg_class c WHERE c.oid = l.relation AND c.relnamespace = it.schema))
+        OR (l.locktype = 'object' AND l.classid = 'pg_authid'::regclass AND l.objid = ANY (it.roles))
+        OR (l.locktype = 'object' AND l.database = it.database AND l.classid = 'pg_namespace'::regclass
+            AND l.objid = it.schema)
+        OR (l.locktype = 'object' AND l.database = it.database AND l.classid = 'pg_largeobject'::regclass
+            AND EXISTS (SELECT FROM pg_largeobject_metadata m WHERE m.oid = l.objid AND m.lomowner = ANY (it.roles)))
+        """
 }

@@ -13,6 +13,8 @@ struct RemovalSession: Sendable {
     let patience: RemovalPatience
     let connect: Connect
     let tally: RemovalTally
+    /// The connection to the tenant's own database and its registry, when this one leads to another.
+    var home: PostgresConnection?
 
     /// The pause after a failed attempt: some fail at once.
     private static let pause: Duration = .milliseconds(20)
@@ -21,8 +23,11 @@ struct RemovalSession: Sendable {
     func on(_ connection: PostgresConnection) -> RemovalSession {
         RemovalSession(
             connection: connection, target: self.target, patience: self.patience, connect: self.connect,
-            tally: self.tally)
+            tally: self.tally, home: self.registry)
     }
+
+    /// Where the registry is.
+    var registry: PostgresConnection { self.home ?? self.connection }
 
     /// Runs statements as one transaction.
     ///
@@ -69,11 +74,13 @@ struct RemovalSession: Sendable {
         }
     }
 
-    /// Ends what the tenant may have put in the way: its sessions and its prepared transactions.
+    /// Ends what tenants may have put in the way: this one's sessions and prepared transactions, and what of the others' holds
+    /// locks there.
     private func relieve() async throws {
         // Neither may work yet, or be what is in the way: the next attempt tells.
         try? await self.endSessions()
         try? await self.rollBackPrepared(isPatient: false)
+        try? await self.endIntruders()
         try await ContinuousClock().sleep(for: Self.pause)
     }
 
@@ -125,7 +132,7 @@ struct RemovalSession: Sendable {
         }
     }
 
-    private func rollBack(_ transaction: PreparedTransaction, over other: PostgresConnection) async throws {
+    func rollBack(_ transaction: PreparedTransaction, over other: PostgresConnection) async throws {
         try await other.query(PostgresStatement(ddl: transaction.actAsOwner))
         do {
             try await other.query(PostgresStatement(ddl: transaction.rollback))

@@ -55,14 +55,46 @@ struct RoleBelongings: Sendable {
     }
 
     /// Drops what the roles own, acting as each, and takes what was granted to them, acting as the administrator, who may
-    /// be the one who granted it.
-    func dropOwned() async throws {
+    /// be the one who granted it, or as other tenants that did.
+    ///
+    /// - Returns: The other tenants' roles that had granted something.
+    @discardableResult
+    func dropOwned() async throws -> [String] {
         for role in self.session.target.roles {
             try await self.dropOwned(by: role, as: [self.sql.act(as: role)])
         }
         let inherited: [String] = try await self.session.connection
             .query(OwnershipQueries.inherited(self.session.target.roles)).column("name")
         for role in inherited { try await self.dropOwned(by: role, as: []) }
+        let grantors = try await self.grantors()
+        for grantor in grantors { try await self.session.change(self.takingBack(from: grantor)) }
+        return grantors.map(\.name)
+    }
+
+    /// A role of another tenant's, which can grant whatever it makes, such as a large object, to this one's roles: without that
+    /// grant taken back they can't be dropped.
+    struct Grantor: Sendable, Hashable {
+        let name: String
+        /// Whether the administrator may act as it already.
+        let mayAct: Bool
+    }
+
+    /// The roles of other tenants that may have granted something here.
+    func grantors() async throws -> [Grantor] {
+        let target = self.session.target
+        guard !target.roles.isEmpty else { return [] }
+        let found = try await self.session.connection.query(
+            OwnershipQueries.grantors(to: target.roleOIDs, serverVersion: target.sql.serverVersion)
+        ).map { Grantor(name: try $0.value("name"), mayAct: try $0.value("may_act")) }
+        guard !found.isEmpty else { return [] }
+        let others: [String] = try await self.session.registry
+            .query(OwnershipQueries.others(among: found.map(\.name), than: target.id)).column("name")
+        return found.filter { others.contains($0.name) }
+    }
+
+    /// The statements that take back what one of them granted here.
+    func takingBack(from grantor: Grantor) -> [PostgresStatement] {
+        self.sql.takingBack(from: grantor.name, mayAct: grantor.mayAct).map(PostgresStatement.init(ddl:))
     }
 
     private func dropOwned(by role: String, as act: [String]) async throws {

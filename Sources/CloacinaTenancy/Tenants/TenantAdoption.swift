@@ -54,25 +54,14 @@ struct TenantAdoption {
         try AdoptionSurvey(survey, try await self.connection.query(shape)[0]).check(name: name, roles: self.roles)
         let found = self.roles.all.filter { survey.foundRoles[$0] != nil }
         try await AdminOption.check(found + [tenantsRole], of: name, on: self.connection)
-        try await self.checkElsewhere(survey, registered)
+        // A copy of the database on the same server has the original's roles.
+        try await CopiedDatabase(connection: self.connection, connect: self.connect)
+            .check(survey, name, self.roles, patience: self.patience)
         let sql = ProvisioningSQL(
             roles: self.roles, schema: schema, serviceRole: serviceRole, tenantsRole: tenantsRole,
             database: self.connection.endpoint.database, engineAccess: try row.value("engine_access"),
             serverVersion: self.connection.serverVersion)
         try await self.take(registered, registered.state == .removing ? [] : sql.membershipStatements)
-    }
-
-    /// A copy of the database on the same server has the original's roles.
-    private func checkElsewhere(_ survey: TenantSurvey, _ registered: TenantSurvey.Registered) async throws {
-        var adopted = survey
-        adopted.registered?.roleOIDs = self.roles.all.compactMap { survey.foundRoles[$0] }
-        let target = try RemovalTarget(
-            adopted, name: self.name.rawValue, roles: self.roles, serverVersion: self.connection.serverVersion)
-        let session = RemovalSession(
-            connection: self.connection, target: target, patience: self.patience, connect: self.connect,
-            tally: RemovalTally())
-        let others = OtherDatabases(session: session, cascade: false)
-        try await others.check(try await others.find())
     }
 
     private func take(_ registered: TenantSurvey.Registered, _ memberships: [String]) async throws {

@@ -16,6 +16,7 @@ final class TenantReissue: Sendable {
     private let password: String
     private let verifier: String
     private let connection: PostgresConnection
+    private let connect: RemovalSession.Connect
     private let patience: Duration
     private let faults: FaultPoints
     private let ledger: OperationLedger
@@ -27,13 +28,14 @@ final class TenantReissue: Sendable {
 
     init(
         _ name: TenantName, _ options: ReissueOptions, on connection: PostgresConnection, patience: Duration,
-        faults: FaultPoints
+        faults: FaultPoints, connect: @escaping RemovalSession.Connect
     ) throws {
         self.name = name
         self.options = options
         self.password = try options.password ?? SecureRandom.password()
         self.verifier = try SCRAM.verifier(password: self.password)
         self.connection = connection
+        self.connect = connect
         self.patience = patience
         self.faults = faults
         self.ledger = OperationLedger(kind: .reissue, tenant: name.rawValue)
@@ -147,6 +149,7 @@ final class TenantReissue: Sendable {
                 "the role \(tenant.login) is missing or is not the one that was made for the tenant; nothing was changed: "
                     + "look at pg_roles, and rename or drop what has that name", tenant: name)
         }
+        try await CopiedDatabase(connection: self.connection, connect: self.connect).check(name)
         return tenant
     }
 

@@ -116,22 +116,43 @@ extension TenantRemoval {
         try await session.change(self.notes(.elsewhere, next: .dropRoles))
     }
 
+    /// Drops the roles. Until then other tenants may grant them something again: that is taken back in the very transaction that
+    /// drops them, and who does it time and again has its sessions ended.
     func dropRoles(_ session: RemovalSession) async throws {
-        do {
-            try await session.change(
-                session.target.sql.dropRolesStatements.map(PostgresStatement.init(ddl:))
-                    + self.notes(.dropRoles, next: .prove))
-        } catch let error as PostgresError where error.sqlState == "2BP01" {
-            let rows = try await self.connection.query(OwnershipQueries.remainders(roles: session.target.roleOIDs))
-            let left = try rows.map { row in
-                "\(try row.value("role", as: String.self)): \(try row.value("object", as: String.self))"
+        var before: Set<String> = []
+        while true {
+            let grantors = try await self.belongings(session).grantors()
+            do {
+                for grantor in grantors where before.contains(grantor.name) {
+                    try? await session.endSessions(of: grantor.name)
+                }
+                try await session.change(
+                    grantors.flatMap(self.belongings(session).takingBack)
+                        + session.target.sql.dropRolesStatements.map(PostgresStatement.init(ddl:))
+                        + self.notes(.dropRoles, next: .prove))
+                return
+            } catch let error as PostgresError where error.sqlState == "2BP01" {
+                let others = OtherDatabases(session: session, cascade: self.options.cascade)
+                let elsewhere = try await others.clean(try await others.find()).grantors
+                let now = elsewhere.union(try await self.belongings(session).grantors().map(\.name))
+                guard !now.union(grantors.map(\.name)).isEmpty, !self.patience.isOver() else {
+                    throw try await self.incomplete(session, error)
+                }
+                before.formUnion(now)
             }
-            throw AdminError(
-                .removalIncomplete,
-                "roles of the tenant still own or were granted what only others can take from them (\(left.joined(separator: ", "))); "
-                    + "have whoever granted it run REVOKE ALL ON … FROM the role, or a superuser DROP OWNED BY it, in that "
-                    + "database, then call again", tenant: self.name, underlying: error)
         }
+    }
+
+    private func incomplete(_ session: RemovalSession, _ error: PostgresError) async throws -> AdminError {
+        let rows = try await self.connection.query(OwnershipQueries.remainders(roles: session.target.roleOIDs))
+        let left = try rows.map { row in
+            "\(try row.value("role", as: String.self)): \(try row.value("object", as: String.self))"
+        }
+        return AdminError(
+            .removalIncomplete,
+            "roles of the tenant still own or were granted what only others can take from them (\(left.joined(separator: ", "))); "
+                + "have whoever granted it run REVOKE ALL ON … FROM the role, or a superuser DROP OWNED BY it, in that "
+                + "database, then call again", tenant: self.name, underlying: error)
     }
 
     private func belongings(_ session: RemovalSession) -> RoleBelongings {

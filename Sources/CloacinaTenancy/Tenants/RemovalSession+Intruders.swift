@@ -1,0 +1,67 @@
+import CloacinaPostgres
+
+extension RemovalSession {
+    /// Ends what logins of other tenants have in the way: sessions that hold locks on what is to be removed, and transactions that
+    /// they prepared. Each is in the audit trail.
+    func endIntruders() async throws {
+        guard self.home == nil else { return }
+        let query = RemovalQueries.intruders(
+            in: self.target.schemaOID, roles: self.target.roleOIDs, of: self.target.id)
+        for intruder in try await self.connection.query(query).map(LockHolder.init) {
+            do {
+                try await self.end(intruder)
+                try await self.connection.query(
+                    RemovalQueries.auditIntrusion(tenant: self.target.name, intruder.description))
+            } catch {
+                // The next attempt tells; the others are ended all the same.
+                if error is CancellationError || AdminError.isConnectionLoss(error) { throw error }
+            }
+        }
+    }
+
+    private func end(_ intruder: LockHolder) async throws {
+        if let pid = intruder.pid {
+            try await self.endSessions(of: intruder.user, [RemovalQueries.endSession(pid, of: intruder.user)])
+        } else if let identifier = intruder.preparedTransaction {
+            let transaction = PreparedTransaction(
+                identifier: identifier, owner: intruder.user, database: intruder.database)
+            try await self.rollBack(intruders: transaction)
+        }
+    }
+
+    /// Ends all sessions of another tenant's role.
+    func endSessions(of role: String) async throws {
+        try await self.endSessions(of: role, [RemovalQueries.endSessions(of: role)])
+    }
+
+    /// A role may end its own sessions, so the administrator becomes a member, in a transaction that leaves nothing behind.
+    private func endSessions(of role: String, _ statements: [PostgresStatement]) async throws {
+        struct Undone: Error {}
+        let act = [self.target.sql.joining(role), self.target.sql.act(as: role)].map(PostgresStatement.init(ddl:))
+        do {
+            try await self.connection.withTransaction { transaction in
+                let limits = RemovalQueries.limits(lockTimeout: self.patience.lockTimeout())
+                _ = try await transaction.pipeline([limits] + act + statements)
+                throw Undone()
+            }
+        } catch is Undone {}
+    }
+
+    /// `ROLLBACK PREPARED` stands outside of transactions, so the membership that it needs is granted and taken again.
+    private func rollBack(intruders transaction: PreparedTransaction) async throws {
+        let sql = self.target.sql
+        let mayAct = try await self.connection.query(
+            OwnershipQueries.mayAct(as: transaction.owner, serverVersion: sql.serverVersion)
+        ).single(as: Bool.self)
+        if !mayAct { try await self.connection.query(PostgresStatement(ddl: sql.joining(transaction.owner))) }
+        let other = try await self.connect(transaction.database)
+        do {
+            try await self.rollBack(transaction, over: other)
+        } catch {
+            await other.close()
+            throw error
+        }
+        await other.close()
+        if !mayAct { try await self.connection.query(PostgresStatement(ddl: sql.leaving(transaction.owner))) }
+    }
+}

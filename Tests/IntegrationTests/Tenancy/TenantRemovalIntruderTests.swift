@@ -1,0 +1,144 @@
+import CloacinaPostgres
+import CloacinaSchema
+import CloacinaTenancy
+import FoundationEssentials
+import Testing
+
+@testable import cloacina_admin
+
+extension ServerTests {
+    /// What one tenant can do against the removal of another one, with no right on its things. Issue 11, point 2.
+    @Suite(
+        .serialized, .privateServer { _ in [ServerSetting("max_prepared_transactions", "10")] },
+        .timeLimit(.minutes(20)))
+    struct TenantRemovalIntruderTests {
+        @Test("C2, C3: another tenant's locks, in a session or prepared, hold up no removal", arguments: [false, true])
+        func anothersLocksHoldUpNoRemoval(isPrepared: Bool) async throws {
+            try await self.withPair { admin, name, other in
+                try await TenantFixture.withTenant(other) { intruder in
+                    try await intruder.script("SELECT lo_create(4711)")
+                    // No right is asked for: the view's tables stay locked, and so does the role.
+                    try await intruder.script(
+                        """
+                        BEGIN; GRANT SELECT ON LARGE OBJECT 4711 TO \(name)_runtime;
+                        SELECT pg_get_viewdef(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                        WHERE n.nspname = '\(name)' AND c.relname = 'cloacina_pipeline_list'
+                        """)
+                    if isPrepared { try await intruder.script("PREPARE TRANSACTION 'kept'") }
+                    let report = try await admin.removeTenant(named: name)
+                    #expect(report.rolledBackTransactions == (isPrepared ? 1 : 0))
+                }
+                let audit = try await TenantFixture.withSuperuser { connection in
+                    try await connection.query(
+                        """
+                        SELECT detail FROM cloacina.audit WHERE action = 'tenant.intruder_ended' AND tenant_name = \(name)
+                        """
+                    ).column("detail", as: String.self)
+                }
+                #expect(audit.contains { $0.contains(other.username) && $0.contains("kept") == isPrepared })
+            }
+        }
+
+        @Test(
+            "C3: what another tenant granted to the tenant's roles, here and elsewhere, is taken back; the rest stays its own"
+        )
+        func anothersGrantsAreTakenBack() async throws {
+            try await self.withPair { admin, name, other in
+                for database in [nil, "postgres"] {
+                    try await self.asTenant(other, in: database) { intruder in
+                        try await intruder.script(
+                            """
+                            SELECT lo_from_bytea(4711, 'mine');
+                            GRANT ALL ON LARGE OBJECT 4711 TO \(name)_a, \(name)_runtime, \(name)_owner WITH GRANT OPTION;
+                            ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO \(name)_runtime
+                            """)
+                        try await intruder.script(
+                            """
+                            SET ROLE \(other.tenant)_runtime; SELECT lo_create(4712);
+                            GRANT SELECT ON LARGE OBJECT 4712 TO \(name)_engine
+                            """)
+                    }
+                }
+                let report = try await admin.removeTenant(named: name)
+                #expect(report.cleanedDatabases == ["postgres"])
+                #expect(report.unlinkedLargeObjects == 0)
+                for database in [nil, "postgres"] {
+                    try await self.asTenant(other, in: database) { intruder in
+                        let mine: String = try await intruder.query("SELECT convert_from(lo_get(4711), 'utf8')")
+                            .single()
+                        #expect(mine == "mine")
+                    }
+                }
+                let kept: [String] = try await TenantFixture.withSuperuser { connection in
+                    try await connection.query(
+                        """
+                        SELECT m.roleid::regrole::text AS role FROM pg_auth_members m
+                        WHERE m.grantor <> 10 AND m.member = (SELECT nspowner FROM pg_namespace WHERE nspname = 'cloacina')
+                        ORDER BY 1
+                        """
+                    ).column("role")
+                }
+                #expect(kept == ["\(other.tenant)_engine", "\(other.tenant)_owner"])
+            }
+        }
+
+        @Test("C3: another tenant that grants time and again holds up no removal")
+        func anotherThatGrantsTimeAndAgainHoldsUpNoRemoval() async throws {
+            try await self.withPair { admin, name, other in
+                try await self.asTenant(other, in: nil) { try await $0.script("SELECT lo_create(4711)") }
+                let grants = """
+                    DO $$ BEGIN
+                        FOR attempt IN 1..100000 LOOP
+                            BEGIN
+                                GRANT SELECT ON LARGE OBJECT 4711 TO \(name)_runtime, \(name)_a;
+                            EXCEPTION WHEN internal_error THEN NULL;
+                            END;
+                            COMMIT;
+                        END LOOP;
+                    END $$
+                    """
+                let report = try await withThrowingTaskGroup(of: Void.self) { group in
+                    let (begun, continuation) = AsyncStream.makeStream(of: Void.self)
+                    for _ in 0..<4 {
+                        group.addTask {
+                            while !Task.isCancelled {
+                                try? await self.asTenant(other, in: nil) { intruder in
+                                    continuation.yield()
+                                    try await intruder.script(grants)
+                                }
+                                await Task.yield()
+                            }
+                        }
+                    }
+                    for await _ in begun { break }
+                    defer { group.cancelAll() }
+                    return try await admin.removeTenant(named: name)
+                }
+                #expect(report.proof.allSatisfy { $0.remaining == 0 })
+            }
+        }
+
+        /// Lends a tenant that is to go, by name, and another one.
+        private func withPair(_ body: (DatabaseAdmin, String, TenantCredentials) async throws -> Void) async throws {
+            try await withPrivateDatabase { _ in
+                let name = TenantFixture.name()
+                try await TenantFixture.withAdmin(patience: .seconds(60)) { admin in
+                    _ = try await admin.createTenant(TenantFixture.config(name, sets: TenantFixture.sets()))
+                    let other = try await admin.createTenant(TenantConfig(name: TenantFixture.name()))
+                    try await body(admin, name, other)
+                    #expect(try await TenantFixture.traces(of: name).isEmpty)
+                    try await TenantFixture.withTenant(other) { try await $0.query("SELECT 1") }
+                    try await admin.removeTenant(named: other.tenant)
+                }
+            }
+        }
+
+        private func asTenant(
+            _ credentials: TenantCredentials, in database: String?, _ body: (PostgresConnection) async throws -> Void
+        ) async throws {
+            var configuration = PostgresConfiguration(credentials.connectionString)
+            if let database { configuration.database = database }
+            try await PostgresConnection.withConnection(configuration, body)
+        }
+    }
+}
