@@ -1,6 +1,7 @@
 import CloacinaPostgres
 import CloacinaSchema
 import CloacinaTenancy
+import FoundationEssentials
 import Testing
 
 @testable import Cloacina
@@ -49,6 +50,61 @@ extension ServerTests {
                     ).column("detail")
                 }
                 #expect(audit.count == 1)
+                try await admin.removeTenant(named: name)
+            }
+        }
+
+        @Test("M1: what was put right is told by the command, on standard error and in its document")
+        func rightsThatWerePutRightAreToldByTheCommand() async throws {
+            let name = TenantFixture.name()
+            try await AdminCommand.with { command in
+                try await TenantFixture.withAdmin { admin in
+                    let credentials = try await admin.createTenant(TenantConfig(name: name))
+                    try await TenantFixture.withTenant(credentials) {
+                        try await $0.script("DROP OWNED BY \(name)_runtime")
+                    }
+                    try FileManager.default.createDirectory(
+                        atPath: command.path("app"), withIntermediateDirectories: false)
+                    try Data("-- migrate:up\nCREATE TABLE a (id int);\n".utf8)
+                        .write(to: URL(filePath: command.path("app/0001_a.tenant.sql")))
+                    let answer = try await command.run(
+                        "migrate", "apply", "--migrations", command.path("app") + "=app", "--output", "ndjson")
+                    #expect(answer.status == 0, "\(answer.notes)")
+                    #expect(
+                        answer.notes.contains("\(name): somebody had changed what its roles may do, put right: GRANT"))
+                    #expect(answer.output.contains(#""restoredPrivileges":["ALTER DEFAULT PRIVILEGES"#))
+                    try await admin.removeTenant(named: name)
+                }
+            }
+        }
+
+        /// A REVOKE without effect locks the table's row in the catalogs for as long as its transaction lasts.
+        @Test("M1: a tenant that holds what is to be put right holds nobody up, and is told what was applied")
+        func aHeldRightIsWaitedForInBounds() async throws {
+            let name = TenantFixture.name()
+            let texts = [1: "CREATE TABLE a (id int);", 2: "CREATE TABLE b (id int);"]
+            let (first, both) = (
+                try MigrationFixture.set(texts.filter { $0.key == 1 }), try MigrationFixture.set(texts)
+            )
+            try await TenantFixture.withAdmin { admin in
+                let credentials = try await admin.createTenant(TenantFixture.config(name, sets: [first]))
+                try await TenantFixture.withSuperuser {
+                    try await $0.script("SET ROLE \(name)_owner; REVOKE INSERT ON \(name).a FROM \(name)_runtime")
+                }
+                try await TenantFixture.withTenant(credentials) { holder in
+                    try await holder.script("BEGIN; REVOKE SELECT ON a FROM \(name)_a")
+                    let held = try #require(try await admin.migrate(sets: [both]).results.first)
+                    #expect(held.outcome == .busy)
+                    #expect(held.applied == ["app/0002_m2"])
+                    #expect(try await TenantFixture.ledger(of: name).last == "migrate migrate failed")
+                    try await holder.script("ROLLBACK")
+                }
+                // The registry differs until all is right, so the next run does what was left.
+                #expect(try await admin.tenant(named: name).versions["app"] == 1)
+                let report = try await admin.migrate(sets: [both])
+                #expect(report.results.map(\.outcome) == [.current])
+                #expect(report.results.first?.restoredPrivileges.contains { $0.hasPrefix("GRANT INSERT") } == true)
+                #expect(try await admin.tenant(named: name).versions["app"] == 2)
                 try await admin.removeTenant(named: name)
             }
         }

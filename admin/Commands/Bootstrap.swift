@@ -75,11 +75,12 @@ struct Bootstrap: AsyncParsableCommand {
             let role = try await admin.recordedServiceRole() ?? options.serviceRole ?? "cloacina_service"
             try kept?.check(role, self.serviceCredentialsFile ?? "")
             // Killed before the password was in force: nobody uses it, and whoever asked for it had agreed.
-            let isUnfinished = try await admin.hasUnfinishedHandOver()
-            if let kept, isUnfinished {
+            let unfinished = try await admin.unfinishedBootstrap()
+            if let kept, unfinished?.wasOf(kept.password, isGiven: false) == true {
                 options.servicePassword = kept.password
+                options.isServicePasswordMade = true
                 console.note("going on with a bootstrap that was cut off, with the secret of the credentials file")
-            } else if !isUnfinished,
+            } else if unfinished == nil,
                 options.servicePassword != nil || (self.serviceCredentialsFile != nil && kept == nil)
             {
                 try await self.agreeToReplacing(role, console)
@@ -134,6 +135,7 @@ struct Bootstrap: AsyncParsableCommand {
     ) async throws -> BootstrapReport {
         var options = options
         do {
+            options.isServicePasswordMade = options.servicePassword == nil
             let password = try options.servicePassword ?? SecureRandom.password()
             options.servicePassword = password
             let endpoint = try await admin.endpoint()

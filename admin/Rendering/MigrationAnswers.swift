@@ -36,9 +36,10 @@ struct MigrationStatusAnswer: Renderable, Equatable {
         self.list(versions.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" })
     }
 
-    /// A tenant's problems as a person is told of them on standard error: each with the way out.
-    static func remarks(on status: TenantMigrationStatus) -> [String] {
-        status.problems.map { "\(status.tenant): \($0.text)" }
+    /// All problems as a person is told of them on standard error: each with the way out.
+    static func remarks(on status: FleetStatus) -> [String] {
+        status.controlProblems.map { "(shared): \($0.text)" }
+            + status.tenants.flatMap { tenant in tenant.problems.map { "\(tenant.tenant): \($0.text)" } }
     }
 
     /// The lines of a status, the shared catalog's first.
@@ -46,7 +47,8 @@ struct MigrationStatusAnswer: Renderable, Equatable {
         let control = MigrationStatusAnswer(
             tenant: nil, schema: "cloacina", state: "active", version: status.controlVersion,
             versions: [MigrationSet.embeddedSource: status.controlVersion], pending: status.controlPending,
-            problems: [], current: status.controlPending.isEmpty)
+            problems: status.controlProblems,
+            current: status.controlPending.isEmpty && status.controlProblems.isEmpty)
         return [control]
             + status.tenants.map {
                 MigrationStatusAnswer(
@@ -79,6 +81,8 @@ struct MigrationResultAnswer: Renderable, Equatable {
     /// The parts of the error: file, line, the server's message, detail and hint.
     var failure: TenantMigrationFailure?
     var advice: String?
+    /// The statements that put right what somebody had changed of its roles' rights.
+    var restoredPrivileges: [String] = []
 
     static let headings = ["tenant", "schema", "outcome", "versions", "applied", "remarks", "error"]
 
@@ -108,6 +112,7 @@ struct MigrationResultAnswer: Renderable, Equatable {
         self.notices = result.notices
         self.failure = result.failure
         self.advice = result.advice
+        self.restoredPrivileges = result.restoredPrivileges
     }
 
     /// The lines that a person is told on standard error while a fleet is migrated.
@@ -115,6 +120,9 @@ struct MigrationResultAnswer: Renderable, Equatable {
         result.notices.map { "\(result.tenant): \($0.text)" }
             + ["\(result.tenant): \(result.outcome.rawValue)" + (result.error.map { ": " + $0 } ?? "")]
             + (result.advice.map { ["\(result.tenant): \($0)"] } ?? [])
+            + result.restoredPrivileges.map {
+                "\(result.tenant): somebody had changed what its roles may do, put right: \($0)"
+            }
     }
 
     /// The lines of a report, the shared catalog's first if it was behind.

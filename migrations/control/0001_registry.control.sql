@@ -66,6 +66,9 @@ CREATE TABLE operations (
     state text NOT NULL CHECK (state IN ('started', 'done', 'failed')),
     sqlstate text,
     detail text,
+    -- The SHA-256 of a password of 256 random bits that the operation makes known: which file holds it. Null for a password
+    -- that was thought up, which could be guessed from it.
+    secret_digest text,
     actor text NOT NULL DEFAULT session_user,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz,

@@ -120,9 +120,9 @@ package struct LeaseKeeper: Sendable {
     @discardableResult
     package func release(_ leases: [HeldLease]) async -> Bool {
         guard !leases.isEmpty else { return true }
-        let (connection, statement) = (self.connection, self.queries.release(leases))
+        let (connection, statements) = (self.connection, self.queries.release(leases))
         // In a task of its own, awaited at once: cancellation must not keep a lease.
-        return await Task { (try? await connection.query(statement)) != nil }.value
+        return await Task { (try? await connection.pipeline(statements)) != nil }.value
     }
 
     /// Whether a lease still stands.
@@ -141,7 +141,7 @@ package struct LeaseKeeper: Sendable {
         await Task {
             let rollback = PostgresStatement("ROLLBACK", prepared: false)
             guard (try? await connection.query(rollback)) != nil else { return await connection.close() }
-            _ = try? await connection.query(release)
+            _ = try? await connection.pipeline(release)
         }.value
     }
 }

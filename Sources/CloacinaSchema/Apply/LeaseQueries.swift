@@ -64,10 +64,14 @@ struct LeaseQueries: Sendable, Hashable {
     /// The last statement of an attempt, by which a session that waits for a lease is known in `pg_stat_activity`.
     static let commit = "COMMIT /* lease */"
 
-    func release(_ leases: [HeldLease]) -> PostgresStatement {
-        PostgresStatement(
-            "DELETE FROM \(self.table) WHERE token::text = ANY ($1)",
-            [.textArray(leases.map { $0.token.uuidString.lowercased() })])
+    /// Gives leases back, unless somebody locks the table for longer than an attempt waits for it.
+    func release(_ leases: [HeldLease]) -> [PostgresStatement] {
+        [
+            PostgresStatement("SELECT pg_catalog.set_config('lock_timeout', '2s', true)", []),
+            PostgresStatement(
+                "DELETE FROM \(self.table) WHERE token::text = ANY ($1)",
+                [.textArray(leases.map { $0.token.uuidString.lowercased() })]),
+        ]
     }
 
     /// Whether a lease still stands. Its session lives, or could not ask; somebody may have deleted the row by hand.

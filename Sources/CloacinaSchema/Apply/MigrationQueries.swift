@@ -58,6 +58,21 @@ enum MigrationQueries {
         ]
     }
 
+    /// Takes from the session, after the files of one target, what neither a rollback nor ``clean(path:)`` does: cursors, and
+    /// statements that SQL prepared, whose names the same file takes again for the next target. The driver's own stay.
+    static let forgetNames = [
+        PostgresStatement("CLOSE ALL", prepared: false),
+        PostgresStatement("DISCARD SEQUENCES", prepared: false),
+        PostgresStatement(
+            """
+            DO $forget$ DECLARE leftover pg_catalog.text; BEGIN
+                FOR leftover IN SELECT s.name FROM pg_catalog.pg_prepared_statements s WHERE s.from_sql LOOP
+                    EXECUTE pg_catalog.format('DEALLOCATE %I', leftover);
+                END LOOP;
+            END $forget$
+            """, prepared: false),
+    ]
+
     static func takeRole(of target: MigrationTarget) -> [PostgresStatement] {
         guard let owner = target.owner else { return [] }
         return [PostgresStatement("SELECT set_config('role', $1, true)", [.text(owner)])]

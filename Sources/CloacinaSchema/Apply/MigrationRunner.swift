@@ -87,7 +87,14 @@ public struct MigrationRunner: Sendable {
         let fleet: Lease = sets.contains { $0.lane == .control } ? .control : .tenants
         return try await self.holding([fleet, .target(target)], schema: target.schema) {
             () throws(MigrationError) in
-            try await self.applyLocked(sets, to: target, through: version)
+            do throws(MigrationError) {
+                let report = try await self.applyLocked(sets, to: target, through: version)
+                await self.putBack(MigrationQueries.forgetNames)
+                return report
+            } catch {
+                await self.putBack(MigrationQueries.forgetNames)
+                throw error
+            }
         }
     }
 

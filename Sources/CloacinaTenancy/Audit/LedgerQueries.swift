@@ -11,11 +11,16 @@ struct OperationLedger: Sendable {
     let tenant: String
 
     /// Records that a step is under way.
-    func start(_ step: OperationStep, at position: Int, state: String = "started") -> PostgresStatement {
+    ///
+    /// - Parameter secretDigest: What tells the secret that the operation hands over from others; see ``SecretDigest``.
+    func start(
+        _ step: OperationStep, at position: Int, state: String = "started", secretDigest: String? = nil
+    ) -> PostgresStatement {
         """
-        INSERT INTO cloacina.operations (operation_id, position, tenant_name, kind, step, state, finished_at)
+        INSERT INTO cloacina.operations
+            (operation_id, position, tenant_name, kind, step, state, secret_digest, finished_at)
         VALUES (\(self.id), \(Int32(clamping: position)), \(self.tenant), \(self.kind.rawValue), \(step.rawValue), \(state),
-                CASE WHEN \(state == "started") THEN NULL ELSE clock_timestamp() END)
+                \(secretDigest.postgresValue), CASE WHEN \(state == "started") THEN NULL ELSE clock_timestamp() END)
         """
     }
 
@@ -63,12 +68,14 @@ struct OperationLedger: Sendable {
         """
     }
 
-    /// Whether the newest operation of a kind broke off or failed.
-    static func isUnfinished(_ kind: Kind, tenant: String) -> PostgresStatement {
+    /// The newest operation of a kind: whether it broke off or failed, and the digest of its secret.
+    static func newest(_ kind: Kind, tenant: String) -> PostgresStatement {
         """
-        SELECT coalesce((SELECT state <> 'done' FROM cloacina.operations
-                         WHERE tenant_name = \(tenant) AND kind = \(kind.rawValue)
-                         ORDER BY started_at DESC, position DESC LIMIT 1), false) AS unfinished
+        SELECT o.state <> 'done' AS is_unfinished, f.secret_digest
+        FROM cloacina.operations o
+        JOIN cloacina.operations f ON f.operation_id = o.operation_id AND f.position = 0
+        WHERE o.tenant_name = \(tenant) AND o.kind = \(kind.rawValue)
+        ORDER BY o.started_at DESC, o.position DESC LIMIT 1
         """
     }
 }

@@ -2,6 +2,8 @@
 public struct ReissueOptions: Sendable {
     /// The login's new password, printable ASCII; by default one of 256 bits is made.
     public var password: String?
+    /// True when ``password`` was made by an earlier call that broke off, and not thought up.
+    package var isPasswordMade = false
     /// Whether sessions of the tenant's login end, which the old password opened; false.
     public var endsSessions = false
 

@@ -14,13 +14,18 @@ extension DatabaseAdmin {
     ) async throws -> FleetStatus {
         try await self.withConnection(tenant: tenant) { connection in
             let sets = try TenantMigrations.ownFirst(sets, allowsRepeated: configuration.allowsRepeated)
-            let control = try await MigrationRunner(connection: connection, logger: self.logger)
-                .status(of: [.embedded(.control)], in: Self.control)
+            let shared = try MigrationSet.embedded(.control)
+            let control = try await MigrationRunner(
+                connection: connection, configuration: configuration, logger: self.logger
+            ).status(of: [shared], in: Self.control)
             let survey = try await FleetSurvey(
                 tenant: tenant, sets: sets, planner: configuration.planner, on: connection)
             return FleetStatus(
                 controlVersion: control.first?.version ?? 0,
                 controlPending: control.flatMap { status in status.pending.map { "\(status.source)/\($0.name)" } },
+                controlProblems: control.flatMap(\.problems).map {
+                    TenantMigrationProblem(control: $0, in: shared)
+                },
                 tenants: survey.entries.map { $0.status(sets) })
         }
     }
@@ -82,7 +87,7 @@ extension DatabaseAdmin {
     /// - Returns: What became of it, nil when there was nothing to do; and whether the server can still be reached.
     private func bringUp(
         _ entry: FleetSurvey.Entry, _ sets: [MigrationSet], _ configuration: MigrationRunner.Configuration,
-        onFleetBusy: (AdminError) -> Void
+        mayWait: Bool = true, onFleetBusy: (AdminError) -> Void
     ) async throws -> (TenantMigrationResult?, isReachable: Bool) {
         if entry.tenant.state == .removing {
             return (
@@ -93,6 +98,7 @@ extension DatabaseAdmin {
             )
         }
         let blockers = entry.blockers(sets)
+        if entry.isUnmade, mayWait { return try await self.bringUpCreated(entry, sets, configuration, onFleetBusy) }
         if !blockers.isEmpty { return (entry.result(.failed, failure: TenantMigrationFailure(blockers)), true) }
         if entry.isUpToDate(sets) { return (nil, true) }
         do {
@@ -115,6 +121,35 @@ extension DatabaseAdmin {
     ) -> FleetStep {
         FleetStep(
             entry: entry, sets: sets, configuration: configuration, logger: self.logger, connect: self.connector)
+    }
+
+    /// Migrates a tenant that was reserved and had no schema yet, once nobody is creating it any more.
+    private func bringUpCreated(
+        _ entry: FleetSurvey.Entry, _ sets: [MigrationSet], _ configuration: MigrationRunner.Configuration,
+        _ onFleetBusy: (AdminError) -> Void
+    ) async throws -> (TenantMigrationResult?, isReachable: Bool) {
+        let tenant = entry.tenant
+        let now: FleetSurvey.Entry
+        do {
+            now = try await self.withConnection(tenant: tenant.name) { connection in
+                let runner = MigrationRunner(
+                    connection: connection, configuration: configuration, logger: self.logger)
+                try await runner.holding([.target(tenant.target)], schema: tenant.target.schema) {}
+                let survey = try await FleetSurvey(
+                    tenant: tenant.name, sets: sets, planner: configuration.planner, on: connection)
+                return survey.entries[0]
+            }
+        } catch {
+            let failure = AdminError(error, tenant: tenant.name)
+            switch failure.code {
+            case .cancelled: throw failure
+            case .tenantNotFound: return (nil, true)  // its creation was undone
+            case let code:
+                let outcome: TenantMigrationResult.Outcome = code == .busy ? .busy : .failed
+                return (entry.result(outcome, failure: TenantMigrationFailure(failure)), code != .connection)
+            }
+        }
+        return try await self.bringUp(now, sets, configuration, mayWait: false, onFleetBusy: onFleetBusy)
     }
 
     /// Looks, over a new connection if the old one is gone, what a failure left committed, and records it.

@@ -29,11 +29,16 @@ public struct FleetStatus: Sendable, Hashable, Encodable {
     public let controlVersion: Int
     /// What would be applied to the control schema, as `source/NNNN_title`.
     public let controlPending: [String]
+    /// The differences between the control schema's history and this program's files; nothing is applied anywhere until they
+    /// are settled.
+    public let controlProblems: [TenantMigrationProblem]
     /// Each tenant that was asked for, by name.
     public let tenants: [TenantMigrationStatus]
 
     /// True when nothing is pending and nothing differs anywhere.
-    public var isCurrent: Bool { self.controlPending.isEmpty && self.tenants.allSatisfy(\.isCurrent) }
+    public var isCurrent: Bool {
+        self.controlPending.isEmpty && self.controlProblems.isEmpty && self.tenants.allSatisfy(\.isCurrent)
+    }
 }
 
 /// What became of one tenant that was behind.

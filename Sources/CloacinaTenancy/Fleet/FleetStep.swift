@@ -40,7 +40,7 @@ struct FleetStep: Sendable {
         let now = try await FleetSurvey(
             tenant: self.tenant.name, sets: self.sets, planner: self.configuration.planner, on: connection
         ).entries.first
-        let result = self.result(after: error, now: now)
+        var result = self.result(after: error, now: now)
         // Whoever holds the lease on the tenant is at work on it, and tells the registry itself.
         if (error.underlying as? MigrationError)?.code == .lockBusy { return result }
         let ledger = OperationLedger(kind: .migrate, tenant: self.tenant.name)
@@ -52,13 +52,18 @@ struct FleetStep: Sendable {
             statements.append(ledger.audit("tenant.migrated", detail: result.applied.joined(separator: " ")))
         }
         let versions = (now ?? self.entry).plans.map { ($0.source, $0.newestApplied) }
-        if versions.isEmpty {
-            try await connection.pipeline(statements)
-        } else {
-            try await TenantMigrations.conclude(
+        guard !versions.isEmpty else {
+            _ = try? await connection.pipeline(statements)
+            return result
+        }
+        do {
+            result.restoredPrivileges = try await TenantMigrations.conclude(
                 self.tenant.id, self.tenant.privileges,
                 TenantMigrations.Versions(Dictionary(versions, uniquingKeysWith: max)), also: statements,
-                on: connection)
+                ledger: ledger, on: connection)
+        } catch {
+            // Perhaps it was this that had failed: the failure and what was applied are noted and told all the same.
+            _ = try? await connection.pipeline(statements)
         }
         return result
     }
@@ -80,6 +85,9 @@ extension FleetSurvey.Entry {
             problem.isBlocking && !(self.isUnderWay && problem.kind == .failed)
         }
     }
+
+    /// True when it is reserved and has no schema: it is being created, or that broke off.
+    var isUnmade: Bool { self.history == .missing && self.tenant.state == .creating && !self.tenant.isMade }
 
     /// True when neither the schema nor the registry lacks anything.
     func isUpToDate(_ sets: [MigrationSet]) -> Bool {

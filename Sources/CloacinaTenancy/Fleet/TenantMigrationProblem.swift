@@ -45,6 +45,28 @@ public struct TenantMigrationProblem: Sendable, Hashable, Encodable {
 }
 
 extension TenantMigrationProblem {
+    /// A difference in the schema that all tenants share, whose files are this program's own.
+    init(control problem: MigrationProblem, in set: MigrationSet) {
+        let (kind, advice): (Kind, String) =
+            switch problem {
+            case .checksumChanged:
+                (
+                    .edited,
+                    "it was applied by a program with another text of it: use that program, or one that is newer than both"
+                )
+            case .unknownVersion(_, _, let isNewer): (isNewer ? .newer : .missing, problem.advice)
+            case .outOfOrder: (.late, problem.advice)
+            case .needsResolution: (.failed, problem.advice)
+            case .sourceMoved: (.moved, problem.advice)
+            case .unknownTarget: (.missing, problem.advice)
+            }
+        self.init(
+            kind: kind,
+            migration: Migration.name(
+                version: problem.version, title: set.title(of: problem.version), source: set.source),
+            advice: advice, isBlocking: true)
+    }
+
     static func all(in entry: FleetSurvey.Entry, _ sets: [MigrationSet]) -> [TenantMigrationProblem] {
         let name = entry.tenant.name
         switch entry.history {
@@ -52,12 +74,12 @@ extension TenantMigrationProblem {
             return [Self(kind: .unreadable, migration: nil, advice: words, isBlocking: true)]
         case .missing where entry.tenant.state == .removing:
             return []
-        case .missing where entry.tenant.state == .creating && !entry.tenant.isMade:
+        case .missing where entry.isUnmade:
             return [
                 Self(
                     kind: .failed, migration: nil,
-                    advice: "its creation broke off before the schema was made; `cloacina-admin tenant create \(name)` "
-                        + "finishes it", isBlocking: true)
+                    advice: "it is being created this very moment, or that broke off before the schema was made; then "
+                        + "`cloacina-admin tenant create \(name)` finishes it", isBlocking: true)
             ]
         case .missing:
             return [

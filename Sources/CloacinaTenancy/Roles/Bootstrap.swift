@@ -132,7 +132,12 @@ struct Bootstrap {
     private func setPassword(_ report: BootstrapReport, _ keep: (BootstrapReport) async throws -> Void) async throws {
         guard let verifier else { return }
         try await self.connection.pipeline([
-            self.ledger.supersedeEarlier(), self.ledger.start(.password, at: 0),
+            self.ledger.supersedeEarlier(),
+            self.ledger.start(
+                .password, at: 0,
+                secretDigest: self.options.servicePassword.flatMap {
+                    SecretDigest.kept(of: $0, isMade: self.options.isServicePasswordMade)
+                }),
             self.ledger.audit("service.password_begun", detail: report.serviceRole),
         ])
         do {

@@ -7,6 +7,8 @@ public struct BootstrapOptions: Sendable {
     public var tenantsRole: String?
     /// The service login's password, printable ASCII; by default it has none and can't log in by password.
     public var servicePassword: String?
+    /// True when ``servicePassword`` was made, and not thought up.
+    package var isServicePasswordMade = false
     /// Whether a service login that exists, and that no bootstrap made, is taken into use all the same; false.
     ///
     /// Others may know its password or act as it, and with it reach every tenant.

@@ -17,7 +17,10 @@ extension DatabaseAdmin {
         try await self.withConnection(tenant: name) { connection in
             try await CopiedDatabase(connection: connection, connect: self.connector).check(name)
             try await connection.withTransaction { transaction in
-                guard let row = try await transaction.query(RegistryQueries.lockTenant(named: name)).first else {
+                let found = try await transaction.pipeline([
+                    LimitQueries.boundedWait, RegistryQueries.lockTenant(named: name),
+                ])
+                guard let row = found[1].first else {
                     throw AdminError.noTenant(name)
                 }
                 let state = try Tenant.State(registry: row.value("state"))

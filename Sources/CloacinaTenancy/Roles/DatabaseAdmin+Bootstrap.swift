@@ -28,10 +28,28 @@ extension DatabaseAdmin {
         }
     }
 
-    /// Whether giving the service login a password, or with a name a tenant new credentials, broke off the last time.
-    package func hasUnfinishedHandOver(tenant: String? = nil) async throws -> Bool {
-        let unfinished = OperationLedger.isUnfinished(tenant == nil ? .bootstrap : .reissue, tenant: tenant ?? "")
-        return try await self.ifBootstrapped { try await $0.query(unfinished).single(as: Bool.self) } ?? false
+    /// What broke off the last time that the service login was given a password; nil when nothing did.
+    package func unfinishedBootstrap() async throws -> UnfinishedHandOver? {
+        try await self.unfinished(.bootstrap, tenant: "")
+    }
+
+    /// What broke off the last time that a tenant was given new credentials; nil when nothing did.
+    package func unfinishedReissue(ofTenant name: String) async throws -> UnfinishedHandOver? {
+        try await self.unfinished(.reissue, tenant: name)
+    }
+
+    /// What broke off the last time that a tenant was created; nil when nothing did.
+    package func unfinishedCreation(ofTenant name: String) async throws -> UnfinishedHandOver? {
+        try await self.unfinished(.create, tenant: name)
+    }
+
+    private func unfinished(_ kind: OperationLedger.Kind, tenant: String) async throws -> UnfinishedHandOver? {
+        try await self.ifBootstrapped { connection in
+            guard let row = try await connection.query(OperationLedger.newest(kind, tenant: tenant)).first,
+                try row.value("is_unfinished")
+            else { return nil }
+            return UnfinishedHandOver(secretDigest: try row.value("secret_digest"))
+        }
     }
 
     private func ifBootstrapped<R>(_ body: (PostgresConnection) async throws -> R?) async throws -> R? {

@@ -122,7 +122,8 @@ struct PrivilegeSQL: Sendable, Hashable {
 extension PrivilegeSQL {
     /// Puts right what is not as it should be; answers the statements that did it.
     ///
-    /// Takes on the owner's role for that, for one transaction.
+    /// Takes on the owner's role for that, for one transaction. It waits a few seconds at most: a tenant that changes the
+    /// rights of a table, to no effect, holds the table's row for as long as its transaction lasts.
     func restore(on connection: PostgresConnection) async throws -> [String] {
         // One large plan over small tables, which compiling would make a hundred times as slow.
         let found = try await connection.pipeline([
@@ -132,7 +133,7 @@ extension PrivilegeSQL {
         guard !statements.isEmpty else { return [] }
         try await connection.withTransaction { transaction in
             _ = try await transaction.pipeline(
-                ([self.actAsOwner] + statements).map(PostgresStatement.init(ddl:)))
+                [LimitQueries.boundedWait] + ([self.actAsOwner] + statements).map(PostgresStatement.init(ddl:)))
         }
         return statements
     }

@@ -8,6 +8,8 @@ struct TenantBlueprint: Sendable {
     let roles: TenantRoles
     /// The login's password; never sent.
     let password: String
+    /// The digest that the ledger keeps of it, if any.
+    let secretDigest: String?
     /// What the server stores for it.
     let verifier: String
     let migrationSets: [MigrationSet]
@@ -23,6 +25,8 @@ struct TenantBlueprint: Sendable {
         self.limits = try StoredLimits(config.limits)
         self.engineAccess = config.engineAccess
         self.password = try config.password ?? SecureRandom.password()
+        self.secretDigest = SecretDigest.kept(
+            of: self.password, isMade: config.password == nil || config.isPasswordMade)
         self.verifier = try SCRAM.verifier(password: self.password)
     }
 

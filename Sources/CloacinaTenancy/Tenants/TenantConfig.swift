@@ -10,6 +10,8 @@ public struct TenantConfig: Sendable {
     ///
     /// Only its SCRAM-SHA-256 verifier goes to the server.
     public var password: String?
+    /// True when ``password`` was made by an earlier call that broke off, and not thought up.
+    package var isPasswordMade = false
     /// The application's own migrations, applied to the tenant's schema after this library's; none by default.
     ///
     /// Each file is a transaction of its own, as it is for a tenant that exists. When one fails, the tenant stays half

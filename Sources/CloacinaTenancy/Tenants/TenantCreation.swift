@@ -58,7 +58,8 @@ struct TenantCreation {
                 try await self.provision(id, sql, self.blueprint.freshSchema(on: self.connection))
             }
         }
-        try await self.step(.files) { try await self.applyFiles(id) }
+        let isNew = if case .reissue = beginning { false } else { true }
+        try await self.step(.files) { try await self.applyFiles(id, isNew: isNew) }
         let credentials = self.blueprint.credentials(at: self.connection.endpoint)
         try await self.step(.handOver) {
             try await CredentialsHandOver(credentials: credentials, tenant: self.name).run(keep)
@@ -134,7 +135,8 @@ struct TenantCreation {
             statements.append(self.ledger.supersedeEarlier())
         }
         statements += [
-            self.ledger.start(.reserve, at: 0, state: "done"), self.ledger.start(.provision, at: 1),
+            self.ledger.start(.reserve, at: 0, state: "done", secretDigest: self.blueprint.secretDigest),
+            self.ledger.start(.provision, at: 1),
         ]
         self.progress.state.withLock { $0.tenant = id }
         do {
@@ -180,23 +182,34 @@ struct TenantCreation {
     }
 
     /// Applies the application's files as to a tenant that exists: each begins and ends as if alone.
-    private func applyFiles(_ id: UUID) async throws {
+    ///
+    /// What an earlier program began may lack this library's newest files, too.
+    private func applyFiles(_ id: UUID, isNew: Bool) async throws {
         let (sets, target) = (self.blueprint.migrationSets, self.blueprint.target)
         let isWhole = try MigrationSet.embedded(.tenant).migrations.allSatisfy(\.isTransactional)
-        guard sets.count > 1 || !isWhole else { return }
+        guard sets.count > 1 || !isWhole || !isNew else { return }
         do {
             let report = try await MigrationRunner(connection: self.connection, logger: self.logger)
                 .apply(sets, to: target)
             try await TenantMigrations.conclude(
-                id, self.blueprint.privileges, TenantMigrations.Versions(report.versions), on: self.connection)
+                id, self.blueprint.privileges, TenantMigrations.Versions(report.versions), ledger: self.ledger,
+                on: self.connection)
         } catch let error as MigrationError {
             // What went before stays; the registry may know of it later when it can't now.
-            let own = [MigrationSet.embeddedSource: try MigrationSet.embedded(.tenant).newestVersion]
-            let versions = own.merging(error.applied.map { ($0.source, $0.version) }, uniquingKeysWith: max)
-            _ = try? await TenantMigrations.conclude(
-                id, self.blueprint.privileges, TenantMigrations.Versions(versions), on: self.connection)
+            try? await self.recordFiles(id, sets)
             throw error
         }
+    }
+
+    /// Tells the registry what the tenant's own history holds after a failure.
+    private func recordFiles(_ id: UUID, _ sets: [MigrationSet]) async throws {
+        let survey = try await FleetSurvey(
+            tenant: self.name, sets: sets, planner: MigrationPlanner(), on: self.connection)
+        guard let plans = survey.entries.first?.plans, !plans.isEmpty else { return }
+        let versions = Dictionary(plans.map { ($0.source, $0.newestApplied) }, uniquingKeysWith: max)
+        try await TenantMigrations.conclude(
+            id, self.blueprint.privileges, TenantMigrations.Versions(versions), ledger: self.ledger,
+            on: self.connection)
     }
 
     /// Everything is there, but the tenant was not delivered: another hand-over follows.

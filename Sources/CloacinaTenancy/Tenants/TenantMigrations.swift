@@ -67,19 +67,19 @@ enum TenantMigrations {
     /// Follows the last file of a tenant, new or old, whether all went well or not: the registry learns the versions, and the
     /// tenant's roles have their rights again.
     ///
-    /// The one place for whatever has to be put right after files ran.
+    /// The one place for whatever has to be put right after files ran. The registry comes last: while the rights could not be
+    /// put right, it differs from the history, and the next `migrate` tries again.
     /// - Returns: The statements that put right what somebody had changed of the rights.
     @discardableResult
     static func conclude(
         _ id: UUID, _ privileges: PrivilegeSQL, _ versions: Versions, also statements: [PostgresStatement] = [],
-        ledger: OperationLedger? = nil, on connection: PostgresConnection
+        ledger: OperationLedger, on connection: PostgresConnection
     ) async throws -> [String] {
         let restored = try await privileges.restore(on: connection)
         let audit =
             restored.isEmpty
-            ? nil : ledger?.audit("tenant.privileges_restored", detail: restored.joined(separator: "; "))
-        try await connection.pipeline(
-            RegistryQueries.record(id: id, versions) + statements + [audit].compactMap { $0 })
+            ? [] : [ledger.audit("tenant.privileges_restored", detail: restored.joined(separator: "; "))]
+        try await connection.pipeline(RegistryQueries.record(id: id, versions) + statements + audit)
         return restored
     }
 

@@ -54,7 +54,11 @@ final class TenantReissue: Sendable {
                 endpoint: self.connection.endpoint, user: tenant.login, password: self.password))
         try await self.step(.open) {
             _ = try await self.connection.pipeline([
-                self.ledger.supersedeEarlier(), self.ledger.start(.password, at: 0),
+                self.ledger.supersedeEarlier(),
+                self.ledger.start(
+                    .password, at: 0,
+                    secretDigest: SecretDigest.kept(
+                        of: self.password, isMade: self.options.password == nil || self.options.isPasswordMade)),
                 self.ledger.audit("credentials.reissue_begun", detail: tenant.login),
             ])
         }

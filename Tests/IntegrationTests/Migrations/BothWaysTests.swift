@@ -50,6 +50,25 @@ extension ServerTests {
             }
         }
 
+        /// Names that live as long as the session are free again for the next tenant, even after a file that failed.
+        @Test func aFileMayTakeTheSameNamesForEachTenant() async throws {
+            let names = (0..<3).map { _ in TenantFixture.name() }.sorted()
+            let set = try MigrationFixture.set([
+                1: """
+                DO $$ BEGIN
+                    EXECUTE 'PREPARE once AS SELECT 1'; EXECUTE 'DECLARE all_rows CURSOR WITH HOLD FOR SELECT 1';
+                    IF current_schema() = '\(names[0])' THEN RAISE EXCEPTION 'not here'; END IF;
+                END $$;
+                """
+            ])
+            try await TenantFixture.withAdmin { admin in
+                for name in names { _ = try await admin.createTenant(TenantConfig(name: name)) }
+                let report = try await admin.migrate(sets: [set])
+                #expect(report.results.map(\.outcome) == [.failed, .migrated, .migrated])
+                for name in names { try await admin.removeTenant(named: name) }
+            }
+        }
+
         /// Nothing that a file leaves on the session is there for the next tenant or for the administrator.
         @Test func aSessionIsCleanAfterEachTenant() async throws {
             let set = try MigrationFixture.set([

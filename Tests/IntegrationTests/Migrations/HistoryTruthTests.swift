@@ -49,6 +49,26 @@ extension ServerTests {
             }
         }
 
+        @Test("X5: a shared schema of another program is named by status and dry run, as apply refuses it")
+        func aSharedSchemaOfAnotherProgramIsNamed() async throws {
+            try await AdminCommand.with { command in
+                try await TenantFixture.withAdmin { admin in
+                    try await TenantFixture.withSuperuser {
+                        try await $0.script("UPDATE cloacina.cloacina_migrations SET canonical_checksum = 'x'")
+                    }
+                    let status = try await admin.migrationStatus()
+                    #expect(status.controlProblems.map(\.kind) == [.edited])
+                    #expect(!status.isCurrent)
+                    let calls: [([String], Int32)] = [(["status"], 3), (["apply", "--dry-run"], 1), (["apply"], 1)]
+                    for (arguments, exit) in calls {
+                        let answer = try await command.run(["migrate"] + arguments)
+                        #expect(answer.status == exit, "\(answer.notes)")
+                    }
+                    #expect(try await command.run("migrate", "status").notes.contains("(shared): edited cloacina/0001"))
+                }
+            }
+        }
+
         @Test("C02: an edited file is named with nothing pending, and accepted by rebless")
         func anEditedFileIsNamedAndReblessed() async throws {
             try await self.withTenant([1, 2]) { admin, name in

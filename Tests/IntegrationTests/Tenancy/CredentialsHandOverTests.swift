@@ -106,6 +106,37 @@ extension ServerTests {
             }
         }
 
+        @Test(
+            "C7: what broke off never goes on with an older file: its secret may be the stolen one",
+            arguments: [true, false])
+        func anOlderFileIsNotTakenForTheOneThatWasLeft(isReissue: Bool) async throws {
+            let name = TenantFixture.name()
+            let verb = isReissue ? "reissue" : "create"
+            try await AdminCommand.with { command in
+                try await TenantFixture.withAdmin { admin in
+                    let (old, new) = (command.path("a.json"), command.path("b.json"))
+                    #expect(try await command.run("tenant", "create", name, "--credentials-file", old).status == 0)
+                    if !isReissue { try await admin.removeTenant(named: name) }
+                    try await self.die(at: Point(step: .password, moment: .before), name, new) { mortal, keep in
+                        if isReissue {
+                            _ = try await mortal.reissueCredentials(forTenant: name, handingOver: keep)
+                        } else {
+                            _ = try await mortal.createTenant(TenantConfig(name: name), handingOver: keep)
+                        }
+                    }
+                    let refused = try await command.run("tenant", verb, name, "--credentials-file", old)
+                    #expect(refused.status == 1)
+                    #expect(refused.notes.contains("exists already"))
+                    let answer = try await command.run("tenant", verb, name, "--credentials-file", new)
+                    #expect(answer.status == 0, "\(answer.notes)")
+                    let (before, after) = (try command.document("a.json"), try command.document("b.json"))
+                    #expect(await after.logsIn())
+                    #expect(await !before.logsIn())
+                    try await admin.removeTenant(named: name)
+                }
+            }
+        }
+
         @Test("C7: credentials that can't be kept leave a tenant that the same call finishes")
         func credentialsThatCannotBeKeptAreNotInForce() async throws {
             let name = TenantFixture.name()

@@ -2,6 +2,7 @@ import CloacinaPostgres
 import CloacinaSchema
 import CloacinaTenancy
 import FoundationEssentials
+import Synchronization
 import Testing
 
 extension ServerTests {
@@ -173,6 +174,55 @@ extension ServerTests {
             #expect(try await admin.migrate(sets: sets).failures.isEmpty)
             for name in names { try await admin.removeTenant(named: name) }
             await admin.close()
+        }
+
+        @Test("C2: a table of leases that somebody locks is waited for in bounds")
+        func aLockedTableOfLeasesIsWaitedForInBounds() async throws {
+            let name = TenantFixture.name()
+            try await TenantFixture.withAdmin { admin in
+                _ = try await admin.createTenant(TenantConfig(name: name))
+                try await TenantFixture.withSuperuser { holder in
+                    try await holder.script("BEGIN; LOCK TABLE cloacina.leases IN ACCESS EXCLUSIVE MODE")
+                    let error = await #expect(throws: AdminError.self) {
+                        try await admin.reissueCredentials(forTenant: name)
+                    }
+                    #expect(error?.code == .busy)
+                    try await holder.script("ROLLBACK")
+                }
+                try await admin.removeTenant(named: name)
+            }
+        }
+
+        @Test("C2: a tenant that is being created is migrated once it is there, and not reported as broken off")
+        func aTenantThatIsBeingCreatedIsWaitedFor() async throws {
+            let name = TenantFixture.name()
+            let database = try #require(TestDatabase.current)
+            let migration = Mutex<Task<FleetReport, any Error>?>(nil)
+            let faults = FaultPoints { step, moment in
+                guard step == .provision, moment == .before else { return }
+                let task = Task {
+                    let other = DatabaseAdmin(database.administrator)
+                    let report = try await other.migrate()
+                    await other.close()
+                    return report
+                }
+                migration.withLock { $0 = task }
+                try await TenantFixture.withSuperuser { watcher in
+                    try await watcher.waitUntil(
+                        """
+                        SELECT EXISTS (SELECT FROM pg_stat_activity
+                                       WHERE datname = current_database() AND query = 'COMMIT /* lease */')
+                        """)
+                }
+            }
+            try await TenantFixture.withAdmin(faults: faults) { admin in
+                _ = try await admin.createTenant(TenantConfig(name: name))
+                let task = try #require(migration.withLock { $0 })
+                let report = try await task.value
+                #expect(report.results.isEmpty)
+                #expect(report.upToDate == 1)
+                try await admin.removeTenant(named: name)
+            }
         }
 
         @Test("C2: a creation and the migration of the same tenant exclude each other")

@@ -245,6 +245,7 @@ extension ServerTests {
                     #expect(try await bootstrap().status == 2)  // it exists: nobody agreed to another password
                     var options = self.options(name)
                     options.servicePassword = "Sesame"
+                    options.isServicePasswordMade = true
                     let endpoint = try await admin.endpoint()
                     let error = await #expect(throws: AdminError.self) {
                         try await admin.bootstrap(options) { report in
@@ -257,10 +258,20 @@ extension ServerTests {
                         }
                     }
                     #expect(error?.code == .handOverFailed)
+                    // A file of another secret is kept as it is, and never put into force again.
+                    let other = command.path("other.json")
+                    try CredentialsFile(creating: other).write(
+                        ServiceCredentials(
+                            username: name + "_service", password: "old",
+                            connectionString: ConnectionURL.make(
+                                endpoint: endpoint, user: name + "_service", password: "old")))
+                    let kept = try await command.run("bootstrap", "--service-credentials-file", other)
+                    #expect(kept.status == 0, "\(kept.notes)")
+                    #expect(!kept.notes.contains("cut off"))
                     let answer = try await bootstrap()
                     #expect(answer.status == 0, "\(answer.notes)")
-                    let kept = try #require(try CredentialsFile.kept(ServiceCredentials.self, at: path))
-                    try await PostgresConnection.withConnection(PostgresConfiguration(kept.connectionString)) {
+                    let left = try #require(try CredentialsFile.kept(ServiceCredentials.self, at: path))
+                    try await PostgresConnection.withConnection(PostgresConfiguration(left.connectionString)) {
                         _ = try await $0.query("SELECT 1")
                     }
                     #expect(try await bootstrap().status == 0)

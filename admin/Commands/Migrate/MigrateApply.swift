@@ -35,6 +35,10 @@ struct MigrateApply: AsyncParsableCommand {
             if self.rehearsal.dryRun {
                 let status = try await admin.migrationStatus(tenant: tenant, sets: sets, configuration: configuration)
                 try renderer.show(statements: try Self.plan(MigrationStatusAnswer.lines(of: status), sets))
+                for problem in status.controlProblems {
+                    console.note(TextTable.printable("(shared): \(problem.text)"))
+                }
+                guard status.controlProblems.isEmpty else { throw ExitCode(CommandStatus.failed.rawValue) }
                 let refused = status.tenants.filter { $0.state != .removing && !$0.blockers.isEmpty }
                 for line in refused.flatMap({ tenant in tenant.blockers.map { "\(tenant.tenant): \($0.text)" } }) {
                     console.note(TextTable.printable(line))
@@ -54,10 +58,12 @@ struct MigrateApply: AsyncParsableCommand {
         }
     }
 
-    /// The statements of what is pending and would be applied, schema by schema.
+    /// The statements of what is pending and would be applied, schema by schema: none at all while the shared catalog's
+    /// differences forbid it.
     static func plan(_ lines: [MigrationStatusAnswer], _ sets: [MigrationSet]) throws -> [String] {
         let control = try MigrationSet.embedded(.control)
         let all = [try MigrationSet.embedded(.tenant)] + sets
+        guard lines.allSatisfy({ $0.tenant != nil || $0.isToBeMigrated }) else { return [] }
         return lines.filter { $0.isToBeMigrated && !$0.pending.isEmpty }.flatMap { line in
             let pending = Set(line.pending)
             let migrations = (line.tenant == nil ? [control] : all).flatMap { set in

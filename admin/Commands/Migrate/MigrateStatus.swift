@@ -27,7 +27,7 @@ struct MigrateStatus: AsyncParsableCommand {
             try await $0.migrationStatus(tenant: tenant, sets: sets, configuration: self.leniency.configuration)
         }
         let lines = MigrationStatusAnswer.lines(of: status)
-        for line in status.tenants.flatMap(MigrationStatusAnswer.remarks) {
+        for line in MigrationStatusAnswer.remarks(on: status) {
             Console.system.note(TextTable.printable(line))
         }
         try Renderer(.system, self.output.output).show(lines)

@@ -141,8 +141,15 @@ struct TenantCreate: AsyncParsableCommand {
             return
         }
         var config = config
-        switch try await self.state(admin) {
-        case .creating? where kept.tenant == self.name && config.password.map { $0 == kept.password } ?? true:
+        let state = try await self.state(admin)
+        // A file of an earlier life of the tenant holds another secret than the one that was being handed over.
+        let unfinished = state == .creating ? try await admin.unfinishedCreation(ofTenant: self.name) : nil
+        let isOfUnfinished =
+            unfinished?.wasOf(kept.password, isGiven: config.password == kept.password) == true
+            && config.password.map { $0 == kept.password } ?? true
+        switch state {
+        case .creating? where kept.tenant == self.name && isOfUnfinished:
+            config.isPasswordMade = config.password == nil
             config.password = kept.password
             _ = try await admin.createTenant(config) { try kept.check(CredentialsDocument($0), at: path) }
             console.note("finished a creation that was cut off, with the secret that \(path) holds")

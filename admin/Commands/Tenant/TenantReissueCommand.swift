@@ -89,8 +89,10 @@ struct TenantReissueCommand: AsyncParsableCommand {
                 throw error
             }
         }
+        // A secret of before, which may be the stolen one, is not what was being handed over.
         guard kept.tenant == self.name, options.password.map({ $0 == kept.password }) ?? true,
-            try await admin.hasUnfinishedHandOver(tenant: self.name)
+            try await admin.unfinishedReissue(ofTenant: self.name)?
+                .wasOf(kept.password, isGiven: options.password != nil) == true
         else {
             let works = kept.tenant == self.name ? await kept.logsIn() : false
             throw CommandError(
@@ -100,6 +102,7 @@ struct TenantReissueCommand: AsyncParsableCommand {
                 hint: "name another file for another secret")
         }
         var options = options
+        options.isPasswordMade = options.password == nil
         options.password = kept.password
         let report = try await admin.reissueCredentials(forTenant: self.name, options: options) {
             try kept.check(CredentialsDocument($0), at: path)
