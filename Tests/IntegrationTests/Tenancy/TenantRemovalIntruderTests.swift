@@ -39,6 +39,32 @@ extension ServerTests {
             }
         }
 
+        @Test("C2: another tenant's locks hold up no migration")
+        func anothersLocksHoldUpNoMigration() async throws {
+            try await self.withPair { admin, name, other in
+                let file = try Migration(
+                    fileName: "0001_locks.tenant.sql",
+                    contents: Array(
+                        """
+                        -- migrate:up
+                        LOCK TABLE cloacina_pipelines IN ACCESS EXCLUSIVE MODE;
+                        CREATE TABLE made (id int);
+                        """.utf8))
+                let set = try MigrationSet(source: "locking", lane: .tenant, migrations: [file])
+                try await TenantFixture.withTenant(other) { intruder in
+                    try await intruder.script(
+                        """
+                        BEGIN;
+                        SELECT pg_get_viewdef(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                        WHERE n.nspname = '\(name)' AND c.relname = 'cloacina_pipeline_list'
+                        """)
+                    let report = try await admin.migrate(tenant: name, sets: try TenantFixture.sets() + [set])
+                    #expect(report.results.map(\.outcome) == [.migrated])
+                }
+                try await admin.removeTenant(named: name)
+            }
+        }
+
         @Test(
             "C3: what another tenant granted to the tenant's roles, here and elsewhere, is taken back; the rest stays its own"
         )
