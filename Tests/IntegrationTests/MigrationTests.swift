@@ -317,11 +317,14 @@ extension ServerTests {
                     "-- migrate:up\nCREATE TABLE a (id int)", "-- migrate:up\nINSERT INTO a VALUES (1)",
                     "-- migrate:no-transaction\nCREATE INDEX CONCURRENTLY by_id ON a (id)",
                     "-- migrate:up\nINSERT INTO a VALUES (2)")
+                // All suites run side by side, and the index waits for every older snapshot.
+                var patient = MigrationRunner.Configuration()
+                patient.lockWait = .seconds(600)
                 let applied = try await withThrowingTaskGroup(of: Int.self) { group in
                     for _ in 0..<16 {
-                        group.addTask {
+                        group.addTask { [patient] in
                             let connection = try await self.connect()
-                            let runner = MigrationRunner(connection: connection)
+                            let runner = MigrationRunner(connection: connection, configuration: patient)
                             let report = try await runner.apply([set], to: self.target)
                             await connection.close()
                             return report.applied.count
