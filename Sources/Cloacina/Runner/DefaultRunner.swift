@@ -56,7 +56,7 @@ public final class DefaultRunner: PipelineExecutor {
         var active: [UUID: Active] = [:]
         /// The count of what came from the queue, and of how much more may.
         var admission: AdmissionStateMachine
-        /// What the runner claims, until a workflow is registered.
+        /// The part of the queue that the runner claims from; nil until it is asked for, and once a workflow was registered.
         var capabilities: QueueClaim?
         /// The versions of each workflow that were declared to fit the current one.
         var compatible: [String: Set<String>] = [:]
@@ -131,7 +131,8 @@ public final class DefaultRunner: PipelineExecutor {
     let slots: TaskSlots
     /// Where tasks' code runs, so that what computes or blocks holds up nothing else; nil where a test's clock says where.
     let bodies: TaskBodyExecutor?
-    /// Where pipelines are driven and written: on the bodies' threads, one of which has most often just been left by a body.
+    /// The executor on which pipelines are driven and written: the bodies' threads, one of which has most often just been left by
+    /// a body.
     let steps: (any TaskExecutor)?
     let quarantine = TaskSlots(1, mail: .quarantine)
     /// Keeps a heartbeat and the leaving apart.

@@ -35,7 +35,7 @@ final class TaskBodyExecutor: TaskExecutor {
         /// The steps that wait, each with what it runs on.
         var steps: Deque<Step> = []
         var bodies: Deque<UnownedJob> = []
-        /// How many threads run a body.
+        /// The number of threads that run a body.
         var runningBodies = 0
         var workers: [Worker] = []
         /// The workers without work; the last to come is the first to go.
@@ -87,7 +87,7 @@ final class TaskBodyExecutor: TaskExecutor {
     /// How many threads there are at the moment.
     var threadCount: Int { self.state.withLock { $0.workers.count } }
 
-    /// Where the engine's steps run on the same threads: short ones, that never block.
+    /// The executor of the engine's steps on the same threads: short ones, that never block.
     var steps: StepExecutor { StepExecutor(threads: self) }
 
     func enqueue(_ job: consuming ExecutorJob) {
@@ -118,12 +118,12 @@ final class TaskBodyExecutor: TaskExecutor {
         for worker in parked { worker.parking.wake() }
     }
 
-    /// How many jobs wait that a thread could take.
+    /// The number of waiting jobs that a thread could take.
     private func waitingCount(_ state: State) -> Int {
         state.steps.count + min(state.bodies.count, max(0, self.maximumThreads - state.runningBodies))
     }
 
-    /// Whether there may be one more thread. Where bodies have all that they may have, steps get others.
+    /// True when there may be one more thread. Where bodies have all that they may have, steps get others.
     private func canGrow(_ state: State) -> Bool {
         let limit = state.steps.isEmpty ? self.maximumThreads : self.maximumThreads + self.eagerThreads
         return !state.parked.isEmpty || state.workers.count < limit

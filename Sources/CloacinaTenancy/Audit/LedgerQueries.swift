@@ -1,7 +1,8 @@
 import CloacinaPostgres
 import FoundationEssentials
 
-/// One operation's rows in the ledger; what is about no tenant has an empty name there. Each method returns a statement for the step's own flush or transaction.
+/// One operation's rows in the ledger; what is about no tenant has an empty name there. Each method returns a statement for the
+/// step's own flush or transaction.
 struct OperationLedger: Sendable {
     /// What is being done.
     enum Kind: String, Sendable { case bootstrap, create, remove, adopt, migrate, reissue, access }

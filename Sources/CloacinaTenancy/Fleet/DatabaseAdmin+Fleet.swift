@@ -97,8 +97,8 @@ extension DatabaseAdmin {
                 true
             )
         }
-        let blockers = entry.blockers(sets)
         if entry.isUnmade, mayWait { return try await self.bringUpCreated(entry, sets, configuration, onFleetBusy) }
+        let blockers = entry.blockers(sets)
         if !blockers.isEmpty { return (entry.result(.failed, failure: TenantMigrationFailure(blockers)), true) }
         if entry.isUpToDate(sets) { return (nil, true) }
         do {

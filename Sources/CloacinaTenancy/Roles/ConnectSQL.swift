@@ -21,8 +21,8 @@ enum ConnectSQL {
         return [self.turn, "REVOKE CONNECT, TEMPORARY ON DATABASE \(self.quote(database)) FROM \(members)"]
     }
 
-    /// All tenants' rights to the database are in one row of the catalogs, which two transactions can't change at the same time: the second
-    /// one waits here until the first has committed.
+    /// All tenants' rights to the database are in one row of the catalogs, which two transactions can't change at the same time:
+    /// the second one waits here until the first has committed.
     private static let turn = "SELECT singleton FROM cloacina.installation FOR UPDATE"
 
     private static func quote(_ name: String) -> String { PostgresIdentifier.quote(name) }

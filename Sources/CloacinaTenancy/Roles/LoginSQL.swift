@@ -23,18 +23,13 @@ struct LoginSQL: Sendable {
         """
     }
 
-    /// Ends the login's sessions and counts them, waiting for each up to `wait` milliseconds. Leaves nothing behind when
+    /// Ends the login's sessions and names them, last, waiting for each up to `wait` milliseconds. Leaves nothing behind when
     /// its transaction is rolled back: a role may end its own sessions only, so the administrator becomes a member.
     func ending(wait: Int64, serverVersion: Int) -> [PostgresStatement] {
         [
             PostgresStatement(ddl: MembershipSQL.grant(self.login, to: "CURRENT_USER", serverVersion: serverVersion)),
             PostgresStatement(ddl: "SET LOCAL ROLE \(PostgresIdentifier.quote(self.login))"),
-            // Not as a condition of the sessions: the order in which conditions are tried is the planner's.
-            """
-            SELECT count(*) FILTER (WHERE s.is_ended) AS ended
-            FROM (SELECT pg_terminate_backend(a.pid, \(wait)) AS is_ended FROM pg_stat_activity a
-                  WHERE a.usesysid = to_regrole(quote_ident(\(self.login))) OFFSET 0) s
-            """,
+            RemovalQueries.endSessions(of: self.login, wait: wait),
         ]
     }
 }

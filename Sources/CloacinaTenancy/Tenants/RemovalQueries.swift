@@ -17,9 +17,12 @@ enum RemovalQueries {
     /// connections.
     ///
     /// Not as a condition: the order in which conditions are tried is the planner's, and all others would end.
-    static func endSessions(of role: String) -> PostgresStatement {
+    ///
+    /// - Parameter wait: How many milliseconds to wait for each to be gone.
+    static func endSessions(of role: String, wait: Int64 = 0) -> PostgresStatement {
         """
-        SELECT a.pid, pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE a.usesysid = to_regrole(\(role))
+        SELECT a.pid, pg_terminate_backend(a.pid, \(wait)) FROM pg_stat_activity a
+        WHERE a.usesysid = to_regrole(quote_ident(\(role)))
         """
     }
 

@@ -199,7 +199,7 @@ final class TenantReissue: Sendable {
         do {
             try await self.connection.withTransaction { transaction in
                 let results = try await transaction.pipeline(statements)
-                throw Counted(sessions: try results[statements.count - 1].single())
+                throw Counted(sessions: results[statements.count - 1].count)
             }
         } catch let counted as Counted {
             return counted.sessions
