@@ -55,8 +55,9 @@ package struct LeaseKeeper: Sendable {
             results = try await self.connection.pipeline(
                 self.queries.attempt(lease, token: held.token, pid: self.connection.backendPID))
         } catch {
-            await self.undo(held)
-            if ["55P03", "40P01"].contains(error.sqlState) { return .contended }
+            let isContended = ["55P03", "40P01"].contains(error.sqlState)
+            await self.undo(held, isRolledBack: isContended)
+            if isContended { return .contended }
             throw error
         }
         guard try results[LeaseQueries.backendIndex].single(as: Int32.self) == self.connection.backendPID else {
@@ -127,7 +128,7 @@ package struct LeaseKeeper: Sendable {
 
     /// Whether a lease still stands.
     package func isHeld(_ held: HeldLease) async throws(PostgresError) -> Bool {
-        try await self.connection.query(self.queries.isHeld(held)).single()
+        try await self.connection.pipeline(self.queries.isHeld(held))[1].single()
     }
 
     /// Who keeps others from a lease; nobody when that can't be seen.
@@ -136,20 +137,20 @@ package struct LeaseKeeper: Sendable {
     }
 
     /// Leaves nothing of an attempt that failed: neither its transaction nor, when its answer alone was lost, its row.
-    private func undo(_ held: HeldLease) async {
+    private func undo(_ held: HeldLease, isRolledBack: Bool) async {
         let (connection, release) = (self.connection, self.queries.release([held]))
         await Task {
             let rollback = PostgresStatement("ROLLBACK", prepared: false)
             guard (try? await connection.query(rollback)) != nil else { return await connection.close() }
-            _ = try? await connection.pipeline(release)
+            if !isRolledBack { _ = try? await connection.pipeline(release) }
         }.value
     }
 }
 
 extension PostgresConnection {
-    /// Sessions that are in the way; none when they can't be seen.
-    func sessions(_ statement: PostgresStatement) async -> [MigrationError.Session] {
-        let rows = (try? await self.query(statement)).map(Array.init) ?? []
+    /// Sessions that are in the way, told by the last of a flush of statements; none when they can't be seen.
+    func sessions(_ statements: [PostgresStatement]) async -> [MigrationError.Session] {
+        let rows = (try? await self.pipeline(statements))?.last.map(Array.init) ?? []
         return rows.compactMap { row in
             try? MigrationError.Session(
                 pid: row.value("pid"), applicationName: row.value("application_name"),

@@ -64,10 +64,13 @@ struct LeaseQueries: Sendable, Hashable {
     /// The last statement of an attempt, by which a session that waits for a lease is known in `pg_stat_activity`.
     static let commit = "COMMIT /* lease */"
 
+    /// Bounds how long the rest of a flush waits for whoever locks the table.
+    private static let boundedWait = PostgresStatement("SELECT pg_catalog.set_config('lock_timeout', '2s', true)", [])
+
     /// Gives leases back, unless somebody locks the table for longer than an attempt waits for it.
     func release(_ leases: [HeldLease]) -> [PostgresStatement] {
         [
-            PostgresStatement("SELECT pg_catalog.set_config('lock_timeout', '2s', true)", []),
+            Self.boundedWait,
             PostgresStatement(
                 "DELETE FROM \(self.table) WHERE token::text = ANY ($1)",
                 [.textArray(leases.map { $0.token.uuidString.lowercased() })]),
@@ -75,20 +78,26 @@ struct LeaseQueries: Sendable, Hashable {
     }
 
     /// Whether a lease still stands. Its session lives, or could not ask; somebody may have deleted the row by hand.
-    func isHeld(_ held: HeldLease) -> PostgresStatement {
-        PostgresStatement(
-            "SELECT EXISTS (SELECT FROM \(self.table) WHERE token = $1 AND pid = pg_catalog.pg_backend_pid()) AS held",
-            [.uuid(held.token)])
+    func isHeld(_ held: HeldLease) -> [PostgresStatement] {
+        [
+            Self.boundedWait,
+            PostgresStatement(
+                "SELECT EXISTS (SELECT FROM \(self.table) WHERE token = $1 AND pid = pg_catalog.pg_backend_pid()) AS held",
+                [.uuid(held.token)]),
+        ]
     }
 
     /// Who keeps others from a lease.
-    func holders(of lease: Lease) -> PostgresStatement {
-        PostgresStatement(
-            """
-            SELECT l.pid, l.actor AS role, l.application AS application_name, a.state, l.taken_at AS since
-            FROM \(self.table) l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid = l.holder
-            WHERE l.object = $1 AND NOT (l.is_shared AND $2) AND l.pid <> pg_catalog.pg_backend_pid()
-            ORDER BY since LIMIT 20
-            """, [.text(lease.object), .bool(lease.isShared)])
+    func holders(of lease: Lease) -> [PostgresStatement] {
+        [
+            Self.boundedWait,
+            PostgresStatement(
+                """
+                SELECT l.pid, l.actor AS role, l.application AS application_name, a.state, l.taken_at AS since
+                FROM \(self.table) l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid = l.holder
+                WHERE l.object = $1 AND NOT (l.is_shared AND $2) AND l.pid <> pg_catalog.pg_backend_pid()
+                ORDER BY since LIMIT 20
+                """, [.text(lease.object), .bool(lease.isShared)]),
+        ]
     }
 }

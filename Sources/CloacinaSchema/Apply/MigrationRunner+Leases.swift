@@ -35,7 +35,7 @@ extension MigrationRunner {
 
     /// Who is in the way; nobody when that can't be seen.
     func sessions(_ statement: PostgresStatement) async -> [MigrationError.Session] {
-        await self.connection.sessions(statement)
+        await self.connection.sessions([statement])
     }
 
     func wait(_ duration: Duration) async throws(MigrationError) {

@@ -13,6 +13,9 @@ enum RemovalQueries {
         """
     }
 
+    /// The longest wait for one session of another tenant's to end, in milliseconds.
+    static let endingWait: Int64 = 200
+
     /// Ends the sessions of the role that the transaction acts as, and names them; there are no more than the server has
     /// connections.
     ///

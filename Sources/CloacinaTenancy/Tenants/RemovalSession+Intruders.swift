@@ -8,6 +8,7 @@ extension RemovalSession {
         let query = RemovalQueries.intruders(
             in: self.target.schemaOID, roles: self.target.roleOIDs, of: self.target.id)
         for intruder in try await self.connection.query(query).map(LockHolder.init) {
+            self.tally.didIntrude(intruder.user)
             do {
                 try await self.end(intruder)
                 try await self.connection.query(
@@ -16,6 +17,22 @@ extension RemovalSession {
                 // The next attempt tells; the others are ended all the same.
                 if error is CancellationError || AdminError.isConnectionLoss(error) { throw error }
             }
+        }
+    }
+
+    /// Ends all sessions of roles that were in the way before, as the first statements of a change.
+    ///
+    /// Who comes back at once is in the way of every change that begins a moment after the ending. These leave nothing but
+    /// the ended sessions: the memberships that they need are undone with a savepoint.
+    var endingOfIntruders: [PostgresStatement] {
+        let sql = self.target.sql
+        return self.tally.intruders.flatMap { role in
+            [
+                PostgresStatement(ddl: "SAVEPOINT ending"), PostgresStatement(ddl: sql.joining(role)),
+                PostgresStatement(ddl: sql.act(as: role)),
+                RemovalQueries.endSessions(of: role, wait: RemovalQueries.endingWait),
+                PostgresStatement(ddl: "ROLLBACK TO SAVEPOINT ending"),
+            ]
         }
     }
 

@@ -36,9 +36,21 @@ struct RemovalSession: Sendable {
     @discardableResult
     func change(_ statements: [PostgresStatement]) async throws -> [PostgresRows] {
         try await self.patiently {
-            try await self.connection.withTransaction { transaction in
+            let first = [RemovalQueries.limits(lockTimeout: self.patience.lockTimeout())] + self.endingOfIntruders
+            do {
+                return try await self.connection.withTransaction { transaction in
+                    Array(try await transaction.pipeline(first + statements).dropFirst(first.count))
+                }
+            } catch {
+                // A role may be gone by now: then it is not in the way any more.
+                guard first.count > 1, !RemovalPatience.isPassing(error), !AdminError.isConnectionLoss(error) else {
+                    throw error
+                }
+                self.tally.forgetIntruders()
                 let limits = RemovalQueries.limits(lockTimeout: self.patience.lockTimeout())
-                return Array(try await transaction.pipeline([limits] + statements).dropFirst())
+                return try await self.connection.withTransaction { transaction in
+                    Array(try await transaction.pipeline([limits] + statements).dropFirst())
+                }
             }
         }
     }
