@@ -5,9 +5,7 @@ import Testing
 
 extension ServerTests {
     /// Creation and removal that fail, or lose their connection, at each step and moment; then called again.
-    ///
-    /// One at a time: each case uses several connections.
-    @Suite(.serialized) struct TenantFaultTests {
+    @Suite(.timeLimit(.minutes(20))) struct TenantFaultTests {
         /// What happens at the fault point.
         enum Fault: String, Sendable, CaseIterable {
             /// The step throws.
