@@ -41,7 +41,8 @@ struct PrivateServer: Sendable {
         let binaries = try #require(TestServer.configured).binaries
         let server = try DevelopmentServer(
             directory: directory + "/server", binaries: binaries.isEmpty ? nil : binaries,
-            settings: [ServerSetting("max_connections", "40"), ServerSetting("fsync", "off")] + (try await settings(place)))
+            settings: [ServerSetting("max_connections", "40"), ServerSetting("fsync", "off")]
+                + (try await settings(place)))
         defer { try? FileManager.default.removeItem(atPath: server.directory) }
         do {
             let state = try await server.start()
