@@ -118,6 +118,8 @@ struct Failure: Equatable {
             self.init(.failed, error.description, hint: "the same command again goes on where this one stopped")
         case .connection:
             self.init(underlying?.status ?? .tryAgainLater, error.description, hint: underlying?.hint)
+        case .loginRefused:
+            self.init(underlying?.status == .tryAgainLater ? .tryAgainLater : .privileges, error.description)
         case .migrationFailed, .rejectedByServer:
             self.init(underlying?.status ?? .failed, error.description, hint: underlying?.hint)
         default:

@@ -5,14 +5,17 @@ import FoundationEssentials
 /// Lends an administrator to one command, after the operator was told where it leads.
 enum Administration {
     static func with<R>(
-        _ options: ConnectionOptions, tenant: String? = nil, console: Console,
+        _ options: ConnectionOptions, tenant: String? = nil, files login: MigrationLogin = .shortLived,
+        console: Console,
         _ body: (DatabaseAdmin) async throws -> R
     ) async throws -> R {
         let environment = ProcessInfo.processInfo.environment
-        let admin = DatabaseAdmin(try options.configuration(environment: environment))
+        let admin = DatabaseAdmin(
+            try options.configuration(environment: environment), migrationLogin: login)
         do {
             console.note(try await Self.target(of: admin, options.origin(environment: environment), tenant, console))
             if let warning = Self.warning(try await admin.endpoint()) { console.note("warning: \(warning)") }
+            if let warning = FileLoginOptions.warning(login) { console.note("warning: \(warning)") }
             let result = try await body(admin)
             await admin.close()
             return result

@@ -38,4 +38,64 @@ extension PostgresConnection {
             throw error
         }
     }
+
+    /// Does the same in two flushes, between which a closure looks at the results: what it throws is rolled back and rethrown.
+    ///
+    /// - Throws: What `confirm` throws, `CancellationError`, or ``PostgresError`` as without it.
+    package nonisolated func transactionBlock(
+        _ statements: [PostgresStatement], afterwards: [PostgresStatement] = [], fileID: String = #fileID,
+        line: Int = #line, confirming confirm: ([PostgresRows]) async throws -> Void
+    ) async throws -> [PostgresRows] {
+        let rows = try await self.openBlock(statements, fileID, line)
+        do {
+            try await confirm(rows)
+            try Task.checkCancellation()
+        } catch {
+            await self.rollBack()
+            throw error
+        }
+        return rows + (try await self.closeBlock(after: statements.count, afterwards, fileID, line))
+    }
+
+    private func openBlock(
+        _ statements: [PostgresStatement], _ fileID: String, _ line: Int
+    ) async throws(PostgresError) -> [PostgresRows] {
+        try await self.interruptible(fileID, line) { connection throws(PostgresError) in
+            guard connection.handle.isOpen else { throw PostgresError(.connectionClosed) }
+            guard connection.handle.transactionStatus == PQTRANS_IDLE else {
+                throw PostgresError(.unsupported, advice: "a transaction is open on this connection already")
+            }
+            do throws(PostgresError) {
+                let begin = PostgresIsolation.begin(nil)
+                return Array(try connection.run([begin] + statements, scope: nil, deadline: nil).dropFirst())
+            } catch {
+                if connection.handle.isOpen, connection.handle.transactionStatus != PQTRANS_IDLE {
+                    connection.rollBack()
+                }
+                var error = error
+                error.statementIndex = error.statementIndex.map { $0 - 1 }
+                throw error
+            }
+        }
+    }
+
+    private func closeBlock(
+        after count: Int, _ afterwards: [PostgresStatement], _ fileID: String, _ line: Int
+    ) throws(PostgresError) -> [PostgresRows] {
+        // A request to cancel from before the confirmation must not hit the COMMIT.
+        self.interrupt.clearCancel()
+        let commit = PostgresStatement(trusted: "COMMIT", prepared: false)
+        do throws(PostgresError) {
+            let rows = try self.run([commit] + afterwards, scope: nil, deadline: nil)
+            guard rows[0].commandTag == "COMMIT" else {
+                throw PostgresError(.transactionAborted, advice: "the server rolled everything back")
+            }
+            return Array(rows.dropFirst())
+        } catch {
+            if self.handle.isOpen, self.handle.transactionStatus != PQTRANS_IDLE { self.rollBack() }
+            var error = error.at(fileID, line)
+            error.statementIndex = error.statementIndex.map { $0 + count }
+            throw error
+        }
+    }
 }

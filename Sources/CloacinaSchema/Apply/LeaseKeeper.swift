@@ -131,6 +131,11 @@ package struct LeaseKeeper: Sendable {
         try await self.connection.pipeline(self.queries.isHeld(held))[1].single()
     }
 
+    /// Whether all of several leases still stand.
+    package func areHeld(_ leases: [HeldLease]) async throws(PostgresError) -> Bool {
+        try await self.connection.query(self.queries.areHeld(leases)).single()
+    }
+
     /// Who keeps others from a lease; nobody when that can't be seen.
     package func holders(of lease: Lease) async -> [MigrationError.Session] {
         await self.connection.sessions(self.queries.holders(of: lease))

@@ -9,6 +9,10 @@ struct MigrationJob: Sendable {
     let schemaOID: UInt32
     /// The session before the file, to compare with and to go back to.
     let session: SessionIdentity
+    /// The leases under which it runs.
+    let hold: LeaseHold
+    /// Who applies it, for the history; the session's user when nil.
+    var actor: String?
 
     var migration: Migration { self.step.migration }
 
@@ -23,7 +27,8 @@ struct MigrationJob: Sendable {
         _ state: MigrationRecord.State, duration: Duration? = nil, error: String? = nil
     ) -> PostgresStatement {
         MigrationQueries.record(
-            self.migration, of: self.source, in: self.target, as: state, duration: duration, error: error)
+            self.migration, of: self.source, in: self.target, as: state, duration: duration, error: error,
+            by: self.actor)
     }
 
     /// A failure as the history keeps it: the code, the place, and the server's message.
@@ -33,6 +38,13 @@ struct MigrationJob: Sendable {
         if let line = error.line { text += " line \(line)" }
         if let words = error.serverWords { text += ": " + words.message }
         return text
+    }
+
+    /// A failure that knows of no file, as this one's.
+    func error(_ error: MigrationError) -> MigrationError {
+        guard error.version == nil else { return error }
+        return self.error(
+            error.code, reason: error.reason, sessions: error.sessions, underlying: error.underlying)
     }
 
     func error(

@@ -122,10 +122,11 @@ enum MigrationQueries {
             """, prepared: false)
     }
 
-    /// Writes what became of a migration; the time it took is that of the transaction, or given.
+    /// Writes what became of a migration; the time it took is that of the transaction, or given, and whose doing it was is the
+    /// session's user's, or given.
     static func record(
         _ migration: Migration, of source: String, in target: MigrationTarget, as state: MigrationRecord.State,
-        duration: Duration? = nil, error: String? = nil
+        duration: Duration? = nil, error: String? = nil, by actor: String? = nil
     ) -> PostgresStatement {
         PostgresStatement(
             """
@@ -133,7 +134,7 @@ enum MigrationQueries {
                 (source, version, title, canonical_checksum, raw_checksum, duration_ms, applied_by, applied_at, state, error)
             VALUES ($1, $2, $3, $4, $5,
                 coalesce($6, (extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000)::bigint),
-                session_user, clock_timestamp(), $7, left($8, 160))
+                coalesce($9::text, session_user::text), clock_timestamp(), $7, left($8, 160))
             ON CONFLICT (source, version) DO UPDATE SET
                 title = EXCLUDED.title, canonical_checksum = EXCLUDED.canonical_checksum,
                 raw_checksum = EXCLUDED.raw_checksum, duration_ms = EXCLUDED.duration_ms,
@@ -144,7 +145,7 @@ enum MigrationQueries {
             [
                 .text(source), .int32(Int32(clamping: migration.version)), .text(migration.title),
                 .text(migration.canonicalChecksum), .text(migration.rawChecksum),
-                (duration?.milliseconds).postgresValue, .text(state.rawValue), error.postgresValue,
+                (duration?.milliseconds).postgresValue, .text(state.rawValue), error.postgresValue, actor.postgresValue,
             ], prepared: false)
     }
 
@@ -169,13 +170,15 @@ enum MigrationQueries {
             ], prepared: false)
     }
 
-    static func settle(_ version: Int, of source: String, in target: MigrationTarget) -> PostgresStatement {
+    static func settle(
+        _ version: Int, of source: String, in target: MigrationTarget, by actor: String?
+    ) -> PostgresStatement {
         PostgresStatement(
             """
-            UPDATE \(target.history) SET state = 'applied', error = NULL, applied_by = session_user,
-                applied_at = clock_timestamp()
+            UPDATE \(target.history) SET state = 'applied', error = NULL,
+                applied_by = coalesce($3::text, session_user::text), applied_at = clock_timestamp()
             WHERE source = $1 AND version = $2 AND state IN ('running', 'failed_unknown')
-            """, [.text(source), .int32(Int32(clamping: version))], prepared: false)
+            """, [.text(source), .int32(Int32(clamping: version)), actor.postgresValue], prepared: false)
     }
 
     static func forget(_ version: Int, of source: String, in target: MigrationTarget) -> PostgresStatement {

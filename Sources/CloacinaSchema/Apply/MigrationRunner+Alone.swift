@@ -9,6 +9,7 @@ extension MigrationRunner {
             try await self.finish(job, duration: nil)
             return 1
         }
+        try await job.hold.confirmed(for: job)
         try await self.write(job, .running)
         let started = self.pace.now()
         var attempt = 1
@@ -19,8 +20,14 @@ extension MigrationRunner {
                 break
             } catch {
                 let isClean = try await self.isClean(job, after: error)
-                // Who waited in vain for a minute would wait for the same session again; a deadlock is over.
-                if isClean, error.sqlState == "40P01", attempt < self.configuration.maximumAttempts {
+                // Who waited in vain for a minute would wait for the same session again, unless that was ended; a deadlock is
+                // over.
+                var mayRepeat = attempt < self.configuration.maximumAttempts
+                if mayRepeat, !isClean || error.sqlState != "40P01" {
+                    mayRepeat = await self.relieved(job, error, isClean)
+                }
+                if mayRepeat {
+                    try await job.hold.confirmed(for: job)
                     try await self.backOff(afterAttempt: attempt)
                     attempt += 1
                 } else {
@@ -32,8 +39,16 @@ extension MigrationRunner {
         return attempt
     }
 
+    /// Whether whoever had no business there was in the way, and has been ended, of a statement that may be repeated.
+    private func relieved(_ job: MigrationJob, _ error: PostgresError, _ isClean: Bool) async -> Bool {
+        let isDrop = if case .drop? = job.migration.indexChange { true } else { false }
+        guard error.isContention, isClean || isDrop else { return false }
+        return await self.relief?() == true
+    }
+
     /// Records success, once the catalogs and the file's own queries agree.
     private func finish(_ job: MigrationJob, duration: Duration?) async throws(MigrationError) {
+        try await job.hold.confirmed(for: job)
         let tookEffect = try await self.tookEffect(job)
         guard tookEffect || !job.migration.isInspectable else {
             try await self.write(job, .failedUnknown, error: "verifyFailed")
@@ -142,10 +157,14 @@ extension MigrationRunner {
     private func write(
         _ job: MigrationJob, _ state: MigrationRecord.State, duration: Duration? = nil, error: String? = nil
     ) async throws(MigrationError) {
-        try await self.asking(job.target.schema) { () throws(PostgresError) in
-            _ = try await self.connection.pipeline(
+        let changed = try await self.asking(job.target.schema) { () throws(PostgresError) in
+            try await self.connection.pipeline(
                 MigrationQueries.takeRole(of: job.target)
-                    + [job.record(state, duration: duration, error: error)])
+                    + [job.record(state, duration: duration, error: error)]
+            ).last?.affectedRows
+        }
+        guard changed == 1 || state != .running else {
+            throw job.error(.failedClean, reason: "the history already has it as applied")
         }
     }
 

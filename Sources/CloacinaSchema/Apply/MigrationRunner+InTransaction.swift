@@ -24,8 +24,8 @@ struct MigrationScript: Sendable {
         self.firstVerify = entry.count + up.count
     }
 
-    /// True when the results have to be looked at before anything is committed.
-    var hasVerify: Bool { !self.job.migration.verify.isEmpty }
+    /// True when something has to be looked at before anything is committed: the results, or a lease of another session's.
+    var needsLook: Bool { !self.job.migration.verify.isEmpty || self.job.hold.isElsewhere }
 
     /// Looks at the results, before anything is committed.
     func check(_ results: [PostgresRows]) throws(MigrationError) {
@@ -91,17 +91,14 @@ extension MigrationRunner {
                         sessions: await self.blockers(of: statement, job: job), underlying: failure.error)
                 }
                 self.logger?.debug("migration waits for a lock", metadata: job.metadata)
-                await self.relief?()
+                _ = await self.relief?()
                 try await self.backOff(afterAttempt: attempt)
                 attempt += 1
             } catch let failure as ScriptFailure {
                 throw await self.failed(script, failure)
             } catch let error as MigrationError {
                 await self.recordFailure(job, error)
-                throw error
-            } catch let error as PostgresError {
-                // BEGIN or COMMIT: after a lost COMMIT, only the history knows.
-                throw await self.failed(script, ScriptFailure(error: error, index: nil))
+                throw job.error(error)
             } catch {
                 throw job.error(.cancelled, underlying: error)
             }
@@ -115,26 +112,18 @@ extension MigrationRunner {
 
     private func attempt(_ script: MigrationScript) async throws {
         let afterwards = [SessionIdentity.query] + MigrationQueries.clean(path: script.job.session.path)
-        guard script.hasVerify else {
-            let results: [PostgresRows]
-            do throws(PostgresError) {
-                results = try await self.connection.transactionBlock(script.statements, afterwards: afterwards)
-            } catch {
-                throw ScriptFailure(error: error, index: error.statementIndex)
-            }
-            try await self.check(results.dropFirst(script.statements.count).first, after: script.job)
-            return
+        let results: [PostgresRows]
+        do {
+            results =
+                script.needsLook
+                ? try await self.connection.transactionBlock(script.statements, afterwards: afterwards) { results in
+                    try script.check(results)
+                    try await script.job.hold.confirm()
+                } : try await self.connection.transactionBlock(script.statements, afterwards: afterwards)
+        } catch let error as PostgresError {
+            throw ScriptFailure(error: error, index: error.statementIndex)
         }
-        try await self.connection.withTransaction { transaction in
-            let results: [PostgresRows]
-            do throws(PostgresError) {
-                results = try await transaction.pipeline(script.statements)
-            } catch {
-                throw ScriptFailure(error: error, index: error.statementIndex)
-            }
-            try script.check(results)
-        }
-        try await self.check(try await self.connection.pipeline(afterwards).first, after: script.job)
+        try await self.check(results.dropFirst(script.statements.count).first, after: script.job)
     }
 
     private func failed(_ script: MigrationScript, _ failure: ScriptFailure) async -> MigrationError {
@@ -162,7 +151,8 @@ extension MigrationRunner {
 
     /// Leaves word of a failure that left nothing else; the failure counts even when this doesn't work out.
     private func recordFailure(_ job: MigrationJob, _ error: MigrationError) async {
-        guard error.code != .cancelled, error.code != .connectionFailed else { return }
+        // Whoever lost the lease has no business with the history any more.
+        guard ![.cancelled, .connectionFailed, .lockBusy].contains(error.code) else { return }
         _ = try? await self.connection.pipeline(
             MigrationQueries.takeRole(of: job.target)
                 + [job.record(.failedClean, error: MigrationJob.historyText(of: error))])

@@ -1,5 +1,42 @@
 import CloacinaPostgres
 
+/// The leases under which something is done, with the session that holds them.
+package struct LeaseHold: Sendable {
+    let keeper: LeaseKeeper
+    let leases: [HeldLease]
+    /// Whether another session than the working one holds them: it can end while the working one goes on.
+    let isElsewhere: Bool
+
+    /// Makes sure that the leases still stand, before something is committed under them.
+    ///
+    /// Nothing is asked while the working session itself holds them: they last as long as it does.
+    /// - Throws: ``MigrationError`` with ``MigrationError/Code/lockBusy`` when one is lost, or what broke.
+    func confirm() async throws(MigrationError) {
+        guard self.isElsewhere else { return }
+        let areHeld: Bool
+        do throws(PostgresError) {
+            areHeld = try await self.keeper.areHeld(self.leases)
+        } catch {
+            throw MigrationError(
+                error.migrationCode ?? .serverRefused,
+                reason:
+                    "the administrator's session could not confirm its lease; what was not committed was rolled back",
+                underlying: error)
+        }
+        guard !areHeld else { return }
+        throw MigrationError(
+            .lockBusy,
+            reason:
+                "this process lost its lease, a row of cloacina.leases, before the commit; what was not committed was "
+                + "rolled back: look who else is at work, then run the same command again")
+    }
+
+    /// Makes sure of them on behalf of a file, which the failure names.
+    func confirmed(for job: MigrationJob) async throws(MigrationError) {
+        do throws(MigrationError) { try await self.confirm() } catch { throw job.error(error) }
+    }
+}
+
 extension MigrationRunner {
     /// Runs a closure while holding leases, which are taken in the order given and always given back.
     ///
@@ -8,9 +45,9 @@ extension MigrationRunner {
     /// - Throws: ``MigrationError/Code/lockBusy`` when a lease stays taken for longer than
     ///   ``MigrationRunner/Configuration/lockWait``.
     package func holding<R>(
-        _ leases: [Lease], schema: String, _ body: () async throws(MigrationError) -> R
+        _ leases: [Lease], schema: String, _ body: (LeaseHold) async throws(MigrationError) -> R
     ) async throws(MigrationError) -> R {
-        let keeper = LeaseKeeper(connection: self.connection, schema: self.configuration.leaseSchema)
+        let keeper = LeaseKeeper(connection: self.leaseSession, schema: self.configuration.leaseSchema)
         var held: [HeldLease] = []
         do throws(MigrationError) {
             for lease in leases {
@@ -19,7 +56,8 @@ extension MigrationRunner {
                         lease, within: self.configuration.lockWait, pollInterval: self.configuration.lockPollInterval,
                         pace: self.pace, makesTable: true))
             }
-            let result = try await body()
+            let result = try await body(
+                LeaseHold(keeper: keeper, leases: held, isElsewhere: self.administrator != nil))
             await self.release(held, by: keeper)
             return result
         } catch {
@@ -30,12 +68,12 @@ extension MigrationRunner {
 
     private func release(_ leases: [HeldLease], by keeper: LeaseKeeper) async {
         // A session that can't give its leases back must not keep them.
-        if await !keeper.release(leases) { await self.connection.close() }
+        if await !keeper.release(leases) { await self.leaseSession.close() }
     }
 
     /// Who is in the way; nobody when that can't be seen.
     func sessions(_ statement: PostgresStatement) async -> [MigrationError.Session] {
-        await self.connection.sessions([statement])
+        await self.leaseSession.sessions([statement])
     }
 
     func wait(_ duration: Duration) async throws(MigrationError) {

@@ -38,12 +38,18 @@ public struct MigrationRunner: Sendable {
         public init() {}
     }
 
+    /// The session that files and history go over.
     let connection: PostgresConnection
+    /// The session that holds the leases and sees the others, where that is another one.
+    let administrator: PostgresConnection?
     let configuration: Configuration
     let logger: Logger?
     let pace: MigrationPace
-    /// What is called after an attempt that waited for a lock in vain, and may end who has no business there.
-    package var relief: (@Sendable () async -> Void)?
+    /// What is called after an attempt that waited for a lock in vain: it may end who has no business there, and says whether
+    /// anybody was ended.
+    package var relief: (@Sendable () async -> Bool)?
+
+    var leaseSession: PostgresConnection { self.administrator ?? self.connection }
 
     /// A runner on a connection; the connection is idle and holds no lock after every call.
     public init(connection: PostgresConnection, configuration: Configuration = .init(), logger: Logger? = nil) {
@@ -55,9 +61,25 @@ public struct MigrationRunner: Sendable {
         pace: MigrationPace
     ) {
         self.connection = connection
+        self.administrator = nil
         self.configuration = configuration
         self.logger = logger
         self.pace = pace
+    }
+
+    /// A runner whose files and history go over a session of their own, so that nothing in a file, nor whatever a file sets
+    /// off, reaches the administrator's.
+    ///
+    /// - Parameter administrator: The session that holds the leases; may be the same one.
+    package init(
+        files connection: PostgresConnection, administrator: PostgresConnection, configuration: Configuration = .init(),
+        logger: Logger? = nil
+    ) {
+        self.connection = connection
+        self.administrator = administrator === connection ? nil : administrator
+        self.configuration = configuration
+        self.logger = logger
+        self.pace = MigrationPace()
     }
 
     /// Brings a schema up to the newest version of each set, in the order of the sets.
@@ -86,9 +108,9 @@ public struct MigrationRunner: Sendable {
         await self.connection.keepNotices()
         let fleet: Lease = sets.contains { $0.lane == .control } ? .control : .tenants
         return try await self.holding([fleet, .target(target)], schema: target.schema) {
-            () throws(MigrationError) in
+            hold throws(MigrationError) in
             do throws(MigrationError) {
-                let report = try await self.applyLocked(sets, to: target, through: version)
+                let report = try await self.applyLocked(sets, to: target, through: version, under: hold)
                 await self.putBack(MigrationQueries.forgetNames)
                 return report
             } catch {
@@ -140,7 +162,9 @@ public struct MigrationRunner: Sendable {
     ) async throws(MigrationError) {
         let change =
             switch resolution {
-            case .applied: MigrationQueries.settle(version, of: source, in: target)
+            case .applied:
+                MigrationQueries.settle(
+                    version, of: source, in: target, by: self.administrator?.endpoint.user)
             case .pending: MigrationQueries.forget(version, of: source, in: target)
             }
         try await self.amend(
@@ -157,7 +181,8 @@ public struct MigrationRunner: Sendable {
             throw MigrationError(
                 .unknownTarget, schema: target.schema, source: source, version: version, reason: reason)
         }
-        try await self.holding([.tenants, .target(target)], schema: target.schema) { () throws(MigrationError) in
+        try await self.holding([.tenants, .target(target)], schema: target.schema) { hold throws(MigrationError) in
+            try await hold.confirm()
             let changed = try await self.asking(target.schema) { () throws(PostgresError) in
                 try await self.connection.pipeline(MigrationQueries.takeRole(of: target) + [change]).last?.affectedRows
             }
@@ -169,7 +194,7 @@ public struct MigrationRunner: Sendable {
     }
 
     private func applyLocked(
-        _ sets: [MigrationSet], to target: MigrationTarget, through version: Int?
+        _ sets: [MigrationSet], to target: MigrationTarget, through version: Int?, under hold: LeaseHold
     ) async throws(MigrationError) -> MigrationReport {
         let state = try await self.state(of: target)
         let plans = self.plans(for: sets, state: state, through: version)
@@ -180,7 +205,8 @@ public struct MigrationRunner: Sendable {
         for plan in plans {
             for step in plan.steps {
                 let job = MigrationJob(
-                    step: step, source: plan.source, target: target, schemaOID: state.oid, session: identity)
+                    step: step, source: plan.source, target: target, schemaOID: state.oid, session: identity,
+                    hold: hold, actor: self.administrator?.endpoint.user)
                 do throws(MigrationError) {
                     let attempts =
                         step.migration.isTransactional

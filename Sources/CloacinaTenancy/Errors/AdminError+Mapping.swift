@@ -8,7 +8,9 @@ extension AdminError {
         case let error as PostgresError:
             [.connectionLost, .connectionClosed, .connectionFailed].contains(error.code)
         case let error as AdminError:
-            error.code == .connection || error.underlying.map(self.isConnectionLoss) ?? false
+            // Of a refused login the administrator's own connection knows nothing.
+            error.code != .loginRefused
+                && (error.code == .connection || error.underlying.map(self.isConnectionLoss) ?? false)
         case let error as MigrationError:
             error.code == .connectionFailed || error.underlying.map(self.isConnectionLoss) ?? false
         default: false

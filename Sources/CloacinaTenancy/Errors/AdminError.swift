@@ -11,7 +11,8 @@ public struct AdminError: Error, Sendable {
             case tenantExists, tenantNotFound, tenantNotReady, schemaExists, schemaReplaced, roleExists
             case insufficientPrivilege, notBootstrapped, unsupportedServer, unsupportedEncoding
             case dependentsExist, usedElsewhere
-            case migrationFailed, busy, removalIncomplete, handOverFailed, connection, cancelled, rejectedByServer
+            case migrationFailed, loginRefused, busy, removalIncomplete, handOverFailed, connection, cancelled,
+                rejectedByServer
         }
         let base: Base
 
@@ -48,6 +49,9 @@ public struct AdminError: Error, Sendable {
         public static let usedElsewhere = Self(base: .usedElsewhere)
         /// A migration was refused or failed; see ``AdminError/underlying``.
         public static let migrationFailed = Self(base: .migrationFailed)
+        /// The server doesn't let in the login over which the files of tenants run; no file was run over it. The message says how
+        /// to let it in, or to do without; see ``MigrationLogin``.
+        public static let loginRefused = Self(base: .loginRefused)
         /// Another process works on the same tenant, or sessions hold locks; try again later.
         public static let busy = Self(base: .busy)
         /// Something of the tenant is left; call again to go on.

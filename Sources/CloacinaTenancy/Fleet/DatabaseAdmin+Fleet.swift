@@ -39,19 +39,35 @@ extension DatabaseAdmin {
     ///   - sets: The application's own migrations beside this library's.
     ///   - configuration: How patient to be, and what to let through; the defaults when nil.
     ///   - onResult: Called after each tenant that was behind.
-    /// - Throws: ``AdminError`` when the control schema can't be migrated or the task is cancelled; tenants finished before
-    ///   stay migrated.
+    /// - Throws: ``AdminError`` when the control schema can't be migrated, the task is cancelled, or the server doesn't let the
+    ///   login in over which files run (``AdminError/Code/loginRefused``); tenants finished before stay migrated.
     @discardableResult
     public func migrate(
         tenant: String? = nil, sets: [MigrationSet] = [], configuration: MigrationRunner.Configuration? = nil,
         onResult: (TenantMigrationResult) async -> Void = { _ in }
     ) async throws -> FleetReport {
-        let configuration = configuration ?? self.migration
+        let migrator = self.makeMigrator()
+        do {
+            let report = try await self.migrate(
+                tenant, sets, configuration ?? self.migration, over: migrator, onResult: onResult)
+            await self.end(migrator)
+            return report
+        } catch {
+            await self.end(migrator)
+            throw error
+        }
+    }
+
+    private func migrate(
+        _ tenant: String?, _ sets: [MigrationSet], _ configuration: MigrationRunner.Configuration,
+        over migrator: Migrator, onResult: (TenantMigrationResult) async -> Void
+    ) async throws -> FleetReport {
         let (control, entries, sets) = try await self.withConnection(tenant: tenant) { connection in
             let sets = try TenantMigrations.ownFirst(sets, allowsRepeated: configuration.allowsRepeated)
             let control = try await MigrationRunner(
                 connection: connection, configuration: configuration, logger: self.logger
             ).apply([.embedded(.control)], to: Self.control)
+            await Migrator.sweep(on: connection, logger: self.logger)
             let survey = try await FleetSurvey(
                 tenant: tenant, sets: sets, planner: configuration.planner, on: connection)
             return (control, survey.entries, sets)
@@ -65,7 +81,9 @@ extension DatabaseAdmin {
                 // The lease on what all share was waited for once; it is not waited for again for each tenant.
                 result = entry.isUpToDate(sets) ? nil : entry.result(.busy, failure: TenantMigrationFailure(refusal))
             } else if isReachable {
-                (result, isReachable) = try await self.bringUp(entry, sets, configuration) { refusal = $0 }
+                (result, isReachable) = try await self.bringUp(entry, sets, configuration, over: migrator) {
+                    refusal = $0
+                }
             } else {
                 result = entry.result(
                     .unreached, error: "no connection could be made any more; run the same command again")
@@ -87,7 +105,7 @@ extension DatabaseAdmin {
     /// - Returns: What became of it, nil when there was nothing to do; and whether the server can still be reached.
     private func bringUp(
         _ entry: FleetSurvey.Entry, _ sets: [MigrationSet], _ configuration: MigrationRunner.Configuration,
-        mayWait: Bool = true, onFleetBusy: (AdminError) -> Void
+        over migrator: Migrator, mayWait: Bool = true, onFleetBusy: (AdminError) -> Void
     ) async throws -> (TenantMigrationResult?, isReachable: Bool) {
         if entry.tenant.state == .removing {
             return (
@@ -97,36 +115,34 @@ extension DatabaseAdmin {
                 true
             )
         }
-        if entry.isUnmade, mayWait { return try await self.bringUpCreated(entry, sets, configuration, onFleetBusy) }
+        if entry.isUnmade, mayWait {
+            return try await self.bringUpCreated(entry, sets, configuration, over: migrator, onFleetBusy)
+        }
         let blockers = entry.blockers(sets)
         if !blockers.isEmpty { return (entry.result(.failed, failure: TenantMigrationFailure(blockers)), true) }
         if entry.isUpToDate(sets) { return (nil, true) }
+        let step = FleetStep(
+            entry: entry, sets: sets, configuration: configuration, logger: self.logger, connect: self.connector,
+            migrator: migrator)
         do {
             let result = try await self.withConnection(tenant: entry.tenant.name) { connection in
-                try await self.step(entry, sets, configuration).run(on: connection)
+                try await step.run(on: connection)
             }
             return (result, true)
         } catch {
             let failure = AdminError(error, tenant: entry.tenant.name)
-            if failure.code == .cancelled { throw failure }
+            if [.cancelled, .loginRefused].contains(failure.code) { throw failure }
             if let lease = (failure.underlying as? MigrationError)?.lease, lease == Lease.tenants.object {
                 onFleetBusy(AdminError(failure, tenant: nil))
             }
-            return await self.settle(entry, sets, configuration, after: failure)
+            return await self.settle(step, after: failure)
         }
-    }
-
-    private nonisolated func step(
-        _ entry: FleetSurvey.Entry, _ sets: [MigrationSet], _ configuration: MigrationRunner.Configuration
-    ) -> FleetStep {
-        FleetStep(
-            entry: entry, sets: sets, configuration: configuration, logger: self.logger, connect: self.connector)
     }
 
     /// Migrates a tenant that was reserved and had no schema yet, once nobody is creating it any more.
     private func bringUpCreated(
         _ entry: FleetSurvey.Entry, _ sets: [MigrationSet], _ configuration: MigrationRunner.Configuration,
-        _ onFleetBusy: (AdminError) -> Void
+        over migrator: Migrator, _ onFleetBusy: (AdminError) -> Void
     ) async throws -> (TenantMigrationResult?, isReachable: Bool) {
         let tenant = entry.tenant
         let now: FleetSurvey.Entry
@@ -134,7 +150,7 @@ extension DatabaseAdmin {
             now = try await self.withConnection(tenant: tenant.name) { connection in
                 let runner = MigrationRunner(
                     connection: connection, configuration: configuration, logger: self.logger)
-                try await runner.holding([.target(tenant.target)], schema: tenant.target.schema) {}
+                try await runner.holding([.target(tenant.target)], schema: tenant.target.schema) { _ in }
                 let survey = try await FleetSurvey(
                     tenant: tenant.name, sets: sets, planner: configuration.planner, on: connection)
                 return survey.entries[0]
@@ -149,17 +165,16 @@ extension DatabaseAdmin {
                 return (entry.result(outcome, failure: TenantMigrationFailure(failure)), code != .connection)
             }
         }
-        return try await self.bringUp(now, sets, configuration, mayWait: false, onFleetBusy: onFleetBusy)
+        return try await self.bringUp(
+            now, sets, configuration, over: migrator, mayWait: false, onFleetBusy: onFleetBusy)
     }
 
     /// Looks, over a new connection if the old one is gone, what a failure left committed, and records it.
     private func settle(
-        _ entry: FleetSurvey.Entry, _ sets: [MigrationSet], _ configuration: MigrationRunner.Configuration,
-        after error: AdminError
+        _ step: FleetStep, after error: AdminError
     ) async -> (TenantMigrationResult?, isReachable: Bool) {
-        let step = self.step(entry, sets, configuration)
         do {
-            let result = try await self.withConnection(tenant: entry.tenant.name) { connection in
+            let result = try await self.withConnection(tenant: step.entry.tenant.name) { connection in
                 try await step.settle(after: error, on: connection)
             }
             return (result, true)

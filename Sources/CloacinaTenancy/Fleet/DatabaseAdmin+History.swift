@@ -15,7 +15,8 @@ extension DatabaseAdmin {
     public func rebless(
         _ version: Int, of source: String, tenant: String? = nil, sets: [MigrationSet]
     ) async throws -> [String] {
-        try await self.withConnection(tenant: tenant) { connection in
+        let migrator = self.makeMigrator()
+        return try await self.withConnection(tenant: tenant, ending: migrator) { connection in
             let sets = try TenantMigrations.ownFirst(sets, allowsRepeated: true)
             guard let set = sets.first(where: { $0.source == source }) else {
                 throw AdminError(
@@ -24,10 +25,12 @@ extension DatabaseAdmin {
             }
             let survey = try await FleetSurvey(
                 tenant: tenant, sets: [set], planner: MigrationPlanner(), on: connection)
-            let runner = MigrationRunner(connection: connection, logger: self.logger)
             let edited = tenant != nil ? survey.entries : survey.entries.filter { $0.isEdited(version) }
             for entry in edited {
-                try await runner.rebless(version, of: set, in: entry.tenant.target)
+                try await migrator.withSession(as: entry.tenant.owner, on: connection) { session in
+                    try await MigrationRunner(files: session, administrator: connection, logger: self.logger)
+                        .rebless(version, of: set, in: entry.tenant.target)
+                }
                 let ledger = OperationLedger(kind: .migrate, tenant: entry.tenant.name)
                 let name = Migration.name(version: version, title: nil, source: source)
                 try await connection.query(ledger.audit("tenant.migration_reblessed", detail: name))
@@ -42,15 +45,37 @@ extension DatabaseAdmin {
     public func resolve(
         _ version: Int, of source: String, tenant: String, as resolution: MigrationRunner.Resolution
     ) async throws {
-        try await self.withConnection(tenant: tenant) { connection in
+        let migrator = self.makeMigrator()
+        try await self.withConnection(tenant: tenant, ending: migrator) { connection in
             let survey = try await FleetSurvey(tenant: tenant, sets: [], planner: MigrationPlanner(), on: connection)
             guard let entry = survey.entries.first else { throw AdminError.noTenant(tenant) }
-            try await MigrationRunner(connection: connection, logger: self.logger)
-                .resolve(version, of: source, in: entry.tenant.target, as: resolution)
+            try await migrator.withSession(as: entry.tenant.owner, on: connection) { session in
+                try await MigrationRunner(files: session, administrator: connection, logger: self.logger)
+                    .resolve(version, of: source, in: entry.tenant.target, as: resolution)
+            }
             let ledger = OperationLedger(kind: .migrate, tenant: tenant)
             let name = Migration.name(version: version, title: nil, source: source)
             let word = resolution == .applied ? "applied" : "rerun"
             try await connection.query(ledger.audit("tenant.migration_resolved", detail: "\(name) as \(word)"))
+        }
+    }
+}
+
+extension DatabaseAdmin {
+    /// Lends the connection to an operation that writes tenants' histories, and drops its login at the end.
+    private func withConnection<R>(
+        tenant: String?, ending migrator: Migrator, _ body: (PostgresConnection) async throws -> R
+    ) async throws -> R {
+        try await self.withConnection(tenant: tenant) { connection in
+            await Migrator.sweep(on: connection, logger: self.logger)
+            do {
+                let result = try await body(connection)
+                await migrator.end(on: connection)
+                return result
+            } catch {
+                await migrator.end(on: connection)
+                throw error
+            }
         }
     }
 }

@@ -80,6 +80,8 @@ struct RegisteredTenant: Sendable {
     let name: String
     let state: Tenant.State
     let target: MigrationTarget
+    /// The role as which its files run.
+    let owner: String
     /// The rights of its roles in its schema.
     let privileges: PrivilegeSQL
     let versions: [String: Int]
@@ -96,8 +98,9 @@ struct RegisteredTenant: Sendable {
         self.target = TenantMigrations.target(
             tenant: self.name, schema: try row.value("schema_name"), owner: try row.value("owner_role"),
             runtime: try row.value("runtime_role"))
+        self.owner = try row.value("owner_role")
         self.privileges = PrivilegeSQL(
-            schema: try row.value("schema_name"), owner: try row.value("owner_role"),
+            schema: try row.value("schema_name"), owner: self.owner,
             runtime: try row.value("runtime_role"), engine: try row.value("engine_role"))
         self.isMade = try row.value("is_made")
         self.hasHistory = try row.value("has_history")

@@ -9,20 +9,20 @@ struct FleetStep: Sendable {
     let configuration: MigrationRunner.Configuration
     let logger: Logger
     let connect: RemovalSession.Connect
+    let migrator: Migrator
 
     private var tenant: RegisteredTenant { self.entry.tenant }
 
     /// Applies what is pending and tells registry and audit.
     func run(on connection: PostgresConnection) async throws -> TenantMigrationResult {
-        var runner = MigrationRunner(connection: connection, configuration: self.configuration, logger: self.logger)
-        // The locks of other tenants' logins hold up no migration either.
-        runner.relief = { [tenant = self.tenant, connect = self.connect] in
-            let session = try? await RemovalSession(
-                of: tenant.name, schema: tenant.target.schema, on: connection, connect: connect,
-                patience: RemovalPatience(.seconds(1)))
-            try? await session?.endIntruders()
+        let target = self.tenant.target
+        let report = try await self.migrator.withSession(as: self.tenant.owner, on: connection) { session in
+            var runner = MigrationRunner(
+                files: session, administrator: connection, configuration: self.configuration, logger: self.logger)
+            runner.relief = RemovalSession.relief(
+                of: self.tenant.name, schema: target.schema, on: connection, connect: self.connect)
+            return try await runner.apply(self.sets, to: target)
         }
-        let report = try await runner.apply(self.sets, to: self.tenant.target)
         let names = report.applied.map(\.name)
         let ledger = OperationLedger(kind: .migrate, tenant: self.tenant.name)
         let restored = try await TenantMigrations.conclude(

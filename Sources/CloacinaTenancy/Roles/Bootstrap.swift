@@ -48,6 +48,7 @@ struct Bootstrap {
         let control = MigrationTarget(schema: BootstrapQueries.controlSchema)
         let migrations = try await MigrationRunner(connection: self.connection, logger: self.logger)
             .apply([.embedded(.control)], to: control)
+        await Migrator.sweep(on: self.connection, logger: self.logger)
         let (service, tenants) = try await self.roleNames()
         let created = try await self.prepare(service: service, tenants: tenants)
         let warnings = try await self.verify(service: service, tenants: tenants)

@@ -15,6 +15,11 @@ enum ConnectSQL {
         ]
     }
 
+    /// Grants CONNECT alone, to a login.
+    static func grantStatements(to login: String, database: String) -> [String] {
+        [self.turn, "GRANT CONNECT ON DATABASE \(self.quote(database)) TO \(self.quote(login))"]
+    }
+
     /// Takes all that away again: of that `DROP OWNED`, run as the role itself, only warns.
     static func revokeStatements(from roles: [String], database: String) -> [String] {
         let members = roles.map(self.quote).joined(separator: ", ")

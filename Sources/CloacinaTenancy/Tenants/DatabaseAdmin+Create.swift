@@ -12,15 +12,16 @@ extension DatabaseAdmin {
     /// - Parameter keep: Where the credentials are kept for good, such as in a file. It is called once everything else is
     ///   made and before the login has its password, so that a process which dies never leaves a tenant whose secret is
     ///   lost. When it throws, the tenant stays `creating`.
-    /// - Throws: ``AdminError``; nothing is left of the tenant unless the connection broke, a file failed, or the credentials
-    ///   could not be kept (``AdminError/Code/handOverFailed``).
+    /// - Throws: ``AdminError``; nothing is left of the tenant unless the connection broke, a file failed, the server doesn't let
+    ///   the login in over which files run (``AdminError/Code/loginRefused``), or the credentials could not be kept
+    ///   (``AdminError/Code/handOverFailed``).
     public func createTenant(
         _ config: TenantConfig, handingOver keep: (TenantCredentials) async throws -> Void = { _ in }
     ) async throws -> TenantCredentials {
         let blueprint: TenantBlueprint
         do { blueprint = try TenantBlueprint(config) } catch { throw AdminError(error, tenant: config.name) }
         return try await self.withConnection(tenant: config.name) { connection in
-            let creation = TenantCreation(blueprint, on: connection, faults: self.faults, logger: self.logger)
+            let creation = TenantCreation(blueprint, on: connection, for: self)
             do {
                 return try await creation.run(handingOver: keep)
             } catch {
@@ -59,7 +60,9 @@ extension DatabaseAdmin {
         let migrations = blueprint.migrationSets.dropFirst().flatMap(\.migrations)
         guard !migrations.isEmpty else { return [] }
         let path = "SET search_path TO \(PostgresIdentifier.quote(blueprint.schema.rawValue)), pg_temp"
-        let role = "SET ROLE \(PostgresIdentifier.quote(blueprint.roles.owner))"
+        let role =
+            "-- over a login \(MigratorSQL.prefix)… that is made for the files and dropped after them\n"
+            + "SET ROLE \(PostgresIdentifier.quote(blueprint.roles.owner))"
         return [role, path]
             + migrations.flatMap { migration in
                 let up = migration.up.map(\.text)

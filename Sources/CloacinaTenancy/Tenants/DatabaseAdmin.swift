@@ -20,6 +20,7 @@ public actor DatabaseAdmin {
     nonisolated let patience: Duration
     nonisolated let faults: FaultPoints
     nonisolated let migration: MigrationRunner.Configuration
+    nonisolated let migrationLogin: MigrationLogin
     private nonisolated let gate = SerialGate()
     private var connection: PostgresConnection?
 
@@ -29,19 +30,38 @@ public actor DatabaseAdmin {
     ///   - configuration: How to reach the database, as its administrator.
     ///   - logger: Where debug messages go; nowhere by default.
     ///   - patience: How long a removal, over all its steps, goes on trying what others hold up; 30 seconds by default.
-    public init(_ configuration: PostgresConfiguration, logger: Logger? = nil, patience: Duration = .seconds(30)) {
-        self.init(configuration, logger: logger, patience: patience, faults: .none)
+    ///   - migrationLogin: Over which login the files of tenants run; ``MigrationLogin/shortLived`` by default.
+    public init(
+        _ configuration: PostgresConfiguration, logger: Logger? = nil, patience: Duration = .seconds(30),
+        migrationLogin: MigrationLogin = .shortLived
+    ) {
+        self.init(
+            configuration, logger: logger, patience: patience, faults: .none, migrationLogin: migrationLogin)
     }
 
     package init(
         _ configuration: PostgresConfiguration, logger: Logger? = nil, patience: Duration = .seconds(30),
-        faults: FaultPoints, migration: MigrationRunner.Configuration = MigrationRunner.Configuration()
+        faults: FaultPoints, migration: MigrationRunner.Configuration = MigrationRunner.Configuration(),
+        migrationLogin: MigrationLogin = .shortLived
     ) {
         self.configuration = configuration
         self.logger = logger ?? Logger(label: "cloacina.admin", factory: { _ in SwiftLogNoOpLogHandler() })
         self.patience = patience
         self.faults = faults
         self.migration = migration
+        self.migrationLogin = migrationLogin
+    }
+
+    /// The session over which the files of one operation run; nothing is opened yet.
+    nonisolated func makeMigrator() -> Migrator {
+        Migrator(self.migrationLogin, self.configuration, logger: self.logger)
+    }
+
+    /// Drops the login of an operation that ended outside of its turn.
+    func end(_ migrator: Migrator) async {
+        guard migrator.hasLogin else { return }
+        // In a task of its own, awaited at once: cancellation must leave no login behind.
+        await Task { _ = try? await self.withConnection { await migrator.end(on: $0) } }.value
     }
 
     /// Closes the connection, if there is one. A later call opens another.

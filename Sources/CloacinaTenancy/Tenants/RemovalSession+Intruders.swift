@@ -3,20 +3,39 @@ import CloacinaPostgres
 extension RemovalSession {
     /// Ends what logins of other tenants have in the way: sessions that hold locks on what is to be removed, and transactions that
     /// they prepared. Each is in the audit trail.
-    func endIntruders() async throws {
-        guard self.home == nil else { return }
+    ///
+    /// - Returns: Whether anybody was ended.
+    @discardableResult
+    func endIntruders() async throws -> Bool {
+        guard self.home == nil else { return false }
+        var hasEnded = false
         let query = RemovalQueries.intruders(
             in: self.target.schemaOID, roles: self.target.roleOIDs, of: self.target.id)
         for intruder in try await self.connection.query(query).map(LockHolder.init) {
             self.tally.didIntrude(intruder.user)
             do {
                 try await self.end(intruder)
+                hasEnded = true
                 try await self.connection.query(
                     RemovalQueries.auditIntrusion(tenant: self.target.name, intruder.description))
             } catch {
                 // The next attempt tells; the others are ended all the same.
                 if error is CancellationError || AdminError.isConnectionLoss(error) { throw error }
             }
+        }
+        return hasEnded
+    }
+
+    /// What a migration calls that waits for a lock in vain: the locks of other tenants' logins hold up no file either.
+    ///
+    /// - Parameter connection: The administrator's, which is idle meanwhile.
+    static func relief(
+        of tenant: String, schema: String, on connection: PostgresConnection, connect: @escaping Connect
+    ) -> @Sendable () async -> Bool {
+        {
+            let session = try? await RemovalSession(
+                of: tenant, schema: schema, on: connection, connect: connect, patience: RemovalPatience(.seconds(1)))
+            return (try? await session?.endIntruders()) ?? false
         }
     }
 

@@ -21,6 +21,9 @@ struct TenantCreation {
     private let connection: PostgresConnection
     private let faults: FaultPoints
     private let logger: Logger
+    private let migrator: Migrator
+    private let migration: MigrationRunner.Configuration
+    private let connect: RemovalSession.Connect
     private let ledger: OperationLedger
     private let lease: AdministrationLease
     private let progress = Progress()
@@ -37,11 +40,14 @@ struct TenantCreation {
         let state = Mutex(State())
     }
 
-    init(_ blueprint: TenantBlueprint, on connection: PostgresConnection, faults: FaultPoints, logger: Logger) {
+    init(_ blueprint: TenantBlueprint, on connection: PostgresConnection, for admin: DatabaseAdmin) {
         self.blueprint = blueprint
-        self.logger = logger
+        self.logger = admin.logger
         self.connection = connection
-        self.faults = faults
+        self.faults = admin.faults
+        self.migrator = admin.makeMigrator()
+        self.migration = admin.migration
+        self.connect = admin.connector
         self.ledger = OperationLedger(kind: .create, tenant: blueprint.name.rawValue)
         self.lease = AdministrationLease(tenant: blueprint.name.rawValue, on: connection)
     }
@@ -188,16 +194,32 @@ struct TenantCreation {
         let (sets, target) = (self.blueprint.migrationSets, self.blueprint.target)
         let isWhole = try MigrationSet.embedded(.tenant).migrations.allSatisfy(\.isTransactional)
         guard sets.count > 1 || !isWhole || !isNew else { return }
+        await Migrator.sweep(on: self.connection, logger: self.logger)
         do {
-            let report = try await MigrationRunner(connection: self.connection, logger: self.logger)
-                .apply(sets, to: target)
+            let report = try await self.apply(sets, to: target)
+            await self.migrator.end(on: self.connection)
             try await TenantMigrations.conclude(
                 id, self.blueprint.privileges, TenantMigrations.Versions(report.versions), ledger: self.ledger,
                 on: self.connection)
         } catch let error as MigrationError {
+            await self.migrator.end(on: self.connection)
             // What went before stays; the registry may know of it later when it can't now.
             try? await self.recordFiles(id, sets)
             throw error
+        } catch {
+            await self.migrator.end(on: self.connection)
+            throw error
+        }
+    }
+
+    /// Applies the files over the login that is made for it.
+    private func apply(_ sets: [MigrationSet], to target: MigrationTarget) async throws -> MigrationReport {
+        try await self.migrator.withSession(as: self.blueprint.roles.owner, on: self.connection) { session in
+            var runner = MigrationRunner(
+                files: session, administrator: self.connection, configuration: self.migration, logger: self.logger)
+            runner.relief = RemovalSession.relief(
+                of: self.name, schema: self.schema, on: self.connection, connect: self.connect)
+            return try await runner.apply(sets, to: target)
         }
     }
 

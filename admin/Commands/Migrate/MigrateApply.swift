@@ -11,7 +11,8 @@ struct MigrateApply: AsyncParsableCommand {
         discussion: """
             Each tenant's own history decides. A tenant that fails, or whose history and files differ (late, edited, \
             missing, …), is reported with the command that leads out and the others go on: exit code 4, or for a single \
-            tenant 1, or 5 when a lock stayed taken. Running it again goes on where it stopped.
+            tenant 1, or 5 when a lock stayed taken. Running it again goes on where it stopped. Files run over a login that is \
+            made for the command and dropped after it.
 
               cloacina-admin migrate apply
               cloacina-admin migrate apply --dry-run
@@ -21,6 +22,7 @@ struct MigrateApply: AsyncParsableCommand {
     @OptionGroup(title: "Migrations") var migrations: MigrationOptions
     @OptionGroup(title: "Migrations") var leniency: LeniencyOptions
     @OptionGroup(title: "Safety") var rehearsal: RehearsalOptions
+    @OptionGroup(title: "Safety") var files: FileLoginOptions
     @OptionGroup(title: "Safety") var assent: AssentOptions
     @OptionGroup(title: "Connection") var connection: ConnectionOptions
     @OptionGroup(title: "Output") var output: OutputOptions
@@ -31,7 +33,8 @@ struct MigrateApply: AsyncParsableCommand {
         let sets = try self.migrations.sets()
         let tenant = self.migrations.tenant
         let configuration = self.leniency.configuration
-        try await Administration.with(self.connection, tenant: tenant, console: console) { admin in
+        try await Administration.with(self.connection, tenant: tenant, files: self.files.login, console: console) {
+            admin in
             if self.rehearsal.dryRun {
                 let status = try await admin.migrationStatus(tenant: tenant, sets: sets, configuration: configuration)
                 try renderer.show(statements: try Self.plan(MigrationStatusAnswer.lines(of: status), sets))

@@ -23,6 +23,7 @@ struct MigrateRebless: AsyncParsableCommand {
         help: ArgumentHelp("The directory with the file.", valueName: "directory[=source]"), completion: .directory)
     var migrations: [MigrationDirectory] = []
 
+    @OptionGroup(title: "Safety") var files: FileLoginOptions
     @OptionGroup(title: "Connection") var connection: ConnectionOptions
     @OptionGroup(title: "Output") var output: OutputOptions
 
@@ -35,7 +36,9 @@ struct MigrateRebless: AsyncParsableCommand {
 
     func run() async throws {
         let sets = try self.migrations.sets()
-        let tenants = try await Administration.with(self.connection, tenant: self.tenant, console: .system) {
+        let tenants = try await Administration.with(
+            self.connection, tenant: self.tenant, files: self.files.login, console: .system
+        ) {
             try await $0.rebless(self.migration.version, of: self.migration.source, tenant: self.tenant, sets: sets)
         }
         try Renderer(.system, self.output.output).show(

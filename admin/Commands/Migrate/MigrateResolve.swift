@@ -24,11 +24,14 @@ struct MigrateResolve: AsyncParsableCommand {
     @Option(name: .long, help: ArgumentHelp("The tenant.", valueName: "name")) var tenant: String
     @Option(name: .customLong("as"), help: "What it is taken for.") var finding: Finding
 
+    @OptionGroup(title: "Safety") var files: FileLoginOptions
     @OptionGroup(title: "Connection") var connection: ConnectionOptions
     @OptionGroup(title: "Output") var output: OutputOptions
 
     func run() async throws {
-        try await Administration.with(self.connection, tenant: self.tenant, console: .system) {
+        try await Administration.with(
+            self.connection, tenant: self.tenant, files: self.files.login, console: .system
+        ) {
             try await $0.resolve(
                 self.migration.version, of: self.migration.source, tenant: self.tenant,
                 as: self.finding == .applied ? .applied : .pending)

@@ -49,6 +49,7 @@ struct TenantCreate: AsyncParsableCommand {
     @OptionGroup(title: "Secret") var password: PasswordOptions
     @OptionGroup(title: "Connection") var connection: ConnectionOptions
     @OptionGroup(title: "Safety") var rehearsal: RehearsalOptions
+    @OptionGroup(title: "Safety") var files: FileLoginOptions
     @OptionGroup(title: "Safety") var assent: AssentOptions
     @OptionGroup(title: "Output") var output: OutputOptions
 
@@ -72,7 +73,9 @@ struct TenantCreate: AsyncParsableCommand {
         config.migrationSets = try self.migrations.sets()
         config.password = try self.password.read()
         let renderer = Renderer(console, self.output.output)
-        try await Administration.with(self.connection, tenant: self.name, console: console) { admin in
+        try await Administration.with(
+            self.connection, tenant: self.name, files: self.files.login, console: console
+        ) { admin in
             if self.rehearsal.dryRun {
                 try renderer.show(statements: try await admin.plannedSQL(creating: config))
             } else if self.ifNotExists, let tenant = try await self.existing(admin) {

@@ -1,0 +1,249 @@
+import CloacinaPostgres
+import Logging
+import Synchronization
+
+/// The session over which one operation runs the files of tenants, under a login of its own: ``MigrationLogin/shortLived``.
+///
+/// The login is made when a tenant first needs it, may act as the owner of one tenant at a time, and is dropped by
+/// ``end(on:)``. A session that a file left as another one is not used again, nor is its login: a role may change its own
+/// password, which somebody else would then know. Nor is one that got members. What a killed process leaves is dropped by ``sweep(on:logger:)``.
+final class Migrator: Sendable {
+    private struct State {
+        /// The login in use and its session.
+        var current: (role: String, session: PostgresConnection)?
+        /// Logins that were made, or may have been, and are not known to be gone.
+        var roles: [String] = []
+    }
+
+    private let login: MigrationLogin
+    private let configuration: PostgresConfiguration
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    /// The number of attempts to change what others change at the same moment.
+    private static let attempts = 5
+
+    init(_ login: MigrationLogin, _ configuration: PostgresConfiguration, logger: Logger) {
+        self.login = login
+        self.configuration = configuration
+        self.logger = logger
+    }
+
+    /// Whether a login has to be dropped.
+    var hasLogin: Bool { self.state.withLock { !$0.roles.isEmpty } }
+
+    /// Lends a session that may act as a tenant's owner until the closure returns, and that knows of no tenant before.
+    ///
+    /// - Parameter administrator: The administrator's session, which nothing else uses meanwhile. It is what is lent with
+    ///   ``MigrationLogin/administrator``.
+    /// - Throws: What the closure throws, or ``AdminError`` with ``AdminError/Code/loginRefused``.
+    func withSession<R>(
+        as owner: String, on administrator: PostgresConnection, _ body: (PostgresConnection) async throws -> R
+    ) async throws -> R {
+        guard self.login == .shortLived else { return try await body(administrator) }
+        let (role, session) = try await self.open(on: administrator)
+        let result: R
+        do {
+            try await Self.patiently {
+                try await administrator.pipeline(
+                    MigratorSQL.admit(role, to: owner, serverVersion: administrator.serverVersion))
+            }
+            result = try await body(session)
+        } catch {
+            await self.leave(owner, on: administrator)
+            throw error
+        }
+        await self.leave(owner, on: administrator)
+        return result
+    }
+
+    /// Closes the session and drops the login, in a cancelled task too.
+    func end(on administrator: PostgresConnection) async {
+        // In a task of its own, awaited at once: cancellation must leave no login behind.
+        await Task { await self.drop(on: administrator) }.value
+    }
+
+    // MARK: The login
+
+    private func open(on administrator: PostgresConnection) async throws -> (String, PostgresConnection) {
+        if let current = self.state.withLock({ $0.current }), !current.session.isClosed { return current }
+        await self.end(on: administrator)
+        let role = try MigratorSQL.name()
+        self.state.withLock { $0.roles.append(role) }
+        do {
+            let session = try await self.make(role, on: administrator)
+            self.state.withLock { $0.current = (role, session) }
+            self.logger.debug("login made for migrations", metadata: ["cloacina.role": "\(role)"])
+            return (role, session)
+        } catch {
+            await self.end(on: administrator)
+            throw error
+        }
+    }
+
+    private func make(_ role: String, on administrator: PostgresConnection) async throws -> PostgresConnection {
+        let (database, version) = (administrator.endpoint.database, administrator.serverVersion)
+        let row = try await administrator.query(MigratorSQL.survey)[0]
+        let (mark, until): (String, String) = (try row.value("mark"), try row.value("until"))
+        let password = try SecureRandom.password()
+        let verifier = try SCRAM.verifier(password: password)
+        try await Self.patiently {
+            try await administrator.pipeline(
+                MigratorSQL.creation(role, mark: mark, until: until, database: database))
+        }
+        try await administrator.pipeline(
+            PasswordSQL.statements(login: role, verifier: verifier, serverVersion: version))
+        var configuration = self.configuration
+        configuration.user = role
+        configuration.password = password
+        configuration.applicationName = "cloacina-migrator"
+        let session: PostgresConnection
+        do {
+            session = try await PostgresConnection.connect(configuration, logger: self.logger)
+        } catch {
+            throw Self.refusal(error, of: role, at: administrator.endpoint)
+        }
+        do {
+            guard try await session.query(MigratorSQL.enter(role)).single(as: Bool.self) else {
+                throw Self.refusal(nil, of: role, at: administrator.endpoint)
+            }
+            return session
+        } catch {
+            await session.close()
+            throw error
+        }
+    }
+
+    /// The way out of a server that doesn't let the login in; other failures to connect stay what they are.
+    private static func refusal(
+        _ error: PostgresError?, of role: String, at endpoint: PostgresEndpoint
+    ) -> any Error {
+        if let error {
+            guard [.connectionFailed, .poolerUnsupported].contains(error.code) else { return error }
+            // Busy, or shutting down: no matter of who logs in.
+            if let state = error.sqlState, ["53", "57"].contains(state.prefix(2)) { return error }
+        }
+        let database = PostgresIdentifier.quote(endpoint.database)
+        let kind = endpoint.host.isEmpty || endpoint.host.hasPrefix("/") ? "local" : "host"
+        let address = kind == "local" ? "" : " ADDRESS"
+        return AdminError(
+            .loginRefused,
+            "the server doesn't let in \(role), a login made for this operation over which the files of tenants run; no "
+                + "file was run over it, and it is dropped again. Let such logins in: in pg_hba.conf, above the line that "
+                + "refuses them, `\(kind) \(database) /^\(MigratorSQL.prefix)\(address) scram-sha-256` (before PostgreSQL 16 "
+                + "`all` instead of the pattern), then SELECT pg_reload_conf(); with a pooler in between, connect to the server "
+                + "itself. Where that can't be, run the same command with --files-as-administrator "
+                + "(`migrationLogin: .administrator` in code): files then run with the administrator's rights",
+            underlying: error)
+    }
+
+    // MARK: Between tenants and at the end
+
+    /// Takes the membership back and leaves nothing of a tenant on the session; gives both up when that doesn't work.
+    private func leave(_ owner: String, on administrator: PostgresConnection) async {
+        // In a task of its own, awaited at once: cancellation must leave no membership behind.
+        await Task {
+            guard let (role, session) = self.state.withLock({ $0.current }) else { return }
+            let isClean = await Self.clean(session, of: role)
+            let rows = try? await Self.patiently {
+                try await administrator.pipeline(MigratorSQL.dismiss(role, from: owner))
+            }
+            let hasMembers = try? rows?.last?.single(as: Bool.self)
+            if !isClean || hasMembers != false { await self.drop(on: administrator) }
+        }.value
+    }
+
+    private static func clean(_ session: PostgresConnection, of role: String) async -> Bool {
+        guard !session.isClosed else { return false }
+        do {
+            try await session.discardAll()
+            return try await session.query(MigratorSQL.enter(role)).single(as: Bool.self)
+        } catch {
+            return false
+        }
+    }
+
+    private func drop(on administrator: PostgresConnection) async {
+        let (session, roles) = self.state.withLock { state in
+            defer { state.current = nil }
+            return (state.current?.session, state.roles)
+        }
+        // An open session keeps its place: nobody else gets it while the login is still there.
+        for role in roles {
+            guard await Self.drop(role, on: administrator, logger: self.logger) else { continue }
+            self.state.withLock { state in state.roles.removeAll { $0 == role } }
+        }
+        await session?.close()
+    }
+
+    /// Drops what processes left that were killed, which happens to be seen now; see ``MigratorSQL/leftovers(serverVersion:)``.
+    ///
+    /// Nothing depends on it, so what goes wrong is left to the next operation.
+    static func sweep(on administrator: PostgresConnection, logger: Logger) async {
+        let query = MigratorSQL.leftovers(serverVersion: administrator.serverVersion)
+        guard let rows = try? await administrator.query(query), let roles: [String] = try? rows.column("role") else {
+            return
+        }
+        for role in roles { _ = await Self.drop(role, on: administrator, logger: logger) }
+    }
+
+    /// Drops a login with whatever it made or was granted; shuts one that can't be dropped. Says whether it is gone.
+    private static func drop(_ role: String, on administrator: PostgresConnection, logger: Logger) async -> Bool {
+        let (database, version) = (administrator.endpoint.database, administrator.serverVersion)
+        do {
+            try await Self.patiently {
+                try await administrator.pipeline(MigratorSQL.drop(role, database: database))
+            }
+            return true
+        } catch let error as PostgresError where error.sqlState == "42704" {
+            return true
+        } catch let error as PostgresError where error.sqlState == "2BP01" {
+            // A file made something as the login, or gave it a right.
+        } catch {
+            logger.debug("login of migrations not dropped", metadata: ["cloacina.role": "\(role)"])
+            return false
+        }
+        do {
+            try await Self.takeBack(from: role, on: administrator)
+            try await Self.patiently {
+                try await administrator.pipeline(
+                    MigratorSQL.dropWithBelongings(role, database: database, serverVersion: version))
+            }
+            return true
+        } catch {
+            _ = try? await administrator.query(MigratorSQL.shut(role))
+            logger.debug("login of migrations not dropped, but shut", metadata: ["cloacina.role": "\(role)"])
+            return false
+        }
+    }
+
+    /// Takes from a login what tenants' roles granted it: nobody but the grantor can.
+    private static func takeBack(from role: String, on administrator: PostgresConnection) async throws {
+        let version = administrator.serverVersion
+        // A grantor can't become a member of its own member.
+        let owners: [String] = try await administrator.query(MigratorSQL.memberships(of: role)).column("name")
+        for owner in owners { try await administrator.pipeline(MigratorSQL.dismiss(role, from: owner)) }
+        let rows = try await administrator.query(MigratorSQL.grantors(to: role, serverVersion: version))
+        let sql = RemovalSQL(schema: "", owner: nil, roles: [role], serviceRole: "", serverVersion: version)
+        for row in rows {
+            let statements = sql.takingBack(from: try row.value("name"), mayAct: try row.value("may_act"))
+            try await Self.patiently {
+                try await administrator.pipeline(
+                    [LimitQueries.boundedWait] + statements.map(PostgresStatement.init(ddl:)))
+            }
+        }
+    }
+
+    /// Makes a change again that met another one of the same row of the catalogs, or a deadlock.
+    @discardableResult
+    private static func patiently<R>(_ change: () async throws -> R) async throws -> R {
+        for _ in 1..<Self.attempts {
+            do {
+                return try await change()
+            } catch let error as PostgresError {
+                guard ["XX000", "40P01", "23505"].contains(error.sqlState) else { throw error }
+            }
+        }
+        return try await change()
+    }
+}

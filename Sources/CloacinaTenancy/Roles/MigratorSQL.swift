@@ -1,0 +1,152 @@
+import CloacinaPostgres
+
+/// Statements about the short-lived logins over which files run: `cloacina_migrator_` and twelve hexadecimal digits.
+enum MigratorSQL {
+    static let prefix = "cloacina_migrator_"
+
+    /// A name that no other login has.
+    static func name() throws -> String {
+        self.prefix
+            + (try SecureRandom.bytes(6)).map { byte in
+                let digits = String(byte, radix: 16)
+                return digits.utf8.count == 1 ? "0" + digits : digits
+            }.joined()
+    }
+
+    /// The mark of a login, a comment by which it is known to be ours, whose and since when; and until when its password is good,
+    /// by the server's clock: it is needed once, at once.
+    static let survey: PostgresStatement = """
+        SELECT format('cloacina: migrator of database %s, made by session %s of role %s at %s', d.oid, a.pid, a.usesysid,
+                      extract(epoch FROM a.backend_start)) AS mark,
+               to_char((clock_timestamp() + interval '15 minutes') AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS"+00"') AS until
+        FROM pg_stat_activity a JOIN pg_database d ON d.datname = current_database()
+        WHERE a.pid = pg_backend_pid()
+        """
+
+    /// Makes a login that can't log in yet and may nothing but reach the database, in one transaction.
+    ///
+    /// One session at a time: whoever makes a file give the login another password still finds no place.
+    static func creation(_ role: String, mark: String, until: String, database: String) -> [PostgresStatement] {
+        let name = PostgresIdentifier.quote(role)
+        let sql =
+            [
+                "CREATE ROLE \(name) NOLOGIN NOINHERIT NOCREATEROLE NOCREATEDB NOSUPERUSER NOREPLICATION NOBYPASSRLS "
+                    + "CONNECTION LIMIT 1 VALID UNTIL \(PostgresIdentifier.literal(until))",
+                "COMMENT ON ROLE \(name) IS \(PostgresIdentifier.literal(mark))",
+            ] + ConnectSQL.grantStatements(to: role, database: database)
+        return [LimitQueries.boundedWait] + sql.map(PostgresStatement.init(ddl:))
+    }
+
+    /// Lets a login act as a tenant's owner, and keeps the administrator's session from being ended while it waits for files.
+    ///
+    /// The commit need not wait for the disk: no login outlives a crash of the server for long.
+    static func admit(_ role: String, to owner: String, serverVersion: Int) -> [PostgresStatement] {
+        [
+            """
+            SELECT set_config('idle_session_timeout', '0', false), set_config('synchronous_commit', 'off', true),
+                   set_config('lock_timeout', '5s', true)
+            """,
+            PostgresStatement(
+                ddl: MembershipSQL.grant(
+                    owner, to: PostgresIdentifier.quote(role), serverVersion: serverVersion)),
+        ]
+    }
+
+    /// Takes that back, and tells last whether the login has members.
+    ///
+    /// Before PostgreSQL 15 a session may make others members of the role that it logged in as, who would then become the next
+    /// tenant's owner through it.
+    static func dismiss(_ role: String, from owner: String) -> [PostgresStatement] {
+        [
+            "SELECT set_config('synchronous_commit', 'off', true), set_config('lock_timeout', '5s', true)",
+            PostgresStatement(
+                ddl: "REVOKE \(PostgresIdentifier.quote(owner)) FROM \(PostgresIdentifier.quote(role))"),
+            """
+            SELECT EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
+                           WHERE r.rolname = \(role) AND m.member <> (SELECT oid FROM pg_roles WHERE rolname = current_user))
+            """,
+        ]
+    }
+
+    /// Puts a session as the administrator's begin, and tells whether it is the login's and nobody else's.
+    static func enter(_ role: String) -> PostgresStatement {
+        """
+        SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false) IS NOT NULL
+               AND pg_catalog.set_config('idle_session_timeout', '0', false) IS NOT NULL
+               AND session_user OPERATOR(pg_catalog.=) \(role) AND current_user OPERATOR(pg_catalog.=) \(role)
+        """
+    }
+
+    /// Drops a login that has nothing, in one transaction.
+    static func drop(_ role: String, database: String) -> [PostgresStatement] {
+        let sql =
+            ConnectSQL.revokeStatements(from: [role], database: database)
+            + ["DROP ROLE \(PostgresIdentifier.quote(role))"]
+        return [LimitQueries.boundedWait] + sql.map(PostgresStatement.init(ddl:))
+    }
+
+    /// The roles that a login is a member of.
+    static func memberships(of role: String) -> PostgresStatement {
+        """
+        SELECT o.rolname::text AS name FROM pg_auth_members m
+        JOIN pg_roles r ON r.oid = m.member JOIN pg_roles o ON o.oid = m.roleid WHERE r.rolname = \(role)
+        """
+    }
+
+    /// The roles that may have granted a login something, and whether the administrator may act as each.
+    static func grantors(to role: String, serverVersion: Int) -> PostgresStatement {
+        let mayAct = serverVersion >= 160_000 ? "SET" : "MEMBER"
+        return """
+            SELECT DISTINCT o.rolname::text AS name, pg_has_role(o.oid, \(mayAct)) AS may_act
+            FROM pg_shdepend s
+            JOIN pg_shdepend g ON g.dbid = s.dbid AND g.classid = s.classid AND g.objid = s.objid
+                AND g.refclassid = s.refclassid
+            JOIN pg_roles o ON o.oid = g.refobjid
+            WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = to_regrole(\(role))
+              AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND o.oid <> s.refobjid
+              AND NOT o.rolsuper
+            ORDER BY name LIMIT \(RemovalQueries.batch)
+            """
+    }
+
+    /// Drops what a login owns, as itself, and then the login.
+    static func dropWithBelongings(_ role: String, database: String, serverVersion: Int) -> [PostgresStatement] {
+        let name = PostgresIdentifier.quote(role)
+        let sql = [
+            MembershipSQL.grant(role, to: "CURRENT_USER", serverVersion: serverVersion), "SET LOCAL ROLE \(name)",
+            "DROP OWNED BY \(name) CASCADE", "SET LOCAL ROLE NONE",
+        ]
+        return sql.map(PostgresStatement.init(ddl:)) + self.drop(role, database: database)
+    }
+
+    /// Shuts a login that can't be dropped yet.
+    static func shut(_ role: String) -> PostgresStatement {
+        PostgresStatement(
+            ddl: "ALTER ROLE \(PostgresIdentifier.quote(role)) NOLOGIN PASSWORD NULL CONNECTION LIMIT 0")
+    }
+
+    /// Logins of operations on this database, or on one that is gone, that ended without dropping them: the session that made
+    /// each is gone, and so is its own, unless its time is up.
+    ///
+    /// A name alone makes nobody ours, and whoever may not drop a login leaves it to those who may. What can't be seen of the
+    /// session that made it counts as there.
+    static func leftovers(serverVersion: Int) -> PostgresStatement {
+        let mayDrop = serverVersion >= 160_000 ? "pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')" : "true"
+        return """
+            SELECT l.role FROM (
+                SELECT r.oid, r.rolname::text AS role, r.rolvaliduntil AS until, m.mark
+                FROM pg_roles r CROSS JOIN LATERAL (SELECT regexp_match(shobj_description(r.oid, 'pg_authid'),
+                    '^cloacina: migrator of database (\\d+), made by session (\\d+) of role (\\d+) at ([0-9.]+)$') AS mark) m
+                WHERE r.rolname ~ '^cloacina_migrator_[0-9a-f]{12}$' AND \(unescaped: mayDrop)
+            ) l
+            WHERE (l.mark[1] = (SELECT d.oid::text FROM pg_database d WHERE d.datname = current_database())
+                   OR NOT EXISTS (SELECT FROM pg_database d WHERE d.oid::text = l.mark[1]))
+              AND l.mark IS NOT NULL
+              AND NOT EXISTS (SELECT FROM pg_stat_activity a
+                              WHERE a.pid::text = l.mark[2] AND a.usesysid::text = l.mark[3]
+                                AND (extract(epoch FROM a.backend_start)::text = l.mark[4]) IS NOT FALSE)
+              AND (l.until < clock_timestamp() OR NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usesysid = l.oid))
+            ORDER BY l.role LIMIT 100
+            """
+    }
+}

@@ -1,0 +1,26 @@
+import ArgumentParser
+import CloacinaTenancy
+
+/// Over which login the files of tenants run.
+struct FileLoginOptions: ParsableArguments {
+    @Flag(
+        name: .long,
+        help: ArgumentHelp(
+            "Run files over the administrator's own login, where the server lets no other one in.",
+            discussion: """
+                Otherwise a login cloacina_migrator_… is made for the command, which may act as one tenant's owner at a time, \
+                and dropped after it. With this, a file, and whatever an owner has made and a file sets off, can do what the \
+                administrator can.
+                """))
+    var filesAsAdministrator = false
+
+    /// The library's setting.
+    var login: MigrationLogin { self.filesAsAdministrator ? .administrator : .shortLived }
+
+    /// What is said of a login that leaves nothing between files and the administrator.
+    static func warning(_ login: MigrationLogin) -> String? {
+        guard login == .administrator else { return nil }
+        return "--files-as-administrator: the files, and whatever an owner has made and they set off, run with the "
+            + "administrator's rights, those to make roles and to act as any tenant among them"
+    }
+}
