@@ -32,6 +32,7 @@ import Testing
         (AdminError(.handOverFailed, ""), .failed),
         (AdminError(.handOverFailed, "", underlying: CommandError(.privileges, "no")), .privileges),
         (AdminError(.insufficientPrivilege, ""), .privileges),
+        (AdminError(.loginRefused, ""), .privileges),
         (AdminError(.busy, ""), .lockBusy),
         (AdminError(.connection, ""), .tryAgainLater),
         (AdminError(.connection, "", underlying: Self.unreachable), .tryAgainLater),

@@ -65,6 +65,49 @@ extension ServerTests {
             }
         }
 
+        /// Locks the tables of a tenant's list of pipelines, as anybody may.
+        private static func lockingScript(_ name: String) -> String {
+            """
+            BEGIN; SELECT pg_get_viewdef(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = '\(name)' AND c.relname = 'cloacina_pipeline_list'
+            """
+        }
+
+        @Test("C2: another tenant's locks hold up no statement that runs outside of a transaction")
+        func anothersLocksHoldUpNoStatementOnItsOwn() async throws {
+            try await self.withPair { admin, name, other in
+                let set = try MigrationFixture.set(
+                    [1: "-- migrate:no-transaction\nVACUUM (FULL) cloacina_pipelines;"], source: "locking")
+                var configuration = MigrationRunner.Configuration()
+                configuration.concurrentLockTimeout = .milliseconds(200)
+                try await TenantFixture.withTenant(other) { intruder in
+                    try await intruder.script(Self.lockingScript(name))
+                    let report = try await admin.migrate(
+                        tenant: name, sets: try TenantFixture.sets() + [set], configuration: configuration)
+                    #expect(report.results.map(\.outcome) == [.migrated], "\(report)")
+                }
+                try await admin.removeTenant(named: name)
+            }
+        }
+
+        @Test("C2: another tenant's locks hold up no file of a new tenant")
+        func anothersLocksHoldUpNoNewTenantsFile() async throws {
+            try await self.withPair { admin, name, other in
+                let new = TenantFixture.name()
+                let broken = try MigrationFixture.set([1: "SELECT 1 / 0;"])
+                let mended = try MigrationFixture.set([1: "LOCK TABLE cloacina_pipelines IN ACCESS EXCLUSIVE MODE;"])
+                await #expect(throws: AdminError.self) {
+                    try await admin.createTenant(TenantFixture.config(new, sets: [broken]))
+                }
+                try await TenantFixture.withTenant(other) { intruder in
+                    try await intruder.script(Self.lockingScript(new))
+                    _ = try await admin.createTenant(TenantFixture.config(new, sets: [mended]))
+                }
+                #expect(try await admin.tenant(named: new).state == .active)
+                for name in [new, name] { try await admin.removeTenant(named: name) }
+            }
+        }
+
         @Test(
             "C3: what another tenant granted to the tenant's roles, here and elsewhere, is taken back; the rest stays its own"
         )
