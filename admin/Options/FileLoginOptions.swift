@@ -1,7 +1,7 @@
 import ArgumentParser
 import CloacinaTenancy
 
-/// Over which login the files of tenants run.
+/// The choice of the login over which the files of tenants run.
 struct FileLoginOptions: ParsableArguments {
     @Flag(
         name: .long,
@@ -17,7 +17,7 @@ struct FileLoginOptions: ParsableArguments {
     /// The library's setting.
     var login: MigrationLogin { self.filesAsAdministrator ? .administrator : .shortLived }
 
-    /// What is said of a login that leaves nothing between files and the administrator.
+    /// The warning about a login that leaves nothing between files and the administrator; nil for the other one.
     static func warning(_ login: MigrationLogin) -> String? {
         guard login == .administrator else { return nil }
         return "--files-as-administrator: the files, and whatever an owner has made and they set off, run with the "

@@ -131,7 +131,7 @@ package struct LeaseKeeper: Sendable {
         try await self.connection.pipeline(self.queries.isHeld(held))[1].single()
     }
 
-    /// Whether all of several leases still stand.
+    /// True when all of several leases still stand.
     package func areHeld(_ leases: [HeldLease]) async throws(PostgresError) -> Bool {
         try await self.connection.query(self.queries.areHeld(leases)).single()
     }

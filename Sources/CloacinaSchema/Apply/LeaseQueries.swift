@@ -87,7 +87,7 @@ struct LeaseQueries: Sendable, Hashable {
         ]
     }
 
-    /// Whether several leases of this session all stand.
+    /// Tells if several leases of this session all stand.
     func areHeld(_ leases: [HeldLease]) -> PostgresStatement {
         PostgresStatement(
             """

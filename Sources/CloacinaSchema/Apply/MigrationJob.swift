@@ -11,7 +11,7 @@ struct MigrationJob: Sendable {
     let session: SessionIdentity
     /// The leases under which it runs.
     let hold: LeaseHold
-    /// Who applies it, for the history; the session's user when nil.
+    /// The role that applies it, for the history; the session's user when nil.
     var actor: String?
 
     var migration: Migration { self.step.migration }

@@ -39,7 +39,7 @@ extension MigrationRunner {
         return attempt
     }
 
-    /// Whether whoever had no business there was in the way, and has been ended, of a statement that may be repeated.
+    /// True when somebody without any business there was in the way of a statement that may be repeated, and has been ended.
     private func relieved(_ job: MigrationJob, _ error: PostgresError, _ isClean: Bool) async -> Bool {
         let isDrop = if case .drop? = job.migration.indexChange { true } else { false }
         guard error.isContention, isClean || isDrop else { return false }

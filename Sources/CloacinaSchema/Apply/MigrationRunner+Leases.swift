@@ -4,7 +4,7 @@ import CloacinaPostgres
 package struct LeaseHold: Sendable {
     let keeper: LeaseKeeper
     let leases: [HeldLease]
-    /// Whether another session than the working one holds them: it can end while the working one goes on.
+    /// True when another session than the working one holds them: it can end while the working one goes on.
     let isElsewhere: Bool
 
     /// Makes sure that the leases still stand, before something is committed under them.

@@ -45,8 +45,8 @@ public struct MigrationRunner: Sendable {
     let configuration: Configuration
     let logger: Logger?
     let pace: MigrationPace
-    /// What is called after an attempt that waited for a lock in vain: it may end who has no business there, and says whether
-    /// anybody was ended.
+    /// The call after an attempt that waited for a lock in vain: it may end who has no business there, and says whether anybody
+    /// was ended.
     package var relief: (@Sendable () async -> Bool)?
 
     var leaseSession: PostgresConnection { self.administrator ?? self.connection }

@@ -27,7 +27,9 @@ extension DatabaseAdmin {
                 tenant: tenant, sets: [set], planner: MigrationPlanner(), on: connection)
             let edited = tenant != nil ? survey.entries : survey.entries.filter { $0.isEdited(version) }
             for entry in edited {
-                try await migrator.withSession(as: entry.tenant.owner, on: connection) { session in
+                try await migrator.withSession(
+                    as: entry.tenant.owner, of: entry.tenant.name, on: connection
+                ) { session in
                     try await MigrationRunner(files: session, administrator: connection, logger: self.logger)
                         .rebless(version, of: set, in: entry.tenant.target)
                 }
@@ -49,7 +51,9 @@ extension DatabaseAdmin {
         try await self.withConnection(tenant: tenant, ending: migrator) { connection in
             let survey = try await FleetSurvey(tenant: tenant, sets: [], planner: MigrationPlanner(), on: connection)
             guard let entry = survey.entries.first else { throw AdminError.noTenant(tenant) }
-            try await migrator.withSession(as: entry.tenant.owner, on: connection) { session in
+            try await migrator.withSession(
+                as: entry.tenant.owner, of: entry.tenant.name, on: connection
+            ) { session in
                 try await MigrationRunner(files: session, administrator: connection, logger: self.logger)
                     .resolve(version, of: source, in: entry.tenant.target, as: resolution)
             }

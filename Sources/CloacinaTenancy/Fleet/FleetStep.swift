@@ -16,7 +16,9 @@ struct FleetStep: Sendable {
     /// Applies what is pending and tells registry and audit.
     func run(on connection: PostgresConnection) async throws -> TenantMigrationResult {
         let target = self.tenant.target
-        let report = try await self.migrator.withSession(as: self.tenant.owner, on: connection) { session in
+        let report = try await self.migrator.withSession(
+            as: self.tenant.owner, of: self.tenant.name, on: connection
+        ) { session in
             var runner = MigrationRunner(
                 files: session, administrator: connection, configuration: self.configuration, logger: self.logger)
             runner.relief = RemovalSession.relief(

@@ -29,7 +29,7 @@ final class Migrator: Sendable {
         self.logger = logger
     }
 
-    /// Whether a login has to be dropped.
+    /// True while a login has to be dropped.
     var hasLogin: Bool { self.state.withLock { !$0.roles.isEmpty } }
 
     /// Lends a session that may act as a tenant's owner until the closure returns, and that knows of no tenant before.
@@ -38,16 +38,14 @@ final class Migrator: Sendable {
     ///   ``MigrationLogin/administrator``.
     /// - Throws: What the closure throws, or ``AdminError`` with ``AdminError/Code/loginRefused``.
     func withSession<R>(
-        as owner: String, on administrator: PostgresConnection, _ body: (PostgresConnection) async throws -> R
+        as owner: String, of tenant: String, on administrator: PostgresConnection,
+        _ body: (PostgresConnection) async throws -> R
     ) async throws -> R {
         guard self.login == .shortLived else { return try await body(administrator) }
         let (role, session) = try await self.open(on: administrator)
         let result: R
         do {
-            try await Self.patiently {
-                try await administrator.pipeline(
-                    MigratorSQL.admit(role, to: owner, serverVersion: administrator.serverVersion))
-            }
+            try await Self.admit(role, to: owner, of: tenant, on: administrator)
             result = try await body(session)
         } catch {
             await self.leave(owner, on: administrator)
@@ -138,6 +136,21 @@ final class Migrator: Sendable {
     }
 
     // MARK: Between tenants and at the end
+
+    private static func admit(
+        _ role: String, to owner: String, of tenant: String, on administrator: PostgresConnection
+    ) async throws {
+        do {
+            try await Self.patiently {
+                try await administrator.pipeline(
+                    MigratorSQL.admit(role, to: owner, serverVersion: administrator.serverVersion))
+            }
+        } catch let error as PostgresError where error.sqlState == "42501" {
+            // What is missing after a restore, with the statement that gives it.
+            try await AdminOption.check([owner], of: tenant, on: administrator)
+            throw error
+        }
+    }
 
     /// Takes the membership back and leaves nothing of a tenant on the session; gives both up when that doesn't work.
     private func leave(_ owner: String, on administrator: PostgresConnection) async {

@@ -30,7 +30,7 @@ public actor DatabaseAdmin {
     ///   - configuration: How to reach the database, as its administrator.
     ///   - logger: Where debug messages go; nowhere by default.
     ///   - patience: How long a removal, over all its steps, goes on trying what others hold up; 30 seconds by default.
-    ///   - migrationLogin: Over which login the files of tenants run; ``MigrationLogin/shortLived`` by default.
+    ///   - migrationLogin: The login over which the files of tenants run; ``MigrationLogin/shortLived`` by default.
     public init(
         _ configuration: PostgresConfiguration, logger: Logger? = nil, patience: Duration = .seconds(30),
         migrationLogin: MigrationLogin = .shortLived

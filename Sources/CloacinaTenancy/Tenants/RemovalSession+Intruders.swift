@@ -26,7 +26,7 @@ extension RemovalSession {
         return hasEnded
     }
 
-    /// What a migration calls that waits for a lock in vain: the locks of other tenants' logins hold up no file either.
+    /// The call of a migration that waits for a lock in vain: the locks of other tenants' logins hold up no file either.
     ///
     /// - Parameter connection: The administrator's, which is idle meanwhile.
     static func relief(

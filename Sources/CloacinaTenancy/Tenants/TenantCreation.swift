@@ -214,7 +214,9 @@ struct TenantCreation {
 
     /// Applies the files over the login that is made for it.
     private func apply(_ sets: [MigrationSet], to target: MigrationTarget) async throws -> MigrationReport {
-        try await self.migrator.withSession(as: self.blueprint.roles.owner, on: self.connection) { session in
+        try await self.migrator.withSession(
+            as: self.blueprint.roles.owner, of: self.name, on: self.connection
+        ) { session in
             var runner = MigrationRunner(
                 files: session, administrator: self.connection, configuration: self.migration, logger: self.logger)
             runner.relief = RemovalSession.relief(

@@ -1,7 +1,7 @@
 import CloacinaPostgres
 import Testing
 
-/// What can be seen of the short-lived logins of the test's own database.
+/// The short-lived logins of the test's own database, as far as they can be seen.
 enum MigratorWatch {
     /// The logins that are there.
     static func logins() async throws -> [String] {
@@ -17,26 +17,26 @@ enum MigratorWatch {
         }
     }
 
-    /// Whether one of them waits for a lock.
+    /// True when one of them waits for a lock.
     static let waits: PostgresStatement = """
         SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
                        AND usename LIKE 'cloacina\\_migrator\\_%' AND wait_event_type = 'Lock')
         """
 
-    /// Whether none of them has a session.
+    /// True when none of them has a session.
     static let isGone: PostgresStatement = """
         SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
                            AND usename LIKE 'cloacina\\_migrator\\_%')
         """
 
-    /// Whether a role exists.
+    /// True when a role exists.
     static func exists(_ role: String) async throws -> Bool {
         try await TenantFixture.withSuperuser { connection in
             try await connection.query("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = \(role))").single()
         }
     }
 
-    /// Whether a table of a tenant's exists.
+    /// True when a table of a tenant's exists.
     static func hasTable(_ table: String, in tenant: String) async throws -> Bool {
         try await TenantFixture.withSuperuser { connection in
             try await connection.query("SELECT to_regclass(\(tenant + "." + table)) IS NOT NULL").single()
