@@ -133,7 +133,7 @@ package struct LeaseKeeper: Sendable {
 
     /// True when all of several leases still stand.
     package func areHeld(_ leases: [HeldLease]) async throws(PostgresError) -> Bool {
-        try await self.connection.query(self.queries.areHeld(leases)).single()
+        try await self.connection.pipeline(self.queries.areHeld(leases))[1].single()
     }
 
     /// Who keeps others from a lease; nobody when that can't be seen.

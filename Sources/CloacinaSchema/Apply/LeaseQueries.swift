@@ -88,12 +88,16 @@ struct LeaseQueries: Sendable, Hashable {
     }
 
     /// Tells if several leases of this session all stand.
-    func areHeld(_ leases: [HeldLease]) -> PostgresStatement {
-        PostgresStatement(
-            """
-            SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) $2 AS held FROM \(self.table)
-            WHERE token::text = ANY ($1) AND pid = pg_catalog.pg_backend_pid()
-            """, [.textArray(leases.map { $0.token.uuidString.lowercased() }), .int64(Int64(clamping: leases.count))])
+    func areHeld(_ leases: [HeldLease]) -> [PostgresStatement] {
+        [
+            Self.boundedWait,
+            PostgresStatement(
+                """
+                SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) $2 AS held FROM \(self.table)
+                WHERE token::text = ANY ($1) AND pid = pg_catalog.pg_backend_pid()
+                """,
+                [.textArray(leases.map { $0.token.uuidString.lowercased() }), .int64(Int64(clamping: leases.count))]),
+        ]
     }
 
     /// Who keeps others from a lease.
