@@ -172,12 +172,12 @@ extension ServerTests {
             ])
             try await TenantFixture.withAdmin { admin in
                 for name in names { _ = try await admin.createTenant(TenantConfig(name: name)) }
-                let pid = try await admin.withBackend { $0.backendPID }
                 let work = Task { try await admin.migrate(sets: [set]) }
                 try await TenantFixture.withSuperuser { connection in
-                    let isAsleep: PostgresStatement =
-                        "SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = \(pid) AND wait_event = 'PgSleep'"
-                    while try await connection.query(isAsleep).single() == false { await Task.yield() }
+                    let asleep: PostgresStatement =
+                        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+                    while try await connection.query(asleep).isEmpty { await Task.yield() }
+                    let pid: Int32 = try await connection.query(asleep).single()
                     try await connection.query("SELECT pg_terminate_backend(\(pid), 10000)")
                 }
                 let report = try await work.value
