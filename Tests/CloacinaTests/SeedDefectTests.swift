@@ -98,6 +98,20 @@ import Testing
         }
     }
 
+    /// The attack log of the security review: each of its lines once, in order, with tests that exist.
+    @Test func eachLineOfTheAttackLogNamesTestsThatExist() throws {
+        let tests = try TestIndex()
+        let rows = try Self.rows(of: "## Attacks", in: "AttackLog.md")
+        #expect(rows.map(\.name) == (1...44).map { "\($0)" })
+        for row in rows {
+            if row.text.isEmpty { Issue.record("line \(row.name): nothing says what was tried") }
+            if row.names.isEmpty { Issue.record("line \(row.name): no test is named") }
+            for name in row.names {
+                if let problem = tests.problem(with: name) { Issue.record("line \(row.name): \(problem)") }
+            }
+        }
+    }
+
     /// What is looked for is found only where it is: a page that names nothing real must not pass.
     @Test func whatIsNotThereIsMissed() throws {
         let tests = try TestIndex()

@@ -54,7 +54,7 @@ extension PostgresWorkflowQueries {
     /// oldest of all lanes come first: the rows of a lane come in the index's order up to the time, so what is due later is not
     /// read. Candidates are locked one by one until there are enough, so that no more rows are locked than may be claimed and
     /// other runners get the rest. What the claimed ones would read is added up without reading it, and the rest is left when it
-    /// is enough.
+    /// is enough. A line that somebody wrote in the place of the new one stays, and holds up no other pipeline's claim.
     ///
     /// Unlike other statements that search it is kept prepared, because planning it takes longer than running it; see
     /// ``byIndexes``.
@@ -145,7 +145,7 @@ extension PostgresWorkflowQueries {
                         sized.due_at AS queued_at, sized.bytes
                 ), happened AS (
                     INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at)
-                    SELECT id, revision, 0, 'pipeline started', 0, $5, $1 FROM claimed
+                    SELECT id, revision, 0, 'pipeline started', 0, $5, $1 FROM claimed ON CONFLICT DO NOTHING
                 )
                 SELECT \(self.pipelineColumns), queued_at, bytes, is_cut
                 FROM (

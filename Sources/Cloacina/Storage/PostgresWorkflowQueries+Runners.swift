@@ -52,7 +52,8 @@ extension PostgresWorkflowQueries {
             ], prepared: false)
     }
 
-    /// Requeues a dead runner's pipelines that were taken from it, and folds in what their tasks committed themselves.
+    /// Requeues a dead runner's pipelines that were taken from it, and folds in what their tasks committed themselves. A line that
+    /// somebody wrote in the place of a new one stays, and holds up no other pipeline.
     static func recover(
         _ runner: UUID, beats: Int, by rescuer: UUID, takenAs mark: UUID, at: Date
     ) -> PostgresStatement {
@@ -77,7 +78,7 @@ extension PostgresWorkflowQueries {
                     SELECT id, revision, (SELECT count(*) FROM commits AS c WHERE c.pipeline_id = recovered.id)::int4,
                         'pipeline recovered', 0, $4, $3,
                         CASE WHEN (SELECT is_stopping FROM dead) THEN $6 ELSE $7 END, $5
-                    FROM recovered
+                    FROM recovered ON CONFLICT DO NOTHING
                 )
                 SELECT count(*)::int4 AS recovered FROM recovered
                 """,

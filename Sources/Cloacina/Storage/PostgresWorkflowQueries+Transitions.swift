@@ -77,7 +77,8 @@ extension PostgresWorkflowQueries {
                 """, binds)
     }
 
-    /// Makes lines of all own commits of pipelines that stand apart; their numbers come from 0 in each pipeline.
+    /// Makes lines of all own commits of pipelines that stand apart; their numbers come from 0 in each pipeline. A line that
+    /// somebody wrote in the place of one of them stays.
     static func foldEverything(of pipelines: String) -> String {
         """
         , commits AS (
@@ -87,7 +88,7 @@ extension PostgresWorkflowQueries {
             INSERT INTO cloacina_events (pipeline_id, revision, position, kind, task, attempt, worker, started_at, at, delta)
             SELECT pipeline_id, revision, row_number() OVER (PARTITION BY pipeline_id ORDER BY at, task) - 1,
                 'task completed', task, attempt, worker, started_at, at, delta
-            FROM commits
+            FROM commits ON CONFLICT DO NOTHING
         )
         """
     }

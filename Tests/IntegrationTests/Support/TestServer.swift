@@ -73,32 +73,38 @@ struct TestDatabase: Sendable {
             try await connection.query(PostgresStatement(sql, prepared: false))
         }
     }
-}
 
-/// Gives every test of a suite a database of its own.
-struct TestDatabaseTrait: SuiteTrait, TestTrait, TestScoping {
     /// Swift Testing starts every test at once; the server has connections for so many of them.
     private static let places = Places(12)
 
-    var isRecursive: Bool { true }
-
-    func provideScope(
-        for test: Test, testCase: Test.Case?, performing function: @Sendable @concurrent () async throws -> Void
-    ) async throws {
-        guard testCase != nil, let server = TestServer.configured else {
-            if testCase != nil { Issue.record("no server: CLOACINA_TEST_DATABASE_URL is not set; use admin/test") }
-            return try await function()
-        }
+    /// Lends a database as ``current``, once there is a place for it on the server, and drops it.
+    static func with(on server: TestServer, _ body: () async throws -> Void) async throws {
         await Self.places.enter()
         defer { Self.places.leave() }
-        let database = try await TestDatabase.create(on: server)
+        let database = try await Self.create(on: server)
         do {
-            try await TestDatabase.$current.withValue(database, operation: function)
+            try await Self.$current.withValue(database) { try await body() }
             try await database.drop()
         } catch {
             try? await database.drop()
             throw error
         }
+    }
+}
+
+/// Gives every test of a suite a database of its own, where the suite has not lent its tests one.
+struct TestDatabaseTrait: SuiteTrait, TestTrait, TestScoping {
+    var isRecursive: Bool { true }
+
+    func provideScope(
+        for test: Test, testCase: Test.Case?, performing function: @Sendable @concurrent () async throws -> Void
+    ) async throws {
+        guard testCase != nil, TestDatabase.current == nil else { return try await function() }
+        guard let server = TestServer.configured else {
+            Issue.record("no server: CLOACINA_TEST_DATABASE_URL is not set; use admin/test")
+            return try await function()
+        }
+        try await TestDatabase.with(on: server, function)
     }
 }
 
