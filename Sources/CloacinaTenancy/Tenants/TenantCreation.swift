@@ -243,11 +243,14 @@ struct TenantCreation {
         ])
     }
 
+    /// Gives the login its password. The delivery's commit waits for the disk, and so for what was committed before it; a server
+    /// that crashes in between leaves the tenant `creating`, whether the password survives or not.
     private func setPassword() async throws {
         try await self.connection.pipeline(
-            PasswordSQL.statements(
-                login: self.blueprint.roles.loginA, verifier: self.blueprint.verifier,
-                serverVersion: self.connection.serverVersion))
+            [RegistryQueries.commitWithoutWaiting]
+                + PasswordSQL.statements(
+                    login: self.blueprint.roles.loginA, verifier: self.blueprint.verifier,
+                    serverVersion: self.connection.serverVersion))
     }
 
     private func deliver(_ id: UUID) async throws {
