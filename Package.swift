@@ -198,7 +198,7 @@ if isContinuousIntegration {
         .executableTarget(
             name: "cloacina-bench",
             dependencies: [
-                "CLibPQBaseline", "Cloacina", "CloacinaPostgres", "CloacinaTenancy",
+                "CLibPQBaseline", "Cloacina", "CloacinaPostgres", "CloacinaSchema", "CloacinaTenancy",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],

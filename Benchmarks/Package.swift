@@ -16,6 +16,7 @@ let package = Package(
                 "CLibPQBaseline",
                 .product(name: "Cloacina", package: "cloacina"),
                 .product(name: "CloacinaPostgres", package: "cloacina"),
+                .product(name: "CloacinaSchema", package: "cloacina"),
                 .product(name: "CloacinaTenancy", package: "cloacina"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "GRDB", package: "GRDB.swift"),

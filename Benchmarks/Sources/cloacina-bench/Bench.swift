@@ -13,6 +13,6 @@ struct Bench: AsyncParsableCommand {
             """,
         subcommands: [
             DriverCommand.self, PoolCommand.self, TenantsCommand.self, EngineCommand.self, LargeCommand.self,
-            CallCommand.self,
+            TenancyCommand.self, CallCommand.self,
         ])
 }

@@ -23,6 +23,14 @@ import CLibPQBaseline
 
     private func failure() -> Failure { unsafe Failure(description: String(cString: PQerrorMessage(self.pointer))) }
 
+    /// Runs one statement, or several as one message, and throws the answer away.
+    func execute(_ sql: String) throws {
+        let result = unsafe PQexec(self.pointer, sql)
+        defer { unsafe PQclear(result) }
+        let status = unsafe PQresultStatus(result)
+        guard status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK else { throw self.failure() }
+    }
+
     func prepare(_ name: String, _ sql: String, types: [UInt32] = []) throws {
         let result = unsafe PQprepare(self.pointer, name, sql, Int32(types.count), types)
         defer { unsafe PQclear(result) }

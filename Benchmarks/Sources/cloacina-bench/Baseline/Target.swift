@@ -42,6 +42,14 @@ struct Target: Sendable {
         return copy
     }
 
+    /// The same database as another role.
+    func asRole(_ role: String, password: String) -> Target {
+        var copy = self
+        copy.options["user"] = role
+        copy.options["password"] = password
+        return copy
+    }
+
     /// Keyword and value pairs.
     var connectionString: String {
         self.options.map { keyword, value in

@@ -16,9 +16,6 @@ struct TenantsCommand: AsyncParsableCommand {
     @Option(help: "The pool's budget, and pgbench's clients.")
     var connections = 8
 
-    @Option(help: "How many tenants to create for the figure on creation.")
-    var creations = 100
-
     func validate() throws {
         guard self.tenants > 0, self.connections > 0 else {
             throw ValidationError("Tenants and connections must be positive.")
@@ -27,7 +24,6 @@ struct TenantsCommand: AsyncParsableCommand {
 
     func run() async throws {
         let target = try self.options.target()
-        try await TenantCreation(target: target, count: self.options.quick ? 10 : self.creations).run()
         try await BenchSchemas.with(self.options.quick ? min(self.tenants, 100) : self.tenants, on: target) { schemas in
             for route in try await Route.all(to: target) {
                 try await self.measureThroughput(schemas, route)

@@ -11,26 +11,9 @@ struct BenchTenants: Sendable {
     let labels: [PostgresLabel]
 
     static func with<R>(_ count: Int, on target: Target, _ body: (BenchTenants) async throws -> R) async throws -> R {
-        let database = "cloacina_bench_\(UInt32.random(in: .min ... .max))"
         progress("making a database with \(count) tenants")
-        return try await PostgresConnection.withConnection(target.configuration) { server in
-            try await server.query(PostgresStatement("CREATE DATABASE \(database)", prepared: false))
-            let result: Result<R, any Error>
-            do {
-                result = .success(
-                    try await body(try await self.make(count, target.inDatabase(database), database)))
-            } catch {
-                result = .failure(error)
-            }
-            try await server.query(PostgresStatement("DROP DATABASE \(database) WITH (FORCE)", prepared: false))
-            let roles: [String] = try await server.query(
-                "SELECT rolname::text AS r FROM pg_roles WHERE rolname LIKE \(database + "%")"
-            ).column("r")
-            for role in roles {
-                try await server.query(
-                    PostgresStatement("DROP ROLE \(PostgresIdentifier.quote(role))", prepared: false))
-            }
-            return try result.get()
+        return try await BenchDatabase.with(on: target) { database in
+            try await body(try await self.make(count, target.inDatabase(database), database))
         }
     }
 

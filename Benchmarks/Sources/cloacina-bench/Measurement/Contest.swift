@@ -34,13 +34,16 @@ struct Contest {
 /// What the rounds of a contest measured.
 struct Samples {
     let rounds: Int
+    /// How long each side was measured in a round; zero when it did its work once.
     let slice: Duration
     var values: [String: [Double]] = [:]
 
-    init(rounds: Int, slice: Duration) {
+    init(rounds: Int, slice: Duration = .zero) {
         self.rounds = rounds
         self.slice = slice
     }
+
+    mutating func add(_ value: Double, _ side: String) { self.values[side, default: []].append(value) }
 
     func median(_ side: String) -> Double { self.values[side, default: []].median }
 
@@ -54,7 +57,7 @@ struct Samples {
     func figure(_ name: String, ours: String, baseline: String, unit: String, notes: String) -> Figure {
         let ratios = zip(self.values[ours, default: []], self.values[baseline, default: []]).map { $0 / $1 }
         let facts = """
-            \(self.rounds) rounds of \(self.slice) in turns; ours: \(ours) \(self.spread(ours)); baseline: \(baseline) \
+            \(self.rounds) rounds\(self.slice == .zero ? "" : " of \(self.slice)") in turns; ours: \(ours) \(self.spread(ours)); baseline: \(baseline) \
             \(self.spread(baseline)); ratio by round \
             \(String(format: "%.2f (%.2f–%.2f)", ratios.median, ratios.min() ?? 0, ratios.max() ?? 0))
             """

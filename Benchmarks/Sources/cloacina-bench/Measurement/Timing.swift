@@ -31,6 +31,13 @@ func blockingMicrosecondsEach(for slice: Duration, _ operation: () throws -> Voi
     return elapsed.microseconds / Double(count)
 }
 
+/// How many milliseconds an operation takes.
+func milliseconds(_ operation: () async throws -> Void) async rethrows -> Double {
+    let start = ContinuousClock.now
+    try await operation()
+    return start.duration(to: .now).microseconds / 1_000
+}
+
 /// Runs blocking work on a thread made for it, so that it holds up no task.
 func onThread<R: Sendable>(_ body: @escaping @Sendable () throws -> R) async throws -> R {
     try await withCheckedThrowingContinuation { continuation in
