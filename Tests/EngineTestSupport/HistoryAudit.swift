@@ -116,7 +116,9 @@ struct HistoryAudit {
             if event.task != nil { isTouched = true }
             guard let process = self.roster.process(of: event.worker), let version = self.versions[process.plan.version]
             else { continue }
-            if event.kind == .pipelineStarted, !isTouched {
+            let isEndOfUntouched =
+                event.kind == .pipelineCancelled && Self.isUntouched(stored, until: line, by: event.worker)
+            if event.kind == .pipelineStarted && !isTouched || isEndOfUntouched {
                 if let last = eras.last, last.version != version { self.world.count(.newVersions) }
                 eras = [(0, version)]
             } else if event.kind == .pipelineContinued {
@@ -129,6 +131,13 @@ struct HistoryAudit {
             self.workflow(era.version, of: stored).map {
                 HistoryReplay.Era(line: era.line, version: era.version, workflow: $0)
             }
+        }
+    }
+
+    /// True when no line of a task stood before one process cancelled it: it ends with the tasks of that process's version.
+    private static func isUntouched(_ stored: StoredPipeline, until line: Int, by worker: UUID?) -> Bool {
+        stored.events.prefix(line).allSatisfy { event in
+            event.task == nil || event.kind == .taskSkipped && event.worker == worker
         }
     }
 

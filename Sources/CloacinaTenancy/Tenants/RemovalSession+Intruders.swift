@@ -4,8 +4,7 @@ extension RemovalSession {
     /// Ends what logins of other tenants have in the way: sessions that hold locks on what is to be removed, and transactions that
     /// they prepared. Each is in the audit trail.
     ///
-    /// - Returns: Whether anybody was ended.
-    @discardableResult
+    /// - Returns: True when somebody was ended.
     func endIntruders() async throws -> Bool {
         guard self.home == nil else { return false }
         var hasEnded = false

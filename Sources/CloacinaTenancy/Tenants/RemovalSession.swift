@@ -92,7 +92,7 @@ struct RemovalSession: Sendable {
         // Neither may work yet, or be what is in the way: the next attempt tells.
         try? await self.endSessions()
         try? await self.rollBackPrepared(isPatient: false)
-        try? await self.endIntruders()
+        _ = try? await self.endIntruders()
         try await ContinuousClock().sleep(for: Self.pause)
     }
 

@@ -71,8 +71,10 @@ extension ServerTests {
                 try await self.whileAFileWaits(name, admin, sets) { task, _ in
                     task.cancel()
                     let result = await task.result
-                    #expect { try result.get() } throws: { ($0 as? AdminError)?.code == .cancelled }
-                    #expect(try await MigratorWatch.logins().isEmpty)
+                    let error = #expect(throws: AdminError.self) { try result.get() }
+                    #expect(error?.code == .cancelled)
+                    let logins = try await MigratorWatch.logins()
+                    #expect(logins.isEmpty)
                 }
                 #expect(try await MigratorWatch.hasTable("made", in: name) == false)
                 #expect(try await admin.migrate(sets: sets).failures.isEmpty)

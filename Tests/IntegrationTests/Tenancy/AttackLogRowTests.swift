@@ -135,7 +135,7 @@ extension ServerTests {
             var configuration = PostgresPoolConfiguration(try #require(TestDatabase.current).superuser)
             configuration.password = { _ in tenants.attacker.password }
             let label = PostgresLabel(schema: tenants.me, login: tenants.attacker.username)
-            try await PostgresPool.withPool(configuration) { pool in
+            try await PostgresPool.withPool(configuration) { pool async throws -> Void in
                 let store = PostgresWorkflowStore(pool: pool, label: label)
                 let claim = StoreConformance.claim(claimer, workflows: ["taken": "v1"], at: Date())
                 #expect(try await Set(store.claim(claim).map(\.id)) == [hostile, honest])
