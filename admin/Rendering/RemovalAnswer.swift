@@ -1,4 +1,5 @@
 import CloacinaTenancy
+import FoundationEssentials
 
 /// What `tenant drop` says.
 struct RemovalAnswer: Renderable {
@@ -59,4 +60,22 @@ struct RemovalAnswer: Renderable {
         ]
         return Array(zip(Self.headings, self.cells)) + extras.filter(\.2).map { ($0.0, $0.1) }
     }
+}
+
+/// The answer of `tenant drop` about a tenant that is gone already.
+struct RemovedAnswer: Renderable {
+    let tenant: String
+    let removed = true
+    let finishedAt: String
+    let actor: String
+
+    init(tenant: String, _ removal: FinishedRemoval) {
+        self.tenant = tenant
+        self.finishedAt = removal.finishedAt.formatted(.iso8601)
+        self.actor = removal.actor
+    }
+
+    static let headings = ["tenant", "removed", "by"]
+
+    var cells: [String] { [self.tenant, self.finishedAt, self.actor] }
 }

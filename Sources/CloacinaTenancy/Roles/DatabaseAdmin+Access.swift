@@ -25,10 +25,11 @@ extension DatabaseAdmin {
                 }
                 let state = try Tenant.State(registry: row.value("state"))
                 guard state == .active, try row.value("has_roles") else {
-                    let reason = state == .active ? "its roles are not the registered ones" : "it is \(state.rawValue)"
                     throw AdminError(
                         .tenantNotReady,
-                        "\(reason), so nothing was changed; `tenant show \(name)` tells where it stands",
+                        state == .active
+                            ? "its roles are not the registered ones, so nothing was changed. \(TenantAdoption.advice(name))"
+                            : "it is \(state.rawValue), so nothing was changed; `tenant show \(name)` tells where it stands",
                         tenant: name)
                 }
                 let id: UUID = try row.value("id")

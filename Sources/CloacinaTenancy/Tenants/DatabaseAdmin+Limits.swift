@@ -57,8 +57,9 @@ private struct LimitTarget {
         self.logins = try row.value("logins")
         guard self.logins.count == 2 else {
             throw AdminError(
-                .tenantNotReady, "a login of the tenant was dropped, renamed or replaced; nothing was changed",
-                tenant: name)
+                .tenantNotReady,
+                "a login of the tenant was dropped, renamed or replaced; nothing was changed. "
+                    + TenantAdoption.advice(name), tenant: name)
         }
     }
 

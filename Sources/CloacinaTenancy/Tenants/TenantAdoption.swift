@@ -24,6 +24,11 @@ struct TenantAdoption {
         self.lease = AdministrationLease(tenant: name.rawValue, on: connection)
     }
 
+    /// A sentence's beginning, for whatever finds other OIDs than the registered ones.
+    static func advice(_ name: String) -> String {
+        "After a restore or an upgrade, `cloacina-admin tenant adopt \(name)` takes over what goes by the tenant's names"
+    }
+
     func run() async throws {
         try await self.lease.take()
         do {

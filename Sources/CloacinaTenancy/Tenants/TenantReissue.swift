@@ -150,8 +150,9 @@ final class TenantReissue: Sendable {
         guard try TenantSurvey(rows[0]).remaining(tenant.login) != nil else {
             throw AdminError(
                 .tenantNotReady,
-                "the role \(tenant.login) is missing or is not the one that was made for the tenant; nothing was changed: "
-                    + "look at pg_roles, and rename or drop what has that name", tenant: name)
+                "the role \(tenant.login) is missing or is not the one that was made for the tenant; nothing was changed. "
+                    + TenantAdoption.advice(name)
+                    + "; otherwise look at pg_roles, and rename or drop what has that name", tenant: name)
         }
         try await CopiedDatabase(connection: self.connection, connect: self.connect).check(name)
         return tenant

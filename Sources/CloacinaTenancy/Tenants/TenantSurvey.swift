@@ -86,8 +86,8 @@ struct TenantSurvey: Sendable, Hashable {
     private static func replaced(_ fact: String, _ name: String) -> AdminError {
         AdminError(
             .schemaReplaced,
-            "\(fact): it was left alone. After a restore or an upgrade, `cloacina-admin tenant adopt \(name)` takes over "
-                + "what goes by the tenant's names; otherwise it is somebody else's: rename or drop it by hand",
+            "\(fact): it was left alone. \(TenantAdoption.advice(name)); otherwise it is somebody else's: rename or drop "
+                + "it by hand",
             tenant: name)
     }
 

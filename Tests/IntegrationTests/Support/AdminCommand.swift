@@ -20,6 +20,9 @@ struct AdminCommand: Sendable {
     /// Another login than the administrator's, whose password is its name.
     var login: String?
 
+    /// The file in which the process id of the command stands before it does anything.
+    var process: String { self.directory + "/process" }
+
     /// Lends a command whose directory is gone afterwards.
     static func with<R>(_ body: (AdminCommand) async throws -> R) async throws -> R {
         let directory = FileManager.default.temporaryDirectory.path + "/" + TestDatabase.uniqueName("command")
@@ -50,9 +53,11 @@ struct AdminCommand: Sendable {
         let url = try self.url()
         environment[ConnectionOptions.environmentVariable] = url.string
         environment["NOTES"] = self.directory + "/notes"
+        environment["PROCESS"] = self.process
         for (name, value) in variables { environment[name] = value }
         let answer = try await ChildProcess.run(
-            ["/bin/sh", "-c", "exec \"$@\" 2>\"$NOTES\"", "sh", try AdminProgram.path()] + arguments,
+            ["/bin/sh", "-c", "echo $$ >\"$PROCESS\"; exec \"$@\" 2>\"$NOTES\"", "sh", try AdminProgram.path()]
+                + arguments,
             environment: environment, input: input, log: self.directory + "/output")
         let notes = try Data(contentsOf: URL(filePath: self.directory + "/notes"))
         return Answer(status: answer.status, output: answer.output, notes: String(decoding: notes, as: UTF8.self))

@@ -32,18 +32,7 @@ final class FaultyProxy: @unchecked Sendable {
     init(serverPort: UInt16) throws {
         self.serverPort = serverPort
         self.wakeUp = try #require(WakeUp())
-        self.listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = Self.address(port: 0)
-        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let listener = self.listener
-        let bound = unsafe withUnsafeMutablePointer(to: &address) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                unsafe bind(listener, $0, size) == 0 && listen(listener, 64) == 0
-                    && getsockname(listener, $0, &size) == 0
-            }
-        }
-        try #require(bound)
-        self.port = UInt16(bigEndian: address.sin_port)
+        (self.listener, self.port) = try LocalSocket.listen()
         try #require(DetachedThread.start { self.run() })
     }
 
@@ -79,14 +68,6 @@ final class FaultyProxy: @unchecked Sendable {
             "?hostaddr=127.0.0.1&port=\(proxy.port)&sslmode=disable&gssencmode=disable"
         configuration.database = database.name
         return try await body(proxy, configuration)
-    }
-
-    private static func address(port: UInt16) -> sockaddr_in {
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        return address
     }
 
     private func run() {
@@ -126,29 +107,20 @@ final class FaultyProxy: @unchecked Sendable {
     }
 
     private func accept() {
-        let client = Glibc.accept(self.listener, nil, nil)
-        guard client >= 0 else { return }
+        guard let client = LocalSocket.accept(self.listener) else { return }
         self.acceptedCount.add(1, ordering: .sequentiallyConsistent)
-        let server = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = Self.address(port: self.serverPort)
-        let isConnected = unsafe withUnsafePointer(to: &address) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                unsafe connect(server, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-            }
-        }
-        if self.mode == .cut || !isConnected {
-            close(client)
-            close(server)
-        } else {
+        let connected = self.mode == .cut ? nil : LocalSocket.connect(to: self.serverPort)
+        if let server = connected {
             self.pairs.append((client, server))
+        } else {
+            close(client)
         }
     }
 
     private func carry(_ from: Int32, _ to: Int32, isFromServer: Bool) {
         guard self.pairs.contains(where: { $0.client == from || $0.server == from }) else { return }
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        let count = unsafe recv(from, &buffer, buffer.count, 0)
-        guard count > 0 else {
+        var bytes = LocalSocket.receive(from)
+        guard !bytes.isEmpty else {
             self.pairs.removeAll { pair in
                 guard pair.client == from || pair.server == from else { return false }
                 close(pair.client)
@@ -158,20 +130,13 @@ final class FaultyProxy: @unchecked Sendable {
             return
         }
         if isFromServer {
-            let left = self.bytesLeft.subtract(count, ordering: .sequentiallyConsistent).newValue
+            let left = self.bytesLeft.subtract(bytes.count, ordering: .sequentiallyConsistent).newValue
             if left <= 0 {
                 self.bytesLeft.store(.max, ordering: .sequentiallyConsistent)
                 self.current.store(self.next.load(ordering: .sequentiallyConsistent), ordering: .sequentiallyConsistent)
             }
-            if self.mode == .garbage { buffer = [UInt8](repeating: 0xa5, count: buffer.count) }
+            if self.mode == .garbage { bytes = ArraySlice(repeating: 0xa5, count: bytes.count) }
         }
-        var sent = 0
-        while sent < count {
-            let written = unsafe buffer.withUnsafeBytes { bytes in
-                unsafe send(to, bytes.baseAddress?.advanced(by: sent), count - sent, Int32(MSG_NOSIGNAL))
-            }
-            guard written > 0 else { return }
-            sent += written
-        }
+        LocalSocket.send(bytes, to: to)
     }
 }

@@ -30,8 +30,8 @@ struct PrivateServer: Sendable {
     }
 
     /// Starts a server, lends it, and ends it without a trace.
-    fileprivate static func with<R>(
-        settings: (Place) async throws -> [ServerSetting], _ body: (PrivateServer) async throws -> R
+    static func with<R>(
+        settings: (Place) async throws -> [ServerSetting] = { _ in [] }, _ body: (PrivateServer) async throws -> R
     ) async throws -> R {
         let directory = FileManager.default.temporaryDirectory.path + "/" + TestDatabase.uniqueName("cloacina")
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)

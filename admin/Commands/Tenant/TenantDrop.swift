@@ -9,7 +9,7 @@ struct TenantDrop: AsyncParsableCommand {
         discussion: """
             Shuts its logins, ends its sessions, drops its schema, what its roles own and the roles, and then proves \
             from the catalogs that nothing is left. What the tenant left in other databases of the server goes as well. A \
-            removal that was cut off goes on by the same command.
+            removal that was cut off goes on by the same command, which says so when all of it was done already.
 
               cloacina-admin tenant drop acme --dry-run
               cloacina-admin tenant drop acme --confirm acme
@@ -53,7 +53,7 @@ struct TenantDrop: AsyncParsableCommand {
                     statements: try await admin.plannedSQL(removing: self.name, cascade: self.cascade))
                 return
             }
-            let tenant = try await admin.tenant(named: self.name)
+            guard let tenant = try await self.tenant(admin, renderer, console) else { return }
             console.note("to be removed: schema \(tenant.schema) with all its data, and the tenant's roles and logins")
             // What others would lose, and what lies elsewhere, is said before anybody agrees.
             let plan = try await admin.plannedSQL(removing: self.name, cascade: self.cascade)
@@ -64,6 +64,20 @@ struct TenantDrop: AsyncParsableCommand {
             let patience = Duration.seconds(self.patience)  // can't trap: validate() lets a day pass at most
             let report = try await admin.removeTenant(named: self.name, cascade: self.cascade, patience: patience)
             try renderer.show(RemovalAnswer(report))
+        }
+    }
+
+    /// The tenant; nil, once that was said, when it was removed already and the answer to that was lost.
+    private func tenant(_ admin: DatabaseAdmin, _ renderer: Renderer, _ console: Console) async throws -> Tenant? {
+        do {
+            return try await admin.tenant(named: self.name)
+        } catch let error as AdminError where error.code == .tenantNotFound {
+            guard let removal = try await admin.finishedRemoval(ofTenant: self.name) else { throw error }
+            let answer = RemovedAnswer(tenant: self.name, removal)
+            console.note(
+                "the tenant was removed already, at \(answer.finishedAt) by \(answer.actor); nothing was changed")
+            try renderer.show(answer)
+            return nil
         }
     }
 }
