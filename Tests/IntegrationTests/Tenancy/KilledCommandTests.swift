@@ -131,7 +131,8 @@ extension ServerTests {
                         #expect(after.ledger.last == "remove prove done", "\(place): \(after.ledger)")
                         self.expectTold(before, after, place)
                     } survived: { line in
-                        #expect(try await TenantFixture.traces(of: line[2]).isEmpty)
+                        let traces = try await TenantFixture.traces(of: line[2])
+                        #expect(traces.isEmpty)
                     }
                 }
             }
@@ -257,7 +258,8 @@ extension ServerTests {
             #expect(!wasApplied || !answer.output.contains("_m\(version)"), "\(place): \(answer.output)")
             #expect(try await self.history(of: name) == (1...version).map { "app \($0) applied" }, "\(place)")
             let status = try await admin.migrationStatus(sets: sets)
-            #expect(status.tenants.allSatisfy(\.isCurrent), "\(place): \(status.tenants)")
+            let areCurrent = status.tenants.allSatisfy { $0.isCurrent }
+            #expect(areCurrent, "\(place): \(status.tenants)")
             let rows: Int = try await TenantFixture.withSuperuser {
                 try await $0.query("SELECT count(*) FROM \(identifier: name).items").single()
             }
