@@ -220,7 +220,7 @@ enum MigrationQueries {
     /// Whoever may not see the others' transactions sees their locks.
     static let openTransactions = PostgresStatement(
         """
-        SELECT a.pid, coalesce(a.application_name, '') AS application_name, a.state,
+        SELECT a.pid, coalesce(a.application_name, '') AS application_name, a.usename::text AS role, a.state,
                coalesce(a.xact_start, a.backend_start) AS since
         FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
         WHERE l.locktype = 'virtualxid' AND l.granted AND l.mode = 'ExclusiveLock' AND a.pid <> pg_backend_pid()
@@ -232,14 +232,14 @@ enum MigrationQueries {
     static func lockHolders(in schemaOID: UInt32, names: [String]) -> PostgresStatement {
         PostgresStatement(
             """
-            SELECT a.pid, coalesce(a.application_name, '') AS application_name, a.state,
+            SELECT a.pid, coalesce(a.application_name, '') AS application_name, a.usename::text AS role, a.state,
                    coalesce(a.xact_start, a.backend_start) AS since, bool_or(c.relname::text = ANY ($2)) AS is_named
             FROM pg_catalog.pg_locks l
             JOIN pg_catalog.pg_class c ON c.oid = l.relation
             JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
             WHERE l.locktype = 'relation' AND l.granted AND c.relnamespace = $1 AND a.pid <> pg_backend_pid()
               AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
-            GROUP BY 1, 2, 3, 4 ORDER BY is_named DESC, since LIMIT 20
+            GROUP BY 1, 2, 3, 4, 5 ORDER BY is_named DESC, since LIMIT 20
             """, [.oid(schemaOID), .textArray(names)])
     }
 }
