@@ -56,7 +56,9 @@ extension ServerTests {
                 limits.connections = nil
                 limits.lockTimeout = .milliseconds(1500)
                 limits.statementTimeout = nil
-                let tenant = try await admin.setLimits(limits, forTenantNamed: name)
+                let report = try await admin.setLimits(limits, forTenantNamed: name)
+                let tenant = report.tenant
+                #expect(report.endedSessions.isEmpty)
                 #expect(tenant.limits == limits)
                 #expect(tenant.limitsNotInForce.isEmpty)
                 for login in ["\(name)_a", "\(name)_b"] {
@@ -102,7 +104,7 @@ extension ServerTests {
                 #expect(
                     try await admin.tenant(named: name).limitsNotInForce == ["statement_timeout", "temp_file_limit"])
                 let again = try await admin.setLimits(TenantLimits(), forTenantNamed: name)
-                #expect(again.limitsNotInForce == ["temp_file_limit"])
+                #expect(again.tenant.limitsNotInForce == ["temp_file_limit"])
             }
         }
 
@@ -142,18 +144,95 @@ extension ServerTests {
             await admin.close()
         }
 
-        @Test func aTenantThatHoldsItsOwnLoginHoldsUpNobody() async throws {
+        private static func audit(of name: String) async throws -> [String] {
+            try await TenantFixture.withSuperuser { connection in
+                try await connection.query(
+                    """
+                    SELECT concat_ws(' ', action, detail) AS line FROM cloacina.audit
+                    WHERE tenant_name = \(name) AND action <> 'tenant.created' ORDER BY id
+                    """
+                ).column("line")
+            }
+        }
+
+        @Test(
+            "A session of the tenant's own that holds its login is ended, and no other, and both report and audit say so",
+            arguments: ["PASSWORD 'x'", "SET statement_timeout = '7s'"])
+        func aTenantThatHoldsItsOwnLoginHoldsUpNobody(change: String) async throws {
+            try await TenantFixture.withAdmin(patience: .seconds(60)) { admin in
+                let (name, other) = (TenantFixture.name(), TenantFixture.name())
+                let credentials = try await admin.createTenant(TenantFixture.config(name))
+                let others = try await admin.createTenant(TenantFixture.config(other))
+                let holder = try await PostgresConnection.connect(PostgresConfiguration(credentials.connectionString))
+                try await holder.script("BEGIN; ALTER ROLE \(credentials.username) \(change)")
+                let ended = "pid \(holder.backendPID) of \(credentials.username)"
+                try await TenantFixture.withTenant(credentials) { bystander in
+                    try await bystander.script("BEGIN; SELECT 1")
+                    // Another tenant that is changing its own role is in nobody's way.
+                    try await TenantFixture.withTenant(others) { stranger in
+                        try await stranger.script("BEGIN; ALTER ROLE \(others.username) \(change)")
+                        let report = try await admin.setLimits(.none, forTenantNamed: name)
+                        #expect(report.endedSessions == [ended])
+                        #expect(report.tenant.limits == TenantLimits.none)
+                        #expect(try await stranger.query("SELECT 1").single() == 1)
+                        try await stranger.script("ROLLBACK")
+                    }
+                    #expect(try await bystander.query("SELECT 1").single() == 1)
+                }
+                await #expect(throws: PostgresError.self) { try await holder.query("SELECT 1") }
+                await holder.close()
+                #expect(
+                    try await Self.audit(of: name) == ["tenant.session_ended \(ended)", "tenant.limited"])
+                // What the tenant had begun is undone, and the administrator is left no member of the login.
+                try await TenantFixture.withTenant(credentials) { _ in }
+                try await TenantFixture.withSuperuser { connection in
+                    let members: PostgresStatement = """
+                        SELECT count(*) FROM pg_auth_members m
+                        WHERE m.roleid = to_regrole(\(credentials.username)) AND NOT m.admin_option
+                        """
+                    #expect(try await connection.query(members).single() == 0)
+                }
+            }
+        }
+
+        @Test("The command ends the tenant's session that is in the way, says so, and its document lists it")
+        func theCommandTellsWhomItEnded() async throws {
+            struct Limited: Decodable {
+                let connections: Int?
+                let endedSessions: [String]
+            }
             try await TenantFixture.withAdmin { admin in
                 let name = TenantFixture.name()
                 let credentials = try await admin.createTenant(TenantFixture.config(name))
-                try await TenantFixture.withTenant(credentials) { connection in
-                    try await connection.script("BEGIN")
-                    try await connection.script(
-                        "ALTER ROLE \(PostgresIdentifier.quote(credentials.username)) PASSWORD 'x'")
+                let holder = try await PostgresConnection.connect(PostgresConfiguration(credentials.connectionString))
+                try await holder.script("BEGIN; ALTER ROLE \(credentials.username) PASSWORD 'x'")
+                try await AdminCommand.with { command in
+                    let answer = try await command.run(
+                        "tenant", "limits", name, "--connections", "7", "--output", "json")
+                    #expect(answer.status == 0, "\(answer.notes)")
+                    let ended = "pid \(holder.backendPID) of \(credentials.username)"
+                    #expect(answer.notes.contains("ended, because it held the tenant's login: \(ended)"))
+                    let limited = try answer.decoded(Limited.self)
+                    #expect(limited.connections == 7)
+                    #expect(limited.endedSessions == [ended])
+                }
+                await holder.close()
+            }
+        }
+
+        @Test("A login that the tenant does not hold is waited for in bounds, and who changes roles is named")
+        func aLoginThatAnotherHoldsIsWaitedForInBounds() async throws {
+            try await TenantFixture.withAdmin(patience: .zero) { admin in
+                let name = TenantFixture.name()
+                _ = try await admin.createTenant(TenantFixture.config(name))
+                try await TenantFixture.withSuperuser { connection in
+                    try await connection.script("BEGIN; ALTER ROLE \(name)_b CONNECTION LIMIT 3")
                     let error = await #expect(throws: AdminError.self) {
                         try await admin.setLimits(.none, forTenantNamed: name)
                     }
                     #expect(error?.code == .busy)
+                    #expect(error?.message.contains("pid \(connection.backendPID) of ") == true)
+                    #expect(try await connection.query("SELECT 1").single() == 1)
                     try await connection.script("ROLLBACK")
                 }
                 #expect(try await admin.tenant(named: name).limits == TenantLimits())

@@ -29,6 +29,28 @@ enum LimitQueries {
     /// Bounds how long a transaction waits for a login that somebody is changing, such as the tenant itself.
     static let boundedWait = PostgresStatement("SELECT set_config('lock_timeout', '5s', true)")
 
+    /// The sessions that are changing roles or their settings, and whether they are the tenant's own.
+    ///
+    /// Whose role it is that they change can't be seen. A prepared transaction has no process.
+    static func roleChangers(ofTenant name: String) -> PostgresStatement {
+        """
+        SELECT DISTINCT l.pid, coalesce(a.usename::text, p.owner::text, '') AS usename, p.gid,
+               coalesce(a.datname::text, p.database::text, '') AS database,
+               l.pid IS NOT NULL AND EXISTS (
+                   SELECT FROM cloacina.tenants t WHERE t.name = \(name) AND a.usesysid = ANY (t.role_oids)) AS is_own
+        FROM pg_locks l \(unescaped: RemovalQueries.holders)
+        WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.locktype = 'relation' AND l.database = 0
+          AND l.mode = 'RowExclusiveLock' AND l.relation IN ('pg_authid'::regclass, 'pg_db_role_setting'::regclass)
+        ORDER BY is_own DESC, l.pid LIMIT 20
+        """
+    }
+
+    static func audit(_ action: String, name: String, detail: String? = nil) -> PostgresStatement {
+        """
+        INSERT INTO cloacina.audit (action, tenant_name, detail) VALUES (\(action), \(name), \(detail.postgresValue))
+        """
+    }
+
     static func record(id: UUID, _ limits: StoredLimits) -> PostgresStatement {
         """
         UPDATE cloacina.tenants

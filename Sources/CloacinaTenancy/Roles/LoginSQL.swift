@@ -26,10 +26,15 @@ struct LoginSQL: Sendable {
     /// Ends the login's sessions and names them, last, waiting for each up to `wait` milliseconds. Leaves nothing behind when
     /// its transaction is rolled back: a role may end its own sessions only, so the administrator becomes a member.
     func ending(wait: Int64, serverVersion: Int) -> [PostgresStatement] {
+        Self.acting(as: self.login, serverVersion: serverVersion)
+            + [RemovalQueries.endSessions(of: self.login, wait: wait)]
+    }
+
+    /// Acts as a login until the transaction ends, which has to be rolled back: the administrator becomes a member.
+    static func acting(as login: String, serverVersion: Int) -> [PostgresStatement] {
         [
-            PostgresStatement(ddl: MembershipSQL.grant(self.login, to: "CURRENT_USER", serverVersion: serverVersion)),
-            PostgresStatement(ddl: "SET LOCAL ROLE \(PostgresIdentifier.quote(self.login))"),
-            RemovalQueries.endSessions(of: self.login, wait: wait),
+            PostgresStatement(ddl: MembershipSQL.grant(login, to: "CURRENT_USER", serverVersion: serverVersion)),
+            PostgresStatement(ddl: "SET LOCAL ROLE \(PostgresIdentifier.quote(login))"),
         ]
     }
 }

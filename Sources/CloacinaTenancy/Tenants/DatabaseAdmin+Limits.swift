@@ -5,27 +5,22 @@ extension DatabaseAdmin {
     /// Gives both logins of a tenant other limits, and keeps them in the registry.
     ///
     /// Sessions that are open keep the timeouts they began with. What the administrator may not set is kept and named by
-    /// ``Tenant/limitsNotInForce``.
+    /// ``Tenant/limitsNotInForce``. A session of the tenant's own that holds its login, by an open `ALTER ROLE` for one, is
+    /// ended, and told by the report and the audit; locks of others are waited for within the administrator's patience.
     ///
     /// - Throws: ``AdminError`` with ``AdminError/Code/invalidConfiguration``, ``AdminError/Code/tenantNotFound``,
-    ///   ``AdminError/Code/tenantNotReady``, or ``AdminError/Code/usedElsewhere`` in a copy of a database whose tenant has these
-    ///   very logins; nothing was changed then.
+    ///   ``AdminError/Code/tenantNotReady``, ``AdminError/Code/busy``, which names who is in the way, or
+    ///   ``AdminError/Code/usedElsewhere`` in a copy of a database whose tenant has these very logins; nothing was changed then.
     @discardableResult
-    public func setLimits(_ limits: TenantLimits, forTenantNamed name: String) async throws -> Tenant {
+    public func setLimits(_ limits: TenantLimits, forTenantNamed name: String) async throws -> LimitsReport {
         let stored = try StoredLimits(limits)
-        try await self.withConnection(tenant: name) { connection in
+        let ended = try await self.withConnection(tenant: name) { connection in
             try await CopiedDatabase(connection: connection, connect: self.connector).check(name)
-            try await connection.withTransaction { transaction in
-                let found = try await transaction.pipeline([LimitQueries.boundedWait, LimitQueries.target(name)])
-                let target = try LimitTarget(found[1], name: name)
-                let audit: PostgresStatement =
-                    "INSERT INTO cloacina.audit (action, tenant_name) VALUES ('tenant.limited', \(name))"
-                _ = try await transaction.pipeline(
-                    target.statements(stored, serverVersion: connection.serverVersion)
-                        .map(PostgresStatement.init(ddl:)) + [LimitQueries.record(id: target.id, stored), audit])
-            }
+            return try await LimitChange(
+                name: name, limits: stored, connection: connection, patience: RemovalPatience(self.patience)
+            ).run()
         }
-        return try await self.tenant(named: name)
+        return LimitsReport(tenant: try await self.tenant(named: name), endedSessions: ended.map(\.description))
     }
 
     /// The statements that ``setLimits(_:forTenantNamed:)`` would run on the tenant's logins. Nothing is changed.
@@ -40,8 +35,16 @@ extension DatabaseAdmin {
     }
 }
 
+/// The outcome of limiting a tenant's logins.
+public struct LimitsReport: Sendable, Hashable {
+    /// The tenant as it is now.
+    public let tenant: Tenant
+    /// The tenant's own sessions that held its logins and were ended, by process id and role.
+    public let endedSessions: [String]
+}
+
 /// The logins of a tenant that can be limited.
-private struct LimitTarget {
+struct LimitTarget {
     let id: UUID
     let logins: [String]
 

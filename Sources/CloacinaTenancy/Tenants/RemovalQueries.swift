@@ -123,7 +123,7 @@ enum RemovalQueries {
     }
 
     /// Whose lock `l` is: a session `a`, or a prepared transaction `p`.
-    private static let holders = """
+    static let holders = """
         LEFT JOIN pg_stat_activity a ON a.pid = l.pid
         LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid' AND x.granted
             AND x.virtualtransaction = l.virtualtransaction

@@ -10,8 +10,8 @@ struct TenantLimitsCommand: AsyncParsableCommand {
         discussion: """
             What is not given stays as it is; with nothing given the limits are shown. `none` leaves a limit to the server's \
             own settings. Connections and temporary files are enforced. The timeouts are defaults: a session may SET others, \
-            and a login may ALTER ROLE its own. Sessions that are open keep those they began with. None of them limits the \
-            service login.
+            and a login may ALTER ROLE its own. Sessions that are open keep those they began with; one of the tenant's own that \
+            holds its login, by an open ALTER ROLE, is ended. None of them limits the service login.
 
               cloacina-admin tenant limits acme
               cloacina-admin tenant limits acme --connections 10 --statement-timeout 30s
@@ -35,11 +35,24 @@ struct TenantLimitsCommand: AsyncParsableCommand {
                 try renderer.show(statements: try await admin.plannedSQL(limitingTenantNamed: self.name, to: limits))
                 return
             }
-            let limited =
-                self.limits.isEmpty ? tenant : try await admin.setLimits(limits, forTenantNamed: self.name)
-            let answer = LimitsAnswer(limited)
-            try await answer.explain(limited, admin, console)
-            try renderer.show(answer)
+            guard !self.limits.isEmpty else {
+                try await Self.show(LimitsAnswer(tenant), of: tenant, admin, renderer, console)
+                return
+            }
+            let report = try await admin.setLimits(limits, forTenantNamed: self.name)
+            for session in report.endedSessions {
+                console.note(TextTable.printable("ended, because it held the tenant's login: \(session)"))
+            }
+            var answer = LimitsAnswer(report.tenant)
+            answer.endedSessions = report.endedSessions
+            try await Self.show(answer, of: report.tenant, admin, renderer, console)
         }
+    }
+
+    private static func show(
+        _ answer: LimitsAnswer, of tenant: Tenant, _ admin: DatabaseAdmin, _ renderer: Renderer, _ console: Console
+    ) async throws {
+        try await answer.explain(tenant, admin, console)
+        try renderer.show(answer)
     }
 }
