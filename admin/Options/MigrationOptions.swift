@@ -39,29 +39,32 @@ struct MigrationDirectory: ExpressibleByArgument, Hashable, Sendable {
     }
 }
 
-/// Which schemas and which migrations.
+/// The embedder's own migrations.
 struct MigrationOptions: ParsableArguments {
-    @Option(
-        name: .customLong("tenant"),
-        help: ArgumentHelp("Only this tenant; the shared catalog and all tenants otherwise.", valueName: "name"))
-    var tenant: String?
-
     @Option(
         name: .customLong("migrations"),
         parsing: .singleValue,
         help: ArgumentHelp(
-            "A directory of your own migrations for every tenant; may be repeated.",
+            "A directory of your own migrations for tenants' schemas; may be repeated.",
             discussion: "The history goes by SOURCE, or by the directory's name.",
             valueName: "directory[=source]"),
         completion: .directory)
-    var migrations: [MigrationDirectory] = []
+    var directories: [MigrationDirectory] = []
 
     func validate() throws {
-        try MigrationDirectory.checkSources(self.migrations)
+        try MigrationDirectory.checkSources(self.directories)
     }
 
     /// The sets, read from their directories.
-    func sets() throws -> [MigrationSet] { try self.migrations.sets() }
+    func sets() throws -> [MigrationSet] { try self.directories.sets() }
+}
+
+/// Which schemas.
+struct MigrationScopeOptions: ParsableArguments {
+    @Option(
+        name: .customLong("tenant"),
+        help: ArgumentHelp("Only this tenant; the shared catalog and all tenants otherwise.", valueName: "name"))
+    var tenant: String?
 }
 
 extension [MigrationDirectory] {

@@ -1,3 +1,4 @@
+import CloacinaSchema
 import CloacinaTenancy
 import FoundationEssentials
 
@@ -20,6 +21,8 @@ struct TenantAnswer: Renderable {
     /// Where `tenant create` put the secret.
     var credentialsFile: String?
     var limits: LimitsAnswer?
+    /// The server's remarks on the files that `tenant create` applied.
+    var notices: [MigrationNotice]?
 
     static let headings = ["name", "schema", "state", "version", "login", "created"]
 
@@ -35,24 +38,26 @@ struct TenantAnswer: Renderable {
 
     /// Two columns where there is one tenant; a list has no room for these.
     var details: [(String, String)] {
-        Array(zip(Self.headings, self.cells))
-            + [
-                ("owner role", self.ownerRole), ("runtime role", self.runtimeRole), ("engine role", self.engineRole),
-                ("engine access", self.engineAccess ? "yes" : "no"), ("id", self.id),
-            ]
-            + (self.limits?.limitDetails ?? [])
-            + [self.credentialsFile.map { ("credentials", $0) }].compactMap { $0 }
+        var details = Array(zip(Self.headings, self.cells))
+        details += [
+            ("owner role", self.ownerRole), ("runtime role", self.runtimeRole), ("engine role", self.engineRole),
+            ("engine access", self.engineAccess ? "yes" : "no"), ("id", self.id),
+        ]
+        details += self.limits?.limitDetails ?? []
+        if let credentialsFile { details.append(("credentials", credentialsFile)) }
+        for notice in self.notices ?? [] { details.append(("remark", notice.text)) }
+        return details
     }
 }
 
 extension TenantAnswer {
-    init(_ tenant: Tenant, credentialsFile: String? = nil) {
+    init(_ tenant: Tenant, credentialsFile: String? = nil, notices: [MigrationNotice]? = nil) {
         self.init(
             name: tenant.name, schema: tenant.schema, state: tenant.state.rawValue, version: tenant.version,
             versions: tenant.versions,
             id: tenant.id.uuidString.lowercased(), login: tenant.login, ownerRole: tenant.ownerRole,
             runtimeRole: tenant.runtimeRole, engineRole: tenant.engineRole,
             engineAccess: tenant.engineAccess, createdAt: tenant.createdAt.formatted(.iso8601),
-            credentialsFile: credentialsFile, limits: LimitsAnswer(tenant))
+            credentialsFile: credentialsFile, limits: LimitsAnswer(tenant), notices: notices)
     }
 }

@@ -1,5 +1,5 @@
 import CloacinaPostgres
-import CloacinaSchema
+public import CloacinaSchema
 
 extension DatabaseAdmin {
     /// Creates a tenant: roles, schema, privileges, this library's tables and registry in one transaction, then the
@@ -9,21 +9,26 @@ extension DatabaseAdmin {
     /// never adopted. A creation that was cut off stays in the registry as `creating`, and the same call finishes it:
     /// when only the hand-over was missing, with a new password.
     ///
-    /// - Parameter keep: Where the credentials are kept for good, such as in a file. It is called once everything else is
-    ///   made and before the login has its password, so that a process which dies never leaves a tenant whose secret is
-    ///   lost. When it throws, the tenant stays `creating`.
+    /// - Parameters:
+    ///   - config: The tenant to be.
+    ///   - keep: Where the credentials are kept for good, such as in a file. It is called once everything else is made and
+    ///     before the login has its password, so that a process which dies never leaves a tenant whose secret is lost. When
+    ///     it throws, the tenant stays `creating`.
+    ///   - onNotice: Called with each remark of the server on the application's files, when they have run, also when one of
+    ///     them failed.
     /// - Throws: ``AdminError``; nothing is left of the tenant unless the connection broke, a file failed, the server doesn't let
     ///   the login in over which files run (``AdminError/Code/loginRefused``), or the credentials could not be kept
     ///   (``AdminError/Code/handOverFailed``).
     public func createTenant(
-        _ config: TenantConfig, handingOver keep: (TenantCredentials) async throws -> Void = { _ in }
+        _ config: TenantConfig, handingOver keep: (TenantCredentials) async throws -> Void = { _ in },
+        onNotice: (MigrationNotice) async -> Void = { _ in }
     ) async throws -> TenantCredentials {
         let blueprint: TenantBlueprint
         do { blueprint = try TenantBlueprint(config) } catch { throw AdminError(error, tenant: config.name) }
         return try await self.withConnection(tenant: config.name) { connection in
             let creation = TenantCreation(blueprint, on: connection, for: self)
             do {
-                return try await creation.run(handingOver: keep)
+                return try await creation.run(handingOver: keep, onNotice: onNotice)
             } catch {
                 let reported = creation.report(error)
                 if await !creation.abandon(after: reported) { await self.close() }
@@ -32,7 +37,7 @@ extension DatabaseAdmin {
         }
     }
 
-    /// The statements that ``createTenant(_:)`` would run, with secrets masked. Nothing is changed.
+    /// The statements that ``createTenant(_:handingOver:onNotice:)`` would run, with secrets masked. Nothing is changed.
     ///
     /// - Throws: ``AdminError``, as creating would, when a name, password or schema does not do.
     public func plannedSQL(creating config: TenantConfig) async throws -> [String] {

@@ -52,7 +52,9 @@ struct TenantCreation {
         self.lease = AdministrationLease(tenant: blueprint.name.rawValue, on: connection)
     }
 
-    func run(handingOver keep: (TenantCredentials) async throws -> Void) async throws -> TenantCredentials {
+    func run(
+        handingOver keep: (TenantCredentials) async throws -> Void, onNotice: (MigrationNotice) async -> Void
+    ) async throws -> TenantCredentials {
         let survey = try await self.step(.lock) { try await self.lockAndSurvey() }
         let beginning = try survey.beginning(name: self.name, schema: self.schema)
         let sql = try ProvisioningSQL(self.blueprint, survey, self.connection)
@@ -65,7 +67,7 @@ struct TenantCreation {
             }
         }
         let isNew = if case .reissue = beginning { false } else { true }
-        try await self.step(.files) { try await self.applyFiles(id, isNew: isNew) }
+        try await self.step(.files) { try await self.applyFiles(id, isNew: isNew, onNotice) }
         let credentials = self.blueprint.credentials(at: self.connection.endpoint)
         try await self.step(.handOver) {
             try await CredentialsHandOver(credentials: credentials, tenant: self.name).run(keep)
@@ -190,7 +192,9 @@ struct TenantCreation {
     /// Applies the application's files as to a tenant that exists: each begins and ends as if alone.
     ///
     /// What an earlier program began may lack this library's newest files, too.
-    private func applyFiles(_ id: UUID, isNew: Bool) async throws {
+    private func applyFiles(
+        _ id: UUID, isNew: Bool, _ onNotice: (MigrationNotice) async -> Void
+    ) async throws {
         let (sets, target) = (self.blueprint.migrationSets, self.blueprint.target)
         let isWhole = try MigrationSet.embedded(.tenant).migrations.allSatisfy(\.isTransactional)
         guard sets.count > 1 || !isWhole || !isNew else { return }
@@ -198,11 +202,13 @@ struct TenantCreation {
         do {
             let report = try await self.apply(sets, to: target)
             await self.migrator.end(on: self.connection)
+            for notice in report.notices { await onNotice(notice) }
             try await TenantMigrations.conclude(
                 id, self.blueprint.privileges, TenantMigrations.Versions(report.versions), ledger: self.ledger,
                 on: self.connection)
         } catch let error as MigrationError {
             await self.migrator.end(on: self.connection)
+            for notice in error.notices { await onNotice(notice) }
             // What went before stays; the registry may know of it later when it can't now.
             try? await self.recordFiles(id, sets)
             throw error

@@ -1,6 +1,8 @@
 import CloacinaPostgres
 import CloacinaSchema
 import CloacinaTenancy
+import FoundationEssentials
+import Synchronization
 import Testing
 
 extension ServerTests {
@@ -83,6 +85,69 @@ extension ServerTests {
             }
         }
 
+        @Test("C14: a new tenant's files are no quieter, whether all of them go well or one fails")
+        func remarksOnANewTenantsFilesAreTold() async throws {
+            let (name, bad) = (TenantFixture.name(), TenantFixture.name())
+            let texts = [1: "DO $$ BEGIN RAISE WARNING 'look here'; END $$;", 2: "DROP TABLE IF EXISTS nix;"]
+            let expected = [
+                "0001_m1.tenant.sql: WARNING: look here",
+                #"0002_m2.tenant.sql: NOTICE: table "nix" does not exist, skipping"#,
+            ]
+            try await TenantFixture.withAdmin { admin in
+                for (name, last) in [(name, "SELECT 1;"), (bad, "SELECT 1/0;")] {
+                    let set = try MigrationFixture.set(texts.merging([3: last]) { $1 })
+                    let heard = Mutex<[String]>([])
+                    do {
+                        _ = try await admin.createTenant(
+                            TenantFixture.config(name, sets: [set]),
+                            onNotice: { notice in heard.withLock { $0.append(notice.text) } })
+                        #expect(last == "SELECT 1;")
+                    } catch let error as AdminError {
+                        #expect(error.code == .migrationFailed && last == "SELECT 1/0;")
+                    }
+                    #expect(heard.withLock { $0 } == expected)
+                    try await admin.removeTenant(named: name)
+                }
+            }
+        }
+
+        @Test(
+            "C14: `tenant create` tells remarks on standard error, in its table and in its document",
+            arguments: ["table", "json"])
+        func theCommandTellsRemarksOnANewTenantsFiles(format: String) async throws {
+            struct Created: Decodable {
+                struct Notice: Decodable {
+                    let file: String
+                    let severity: String
+                    let message: String
+                }
+                let name: String
+                let notices: [Notice]
+            }
+            let name = TenantFixture.name()
+            try await TenantFixture.withAdmin { admin in
+                try await AdminCommand.with { command in
+                    let text = "-- A remark.\n-- migrate:up\nDO $$ BEGIN RAISE WARNING 'look here'; END $$;\n"
+                    try Data(text.utf8).write(to: URL(filePath: command.path("0001_m1.tenant.sql")))
+                    let answer = try await command.run(
+                        "tenant", "create", name, "--migrations", command.directory + "=app",
+                        "--credentials-file", command.path("c.json"), "--output", format)
+                    #expect(answer.status == 0, "\(answer.notes)")
+                    let words = "0001_m1.tenant.sql: WARNING: look here"
+                    #expect(answer.notes.contains("\(name): \(words)\n"))
+                    if format == "table" {
+                        #expect(answer.output.contains(words))
+                    } else {
+                        let notices = try answer.decoded(Created.self).notices
+                        #expect(notices.map(\.file) == ["0001_m1.tenant.sql"])
+                        #expect(notices.map(\.severity) == ["WARNING"])
+                        #expect(notices.map(\.message) == ["look here"])
+                    }
+                }
+                try await admin.removeTenant(named: name)
+            }
+        }
+
         @Test("C07: a guard against long statements doesn't hit migrations")
         func aStatementTimeoutOfTheDatabaseIsLifted() async throws {
             let database = try #require(TestDatabase.current)
@@ -160,6 +225,52 @@ extension ServerTests {
                 for name in names { try await admin.removeTenant(named: name) }
             }
             await holder.close()
+        }
+
+        @Test(
+            "L8: a build behind another tenant's snapshot names its process and login, and since when to who may see that",
+            arguments: [false, true])
+        func aBuildBehindAnothersSnapshotNamesIt(maySee: Bool) async throws {
+            let set = try MigrationFixture.set([
+                1: "CREATE TABLE orders (id int);",
+                2: "-- migrate:no-transaction\nCREATE INDEX CONCURRENTLY orders_by_id ON orders (id);",
+            ])
+            let (name, other) = (TenantFixture.name(), TenantFixture.name())
+            // A role of its own: what it may see is its alone.
+            let administrator = TenantFixture.name()
+            let database = try #require(TestDatabase.current)
+            try await TenantFixture.withSuperuser { connection in
+                try await connection.script(
+                    """
+                    CREATE ROLE \(administrator) LOGIN CREATEROLE PASSWORD 'x';
+                    ALTER DATABASE \(database.name) OWNER TO \(administrator);
+                    """)
+                if maySee { try await connection.script("GRANT pg_read_all_stats TO \(administrator)") }
+            }
+            var configuration = database.administrator
+            configuration.user = administrator
+            configuration.password = "x"
+            var options = BootstrapOptions()
+            options.serviceRole = TenantFixture.name()
+            options.tenantsRole = TenantFixture.name()
+            let admin = DatabaseAdmin(configuration)
+            try await admin.bootstrap(options)
+            _ = try await admin.createTenant(TenantConfig(name: name))
+            let credentials = try await admin.createTenant(TenantConfig(name: other))
+            try await TenantFixture.withTenant(credentials) { holder in
+                try await holder.script("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+                var patience = MigrationRunner.Configuration()
+                patience.concurrentLockTimeout = .milliseconds(100)
+                let report = try await admin.migrate(tenant: name, sets: [set], configuration: patience)
+                #expect(report.results.map(\.outcome) == [.busy])
+                let sessions = report.results.first?.failure?.sessions ?? []
+                let named = sessions.first { $0.hasPrefix("pid \(holder.backendPID) ") }
+                #expect(named?.contains("role \(credentials.username)") == true, "\(sessions)")
+                #expect(named?.contains("since ") == maySee, "\(sessions)")
+                try await holder.script("COMMIT")
+            }
+            #expect(try await admin.migrate(tenant: name, sets: [set]).results.map(\.outcome) == [.migrated])
+            await admin.close()
         }
 
         @Test("X1: a session lost in the middle is told of the right tenant, and the fleet goes on")

@@ -19,6 +19,7 @@ struct MigrateApply: AsyncParsableCommand {
               cloacina-admin migrate apply --tenant acme --migrations app/migrations=app
             """)
 
+    @OptionGroup(title: "Migrations") var scope: MigrationScopeOptions
     @OptionGroup(title: "Migrations") var migrations: MigrationOptions
     @OptionGroup(title: "Migrations") var leniency: LeniencyOptions
     @OptionGroup(title: "Safety") var rehearsal: RehearsalOptions
@@ -31,7 +32,7 @@ struct MigrateApply: AsyncParsableCommand {
         let console = Console.system
         let renderer = Renderer(console, self.output.output)
         let sets = try self.migrations.sets()
-        let tenant = self.migrations.tenant
+        let tenant = self.scope.tenant
         let configuration = self.leniency.configuration
         try await Administration.with(self.connection, tenant: tenant, files: self.files.login, console: console) {
             admin in

@@ -15,6 +15,7 @@ struct MigrateStatus: AsyncParsableCommand {
               cloacina-admin migrate status --tenant acme --migrations app/migrations=app --output json
             """)
 
+    @OptionGroup(title: "Migrations") var scope: MigrationScopeOptions
     @OptionGroup(title: "Migrations") var migrations: MigrationOptions
     @OptionGroup(title: "Migrations") var leniency: LeniencyOptions
     @OptionGroup(title: "Connection") var connection: ConnectionOptions
@@ -22,7 +23,7 @@ struct MigrateStatus: AsyncParsableCommand {
 
     func run() async throws {
         let sets = try self.migrations.sets()
-        let tenant = self.migrations.tenant
+        let tenant = self.scope.tenant
         let status = try await Administration.with(self.connection, tenant: tenant, console: .system) {
             try await $0.migrationStatus(tenant: tenant, sets: sets, configuration: self.leniency.configuration)
         }

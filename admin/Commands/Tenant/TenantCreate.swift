@@ -1,6 +1,8 @@
 import ArgumentParser
 import CloacinaPostgres
+import CloacinaSchema
 import CloacinaTenancy
+import Synchronization
 
 /// `cloacina-admin tenant create`.
 struct TenantCreate: AsyncParsableCommand {
@@ -26,14 +28,6 @@ struct TenantCreate: AsyncParsableCommand {
     @Option(name: .long, help: ArgumentHelp("The schema's name; the tenant's name by default.", valueName: "name"))
     var schema: String?
 
-    @Option(
-        name: .customLong("migrations"),
-        parsing: .singleValue,
-        help: ArgumentHelp(
-            "A directory of your own migrations for its schema; may be repeated.", valueName: "directory[=source]"),
-        completion: .directory)
-    var migrations: [MigrationDirectory] = []
-
     @Flag(
         name: .long,
         help:
@@ -44,6 +38,7 @@ struct TenantCreate: AsyncParsableCommand {
     @Flag(name: .long, help: "Succeed, and change nothing, when the tenant exists; it gets no new secret.")
     var ifNotExists = false
 
+    @OptionGroup(title: "Migrations") var migrations: MigrationOptions
     @OptionGroup(title: "Limits of each login") var limits: LimitOptions
     @OptionGroup(title: "Secret") var credentials: CredentialsOptions
     @OptionGroup(title: "Secret") var password: PasswordOptions
@@ -59,7 +54,6 @@ struct TenantCreate: AsyncParsableCommand {
         } catch {
             throw ValidationError(error.message)
         }
-        try MigrationDirectory.checkSources(self.migrations)
     }
 
     func run() async throws {
@@ -109,18 +103,21 @@ struct TenantCreate: AsyncParsableCommand {
         _ config: TenantConfig, _ admin: DatabaseAdmin, _ renderer: Renderer, _ console: Console
     ) async throws {
         let destination = try self.destination(console)
+        let remarks = Remarks(tenant: self.name, console)
         do {
             switch destination {
             case .file(let path):
-                try await self.create(config, admin, into: path, console)
-                try renderer.show(TenantAnswer(try await admin.tenant(named: self.name), credentialsFile: path))
+                try await self.create(config, admin, into: path, remarks, console)
+                let tenant = try await admin.tenant(named: self.name)
+                try renderer.show(TenantAnswer(tenant, credentialsFile: path, notices: remarks.notices))
             case .terminal:
-                let credentials = try await admin.createTenant(config)
+                let credentials = try await admin.createTenant(config, onNotice: { remarks.add($0) })
                 try renderer.show(CredentialsDocument(credentials))
                 console.note("the password is shown this once and stored nowhere")
             case .nowhere:
-                _ = try await admin.createTenant(config)
-                try renderer.show(TenantAnswer(try await admin.tenant(named: self.name)))
+                _ = try await admin.createTenant(config, onNotice: { remarks.add($0) })
+                let tenant = try await admin.tenant(named: self.name)
+                try renderer.show(TenantAnswer(tenant, notices: remarks.notices))
             }
         } catch let error as AdminError where error.code == .tenantExists && self.ifNotExists {
             // Another command was faster between the look and the act.
@@ -131,12 +128,13 @@ struct TenantCreate: AsyncParsableCommand {
 
     /// Creates the tenant with its secret in a file, or goes on where a process was killed that had written the file.
     private func create(
-        _ config: TenantConfig, _ admin: DatabaseAdmin, into path: String, _ console: Console
+        _ config: TenantConfig, _ admin: DatabaseAdmin, into path: String, _ remarks: Remarks, _ console: Console
     ) async throws {
         guard let kept = try CredentialsFile.kept(CredentialsDocument.self, at: path) else {
             let file = try CredentialsFile(creating: path)
             do {
-                _ = try await admin.createTenant(config) { try file.write(CredentialsDocument($0)) }
+                _ = try await admin.createTenant(
+                    config, handingOver: { try file.write(CredentialsDocument($0)) }, onNotice: { remarks.add($0) })
             } catch {
                 file.discard()
                 throw error
@@ -154,7 +152,9 @@ struct TenantCreate: AsyncParsableCommand {
         case .creating? where kept.tenant == self.name && isOfUnfinished:
             config.isPasswordMade = config.password == nil
             config.password = kept.password
-            _ = try await admin.createTenant(config) { try kept.check(CredentialsDocument($0), at: path) }
+            _ = try await admin.createTenant(
+                config, handingOver: { try kept.check(CredentialsDocument($0), at: path) },
+                onNotice: { remarks.add($0) })
             console.note("finished a creation that was cut off, with the secret that \(path) holds")
         case .active? where kept.tenant == self.name && !self.password.isSupplied:
             guard await kept.logsIn() else { fallthrough }
@@ -171,6 +171,25 @@ struct TenantCreate: AsyncParsableCommand {
         } catch let error as AdminError where error.code == .tenantNotFound {
             return nil
         }
+    }
+}
+
+/// The server's remarks on the files of a new tenant: told on standard error at once, and kept for the answer.
+private final class Remarks: Sendable {
+    private let tenant: String
+    private let console: Console
+    private let kept = Mutex<[MigrationNotice]>([])
+
+    init(tenant: String, _ console: Console) {
+        self.tenant = tenant
+        self.console = console
+    }
+
+    var notices: [MigrationNotice] { self.kept.withLock { $0 } }
+
+    func add(_ notice: MigrationNotice) {
+        self.console.note(TextTable.printable("\(self.tenant): \(notice.text)"))
+        self.kept.withLock { $0.append(notice) }
     }
 }
 
