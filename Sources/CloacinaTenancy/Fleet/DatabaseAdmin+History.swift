@@ -4,45 +4,24 @@ public import CloacinaSchema
 extension DatabaseAdmin {
     /// Takes a file as it is now for what was applied to a tenant, after it was edited; audited.
     ///
+    /// Another process that works on the tenant is waited for, for 30 seconds.
     /// - Parameters:
     ///   - version: The file's version.
     ///   - source: The source it belongs to, one of the sets'.
-    ///   - tenant: One tenant's name; all that have it applied with another text by default.
+    ///   - tenant: The tenant's name; see ``reblessAll(_:of:sets:onResult:)``.
     ///   - sets: The application's own migrations beside this library's.
-    /// - Returns: The tenants whose history was changed.
-    /// - Throws: ``AdminError``, also when there is no such file or a tenant doesn't have it applied.
-    @discardableResult
-    public func rebless(
-        _ version: Int, of source: String, tenant: String? = nil, sets: [MigrationSet]
-    ) async throws -> [String] {
+    /// - Throws: ``AdminError``, also when there is no such file or the tenant doesn't have it applied.
+    public func rebless(_ version: Int, of source: String, tenant: String, sets: [MigrationSet]) async throws {
+        let set = try Self.set(of: source, in: sets, tenant: tenant)
         let migrator = self.makeMigrator()
-        return try await self.withConnection(tenant: tenant, ending: migrator) { connection in
-            let sets = try TenantMigrations.ownFirst(sets, allowsRepeated: true)
-            guard let set = sets.first(where: { $0.source == source }) else {
-                throw AdminError(
-                    .invalidConfiguration, "no files of the source \(source) are given; name their directory",
-                    tenant: tenant)
-            }
-            let survey = try await FleetSurvey(
-                tenant: tenant, sets: [set], planner: MigrationPlanner(), on: connection)
-            let edited = tenant != nil ? survey.entries : survey.entries.filter { $0.isEdited(version) }
-            for entry in edited {
-                try await migrator.withSession(
-                    as: entry.tenant.owner, of: entry.tenant.name, on: connection
-                ) { session in
-                    try await MigrationRunner(files: session, administrator: connection, logger: self.logger)
-                        .rebless(version, of: set, in: entry.tenant.target)
-                }
-                let ledger = OperationLedger(kind: .migrate, tenant: entry.tenant.name)
-                let name = Migration.name(version: version, title: nil, source: source)
-                try await connection.query(ledger.audit("tenant.migration_reblessed", detail: name))
-            }
-            return edited.map(\.tenant.name)
+        try await self.withConnection(tenant: tenant, ending: migrator) { connection in
+            try await self.rebless(version, of: set, tenant, over: migrator, on: connection)
         }
     }
 
     /// Settles a no-transaction migration that broke off in a tenant, after a look at its schema; audited.
     ///
+    /// Another process that works on the tenant is waited for, for 30 seconds.
     /// - Throws: ``AdminError``, also when the history doesn't have it as broken off.
     public func resolve(
         _ version: Int, of source: String, tenant: String, as resolution: MigrationRunner.Resolution
@@ -54,8 +33,10 @@ extension DatabaseAdmin {
             try await migrator.withSession(
                 as: entry.tenant.owner, of: entry.tenant.name, on: connection
             ) { session in
-                try await MigrationRunner(files: session, administrator: connection, logger: self.logger)
-                    .resolve(version, of: source, in: entry.tenant.target, as: resolution)
+                try await MigrationRunner(
+                    files: session, administrator: connection, configuration: self.migration, logger: self.logger
+                )
+                .resolve(version, of: source, in: entry.tenant.target, as: resolution)
             }
             let ledger = OperationLedger(kind: .migrate, tenant: tenant)
             let name = Migration.name(version: version, title: nil, source: source)
@@ -66,6 +47,24 @@ extension DatabaseAdmin {
 }
 
 extension DatabaseAdmin {
+    /// Accepts an edited file for one tenant, over a session that may act as its owner.
+    func rebless(
+        _ version: Int, of set: MigrationSet, _ tenant: String, over migrator: Migrator,
+        on connection: PostgresConnection
+    ) async throws {
+        let survey = try await FleetSurvey(tenant: tenant, sets: [set], planner: MigrationPlanner(), on: connection)
+        guard let entry = survey.entries.first else { throw AdminError.noTenant(tenant) }
+        try await migrator.withSession(as: entry.tenant.owner, of: tenant, on: connection) { session in
+            try await MigrationRunner(
+                files: session, administrator: connection, configuration: self.migration, logger: self.logger
+            )
+            .rebless(version, of: set, in: entry.tenant.target)
+        }
+        let ledger = OperationLedger(kind: .migrate, tenant: tenant)
+        let name = Migration.name(version: version, title: nil, source: set.source)
+        try await connection.query(ledger.audit("tenant.migration_reblessed", detail: name))
+    }
+
     /// Lends the connection to an operation that writes tenants' histories, and drops its login at the end.
     private func withConnection<R>(
         tenant: String?, ending migrator: Migrator, _ body: (PostgresConnection) async throws -> R
@@ -80,14 +79,6 @@ extension DatabaseAdmin {
                 await migrator.end(on: connection)
                 throw error
             }
-        }
-    }
-}
-
-extension FleetSurvey.Entry {
-    fileprivate func isEdited(_ version: Int) -> Bool {
-        self.plans.contains { plan in
-            plan.problems.contains { if case .checksumChanged(version, _, _) = $0 { true } else { false } }
         }
     }
 }

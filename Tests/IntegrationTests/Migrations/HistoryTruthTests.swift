@@ -79,12 +79,16 @@ extension ServerTests {
                 let refused = try await admin.migrate(tenant: name, sets: [edited])
                 #expect(refused.failures.first?.error?.contains("migrate rebless --tenant \(name) app/0002") == true)
 
-                #expect(try await admin.rebless(2, of: "app", sets: [edited]) == [name])
+                try await admin.rebless(2, of: "app", tenant: name, sets: [edited])
                 #expect(try await self.status(admin, name, [edited]).isCurrent)
-                #expect(try await admin.rebless(2, of: "app", sets: [edited]).isEmpty)
+                #expect(try await admin.reblessAll(2, of: "app", sets: [edited]).isEmpty)
                 await #expect(throws: AdminError.self) {
                     try await admin.rebless(9, of: "app", tenant: name, sets: [edited])
                 }
+                let unknown = await #expect(throws: AdminError.self) {
+                    try await admin.reblessAll(9, of: "app", sets: [edited])
+                }
+                #expect(unknown?.code == .invalidConfiguration)
                 let audit: [String] = try await TenantFixture.withSuperuser { connection in
                     try await connection.query(
                         "SELECT detail FROM cloacina.audit WHERE action = 'tenant.migration_reblessed' AND tenant_name = \(name)"

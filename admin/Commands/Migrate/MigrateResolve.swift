@@ -9,7 +9,8 @@ struct MigrateResolve: AsyncParsableCommand {
         abstract: "Settle a no-transaction migration that broke off half way, after a look at the schema.",
         discussion: """
             `applied` takes it for done: you have seen to it that everything it makes is there. `rerun` takes it for not \
-            begun: the next `migrate apply` runs it again, from its beginning. The audit keeps it.
+            begun: the next `migrate apply` runs it again, from its beginning. The audit keeps it. Exit code 5 when another \
+            process works on the tenant for 30 seconds.
 
               cloacina-admin migrate resolve --tenant acme app/0002 --as applied
               cloacina-admin migrate resolve --tenant acme app/0002 --as rerun
