@@ -19,8 +19,9 @@ struct CloacinaAdmin: AsyncParsableCommand {
             (PGHOST, PGSERVICE, ~/.pgpass, …). One that is set but empty is refused, and so is what libpq would misread: a \
             parameter it doesn't know, or an @ or / of a password that is not percent-encoded.
 
-            With --output json or ndjson a command that fails writes one document, {"error": {"code", "message", "detail", \
-            "hint", "tenant", "step", "sqlstate", "exit"}}, to standard output as well.
+            With --output json every command writes one JSON document, and with ndjson lists line by line. One that fails \
+            writes one document, {"error": {"code", "message", "detail", "hint", "tenant", "step", "sqlstate", "exit"}}, \
+            unless it has given its answer by then.
 
             \(CommandStatus.explanation)
 
@@ -33,5 +34,16 @@ struct CloacinaAdmin: AsyncParsableCommand {
     /// Parses, runs, and ends the process with the status of ``CommandStatus``.
     static func main() async {
         await CommandRunner(console: .system).runAndExit(Array(CommandLine.arguments.dropFirst()))
+    }
+
+    /// Every verb: the words that lead to it, and its command.
+    static var verbs: [(words: [String], command: any ParsableCommand.Type)] { Self.verbs(below: Self.self, []) }
+
+    private static func verbs(
+        below command: any ParsableCommand.Type, _ words: [String]
+    ) -> [(words: [String], command: any ParsableCommand.Type)] {
+        let subcommands = command.configuration.subcommands
+        guard !subcommands.isEmpty else { return [(words, command)] }
+        return subcommands.flatMap { Self.verbs(below: $0, words + [$0._commandName]) }
     }
 }

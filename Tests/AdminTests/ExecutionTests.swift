@@ -276,17 +276,35 @@ import Testing
     @Test(arguments: [
         (501, DrawingFormat.mermaid, true), (500, .mermaid, false), (501, .dot, false), (501, .svg, false),
     ])
-    func aDrawingThatViewersRefuseIsNotedBesideTheData(edges: Int, format: DrawingFormat, isNoted: Bool) {
+    func aDrawingThatViewersRefuseIsNotedBesideTheData(edges: Int, format: DrawingFormat, isNoted: Bool) throws {
         let ids = (0..<edges).map { "t\($0)" }
         let graph = WorkflowGraph(
             name: "fan", nodes: (["start"] + ids).map { .init(id: $0) }, edges: ids.map { .init(from: "start", to: $0) }
         )
         let collector = Collector()
-        GraphDrawing(graph).write(format, to: collector.console(terminal: false))
+        try GraphDrawing(graph).write(format, to: collector.console(terminal: false))
         #expect(collector.data.contains("t\(edges - 1)") && !collector.data.contains("warning"))
         #expect(collector.notes.isEmpty != isNoted)
         guard isNoted else { return }
         for words in ["501 edges", "500", "--format svg or dot"] { #expect(collector.notes.contains(words)) }
+    }
+
+    @Test(arguments: [DrawingFormat.dot, .mermaid, .svg, .text], [OutputFormat.json, .ndjson])
+    func aDrawingIsOneObjectBesideItsGraph(format: DrawingFormat, output: OutputFormat) throws {
+        struct Answer: Decodable {
+            let graph: WorkflowGraph
+            let format: String
+            let drawing: String
+        }
+        let runs = ["extract": WorkflowGraph.TaskRun(state: "completed", attempts: 2, duration: .seconds(1.5))]
+        let drawing = GraphDrawing(Self.graph.annotated(with: runs))
+        let collector = Collector()
+        try drawing.write(format, as: output, to: collector.console(terminal: false))
+        let answer = try JSONDecoder().decode(Answer.self, from: Data(collector.data.utf8))
+        #expect(answer.graph == drawing.graph)
+        #expect(answer.format == format.rawValue)
+        #expect(answer.drawing == drawing.text(format))
+        #expect(output == .json || collector.data.split(separator: "\n").count == 1)
     }
 
     @Test func aRunIsDrawnOverItsOwnWorkflowOnly() throws {

@@ -26,6 +26,8 @@ struct DrawingOptions: ParsableArguments {
 
         It holds the names of the workflow and its tasks and what depends on what, and none of the code. A definition that \
         no workflow could have, such as a circle, is refused.
+
+        With --output json or ndjson the answer is one object: the graph, the format and the drawing as a string.
         """
 
     /// No graph of a workflow comes near this.

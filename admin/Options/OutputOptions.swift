@@ -23,6 +23,6 @@ extension OutputFormat {
 
 /// The flag every command has.
 struct OutputOptions: ParsableArguments {
-    @Option(name: .long, help: "How the answer on standard output is written: table, json or ndjson.")
+    @Option(name: .long, help: "How the answer on standard output is written: table (for people), json or ndjson.")
     var output: OutputFormat = .table
 }

@@ -15,9 +15,14 @@ struct GraphDrawing {
         }
     }
 
-    /// Writes the drawing as data, and a note when viewers refuse it.
-    func write(_ format: DrawingFormat, to console: Console) {
-        console.data(self.text(format))
+    /// Writes the drawing as data, by itself or in a JSON object beside the graph, and a note when viewers refuse it.
+    func write(_ format: DrawingFormat, as output: OutputFormat = .table, to console: Console) throws {
+        switch output {
+        case .table: console.data(self.text(format))
+        case .json, .ndjson:
+            try Renderer(console, output).show(
+                DrawingAnswer(graph: self.graph, format: format.rawValue, drawing: self.text(format)), tables: [])
+        }
         guard format == .mermaid, let excess = self.graph.mermaidExcess else { return }
         console.note("warning: viewers of Mermaid refuse \(excess) unless told otherwise; use --format svg or dot")
     }
@@ -43,4 +48,13 @@ struct GraphDrawing {
         guard let run else { return ["-", "-", "-"] }
         return [run.state, String(run.attempts), run.duration?.brief ?? "-"]
     }
+}
+
+/// The answer of `--output json` and `ndjson` on a graph.
+struct DrawingAnswer: Encodable {
+    /// The definition, with the runs of its tasks where there are some; `--definition` reads it again.
+    let graph: WorkflowGraph
+    /// The language of ``drawing``: `dot`, `mermaid`, `svg` or `text`.
+    let format: String
+    let drawing: String
 }

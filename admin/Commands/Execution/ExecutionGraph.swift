@@ -22,6 +22,7 @@ struct ExecutionGraph: AsyncParsableCommand {
     @OptionGroup(title: "Tenant") var tenant: TenantOptions
     @OptionGroup(title: "Drawing") var drawing: DrawingOptions
     @OptionGroup(title: "Connection") var connection: ConnectionOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
 
     func run() async throws {
         let console = Console.system
@@ -29,7 +30,7 @@ struct ExecutionGraph: AsyncParsableCommand {
         let report = try await TenantPipelines.report(
             of: self.id.value, self.connection, tenant: self.tenant.tenant, console: console)
         let drawn = try Self.annotate(graph, with: report, console: console)
-        GraphDrawing(drawn).write(self.drawing.format, to: console)
+        try GraphDrawing(drawn).write(self.drawing.format, as: self.output.output, to: console)
     }
 
     /// The definition with what the run made of it.

@@ -26,8 +26,10 @@ struct WorkflowDrawing: ParsableCommand {
             """)
 
     @OptionGroup(title: "Drawing") var drawing: DrawingOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
 
     func run() throws {
-        GraphDrawing(try self.drawing.graph()).write(self.drawing.format, to: Console.system)
+        try GraphDrawing(try self.drawing.graph())
+            .write(self.drawing.format, as: self.output.output, to: Console.system)
     }
 }
