@@ -80,7 +80,7 @@ import Testing
 
     /// Faults of the tenants' administration, by the labels of those who found them.
     private static let administrationLabels =
-        ["C2", "C3", "C4", "C5", "C7", "C8", "L1", "L2", "L3", "L4", "L6", "L7", "M1", "M3", "M4", "M6"]
+        ["C2", "C3", "C4", "C5", "C7", "C8"] + (1...8).map { "L\($0)" } + ["M1", "M3", "M4", "M6"]
         + (1...20).map { ($0 < 10 ? "C0" : "C") + "\($0)" } + ["C36", "C37", "C38", "C40"] + (1...6).map { "X\($0)" }
 
     @Test func eachFaultOfTheAdministrationNamesTestsThatExist() throws {

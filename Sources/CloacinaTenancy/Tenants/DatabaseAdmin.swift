@@ -124,11 +124,15 @@ public actor DatabaseAdmin {
         return opened
     }
 
+    /// Whoever locks a table of the control schema is waited for no longer than this; changes set bounds of their own.
+    private static let settings = PostgresStatement(
+        "SELECT set_config('search_path', 'pg_catalog, pg_temp', false), set_config('lock_timeout', '30s', false)")
+
     /// Opens a connection on which nothing that a tenant could create ever stands in for what we name.
     static func open(_ configuration: PostgresConfiguration, _ logger: Logger) async throws -> PostgresConnection {
         let opened = try await PostgresConnection.connect(configuration, logger: logger)
         do {
-            try await opened.query("SELECT set_config('search_path', 'pg_catalog, pg_temp', false)")
+            try await opened.query(Self.settings)
             return opened
         } catch {
             await opened.close()
