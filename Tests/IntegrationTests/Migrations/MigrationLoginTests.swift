@@ -221,13 +221,15 @@ extension ServerTests {
                 CREATE TABLE seen AS SELECT count(*) AS members FROM pg_auth_members m
                     JOIN pg_roles l ON l.oid = m.roleid JOIN pg_roles r ON r.oid = m.member
                     WHERE l.rolname = session_user AND r.rolname = '\(names[0])_a';
-                DO $$ BEGIN
+                DO $$
+                DECLARE owner text := current_schema() || '_owner';
+                BEGIN
                     PERFORM set_config('role', 'none', true);
                     BEGIN
                         EXECUTE format('GRANT %I TO \(names[0])_a', session_user);
                     EXCEPTION WHEN insufficient_privilege THEN NULL;
                     END;
-                    PERFORM set_config('role', current_schema() || '_owner', true);
+                    PERFORM set_config('role', owner, true);
                 END $$;
                 """
             ])

@@ -96,7 +96,7 @@ extension ServerTests {
         @Test(arguments: [
             ("DO $$ BEGIN IF {mine} THEN EXECUTE 'COMMIT'; END IF; END $$;", "0A000"),
             ("CREATE TABLE left_over (); DO $$ BEGIN IF {mine} THEN COMMIT; END IF; END $$;", "2D000"),
-            ("DO $$ BEGIN IF {mine} THEN RESET ROLE; EXECUTE 'CREATE ROLE {evil}'; END IF; END $$;", "sessionChanged"),
+            ("DO $$ BEGIN IF {mine} THEN RESET ROLE; EXECUTE 'CREATE ROLE {evil}'; END IF; END $$;", "42501"),
             (
                 "-- migrate:no-transaction\nDO $$ BEGIN IF {mine} THEN RESET ROLE; END IF; END $$;",
                 "sessionChanged"
