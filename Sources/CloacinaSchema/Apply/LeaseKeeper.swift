@@ -20,6 +20,9 @@ package struct LeaseKeeper: Sendable {
     private let connection: PostgresConnection
     private let queries: LeaseQueries
 
+    /// The process id of the session that holds what is taken.
+    var holder: Int32 { self.connection.backendPID }
+
     /// A keeper for a connection that nothing else uses meanwhile.
     ///
     /// - Parameter schema: Where the table of leases is; no tenant may have USAGE on it.

@@ -11,6 +11,8 @@ struct MigrationJob: Sendable {
     let session: SessionIdentity
     /// The leases under which it runs.
     let hold: LeaseHold
+    /// False when another one follows, whose commit waits for the disk, and so for this one.
+    var waitsForDisk = true
     /// The role that applies it, for the history; the session's user when nil.
     var actor: String?
 

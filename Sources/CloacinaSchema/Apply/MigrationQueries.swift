@@ -10,12 +10,17 @@ enum MigrationQueries {
 
     /// Takes on the owner's role, the target's path and a lock timeout until the transaction ends, and lifts the guards
     /// that role or database set against statements that take long: a migration takes as long as it takes.
-    static func enter(_ target: MigrationTarget, lockTimeout: Duration, serverVersion: Int) -> PostgresStatement {
-        self.settings(target, lockTimeout: lockTimeout, serverVersion: serverVersion, isLocal: true)
+    ///
+    /// - Parameter waitsForDisk: False lets the server answer the commit before it is on the disk.
+    static func enter(
+        _ target: MigrationTarget, lockTimeout: Duration, serverVersion: Int, waitsForDisk: Bool = true
+    ) -> PostgresStatement {
+        self.settings(
+            target, lockTimeout: lockTimeout, serverVersion: serverVersion, isLocal: true, waitsForDisk: waitsForDisk)
     }
 
     static func settings(
-        _ target: MigrationTarget, lockTimeout: Duration, serverVersion: Int, isLocal: Bool
+        _ target: MigrationTarget, lockTimeout: Duration, serverVersion: Int, isLocal: Bool, waitsForDisk: Bool = true
     ) -> PostgresStatement {
         let lifted =
             ["statement_timeout", "idle_in_transaction_session_timeout"]
@@ -24,6 +29,7 @@ enum MigrationQueries {
             SELECT set_config('search_path', $1, \(isLocal)), set_config('lock_timeout', $2, \(isLocal)), \
             set_config('standard_conforming_strings', 'on', \(isLocal))
             """
+        if !waitsForDisk { sql += ", set_config('synchronous_commit', 'off', \(isLocal))" }
         for name in lifted { sql += ", set_config('\(name)', '0', \(isLocal))" }
         let timeout = min(lockTimeout.milliseconds, self.longestTimeout)
         var binds: [PostgresValue] = [.text(target.searchPath), .text("\(timeout)ms")]
@@ -122,7 +128,7 @@ enum MigrationQueries {
             """, prepared: false)
     }
 
-    /// Writes what became of a migration; the time it took is that of the transaction, or given, and whose doing it was is the
+    /// Writes what became of a migration, and fails with ``SessionIdentity/assertionFailure`` where it is applied already; the time it took is that of the transaction, or given, and whose doing it was is the
     /// session's user's, or given.
     static func record(
         _ migration: Migration, of source: String, in target: MigrationTarget, as state: MigrationRecord.State,
@@ -130,6 +136,7 @@ enum MigrationQueries {
     ) -> PostgresStatement {
         PostgresStatement(
             """
+            WITH written AS (
             INSERT INTO \(target.history) AS h
                 (source, version, title, canonical_checksum, raw_checksum, duration_ms, applied_by, applied_at, state, error)
             VALUES ($1, $2, $3, $4, $5,
@@ -140,7 +147,8 @@ enum MigrationQueries {
                 raw_checksum = EXCLUDED.raw_checksum, duration_ms = EXCLUDED.duration_ms,
                 applied_by = EXCLUDED.applied_by, applied_at = EXCLUDED.applied_at, state = EXCLUDED.state,
                 error = EXCLUDED.error
-            WHERE h.state <> 'applied'
+            WHERE h.state <> 'applied' RETURNING 1
+            ) SELECT 1 OPERATOR(pg_catalog./) (SELECT pg_catalog.count(*) FROM written)
             """,
             [
                 .text(source), .int32(Int32(clamping: migration.version)), .text(migration.title),

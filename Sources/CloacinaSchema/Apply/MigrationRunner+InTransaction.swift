@@ -11,7 +11,8 @@ struct MigrationScript: Sendable {
     init(_ job: MigrationJob, lockTimeout: Duration, serverVersion: Int) {
         self.job = job
         let entry = [
-            MigrationQueries.enter(job.target, lockTimeout: lockTimeout, serverVersion: serverVersion),
+            MigrationQueries.enter(
+                job.target, lockTimeout: lockTimeout, serverVersion: serverVersion, waitsForDisk: job.waitsForDisk),
             MigrationQueries.standsIn(job.target),
         ]
         let up = job.migration.up.map(MigrationQueries.text)
@@ -19,30 +20,33 @@ struct MigrationScript: Sendable {
         let stands = SessionIdentity.assertion(job.target)
         self.statements =
             entry + up + job.migration.verify.map(MigrationQueries.text)
-            + [stands, job.record(.applied), stands]
+            + [stands, job.record(.applied), stands] + job.hold.assertion
         self.firstUp = entry.count
         self.firstVerify = entry.count + up.count
     }
 
-    /// True when something has to be looked at before anything is committed: the results, or a lease of another session's.
-    var needsLook: Bool { !self.job.migration.verify.isEmpty || self.job.hold.isElsewhere }
+    /// True when results have to be looked at before anything is committed.
+    var needsLook: Bool { !self.job.migration.verify.isEmpty }
+
+    /// Where the history row is written, between the assertions of as whom the session acts.
+    private var record: Int { self.statements.count - 2 - self.job.hold.assertion.count }
 
     /// Looks at the results, before anything is committed.
     func check(_ results: [PostgresRows]) throws(MigrationError) {
         for (query, result) in zip(self.job.migration.verify, results[self.firstVerify...]) where !result.isOneTrue {
             throw self.job.error(.verifyFailed, reason: "the verify query isn't true", statement: query)
         }
-        guard results[results.count - 2].affectedRows == 1 else {
-            throw self.job.error(.failedClean, reason: "the history already has it as applied")
-        }
     }
 
-    /// The error when the file left the session acting as somebody else, or looking elsewhere; nil for any other failure.
-    func sessionFailure(_ error: PostgresError, at index: Int?) -> MigrationError? {
-        guard index == self.statements.count - 3 || index == self.statements.count - 1,
-            error.sqlState == SessionIdentity.assertionFailure
-        else { return nil }
-        return self.job.error(.sessionChanged, reason: SessionIdentity.advice + "; it was rolled back")
+    /// The error when one of the runner's own assertions failed; nil for any other failure.
+    func assertionFailure(_ error: PostgresError, at index: Int?) -> MigrationError? {
+        guard error.sqlState == SessionIdentity.assertionFailure, let index else { return nil }
+        switch index - self.record {
+        case -1, 1: return self.job.error(.sessionChanged, reason: SessionIdentity.advice + "; it was rolled back")
+        case 0: return self.job.error(.failedClean, reason: "the history already has it as applied")
+        case 2: return self.job.error(.connectionFailed, reason: LeaseHold.lostSession)
+        default: return nil
+        }
     }
 
     /// The file's statement that was the pipeline's at an index; nil for one of ours.
@@ -118,7 +122,6 @@ extension MigrationRunner {
                 script.needsLook
                 ? try await self.connection.transactionBlock(script.statements, afterwards: afterwards) { results in
                     try script.check(results)
-                    try await script.job.hold.confirm()
                 } : try await self.connection.transactionBlock(script.statements, afterwards: afterwards)
         } catch let error as PostgresError {
             throw ScriptFailure(error: error, index: error.statementIndex)
@@ -134,8 +137,8 @@ extension MigrationRunner {
             reason: script.isCommit(failure.index) && code == nil
                 ? "a check that the file defers to its end, as the server says" : nil,
             statement: script.statement(at: failure.index), underlying: failure.error)
-        if let changed = script.sessionFailure(failure.error, at: failure.index) {
-            error = changed
+        if let asserted = script.assertionFailure(failure.error, at: failure.index) {
+            error = asserted
         } else if code == nil, let wrongPlace = script.wrongPlace(at: failure.index) {
             error = wrongPlace
         }

@@ -7,7 +7,26 @@ package struct LeaseHold: Sendable {
     /// True when another session than the working one holds them: it can end while the working one goes on.
     let isElsewhere: Bool
 
-    /// Makes sure that the leases still stand, before something is committed under them.
+    /// Fails with ``SessionIdentity/assertionFailure`` when the session that holds the leases has ended, and they with it; asked by
+    /// the working session before it commits. None while the working session itself holds them.
+    ///
+    /// Somebody who deletes a lease's row is not seen by this: who then runs the same file finds it in the history.
+    var assertion: [PostgresStatement] {
+        guard self.isElsewhere else { return [] }
+        return [
+            PostgresStatement(
+                """
+                SELECT pg_catalog.pg_stat_clear_snapshot(), 1 OPERATOR(pg_catalog./) CASE WHEN EXISTS (
+                    SELECT FROM pg_catalog.pg_stat_get_activity($1)) THEN 1 ELSE 0 END
+                """, [.int32(self.keeper.holder)])
+        ]
+    }
+
+    /// The reason when it has.
+    static let lostSession =
+        "the administrator's session ended, and its lease with it; what was not committed was rolled back"
+
+    /// Makes sure that the leases still stand, before something is done under them that no transaction holds together.
     ///
     /// Nothing is asked while the working session itself holds them: they last as long as it does.
     /// - Throws: ``MigrationError`` with ``MigrationError/Code/lockBusy`` when one is lost, or what broke.

@@ -85,7 +85,8 @@ public struct MigrationRunner: Sendable {
     /// Brings a schema up to the newest version of each set, in the order of the sets.
     ///
     /// Takes no lock when nothing is pending. Each migration commits on its own, so that a failure keeps those before it:
-    /// ``MigrationError/applied`` tells which. Settings of the session other than its search path are those of the login
+    /// ``MigrationError/applied`` tells which. The server waits for the disk with the last one: its crash may take away the newest
+    /// ones before that, each with its row of the history. Settings of the session other than its search path are those of the login
     /// afterwards, and temporary tables are gone.
     /// - Parameter version: Stop after this version; nil for all. Only with a single set.
     /// - Throws: ``MigrationError``: a problem of the plan (nothing was changed),
@@ -202,11 +203,14 @@ public struct MigrationRunner: Sendable {
         var report = MigrationReport(schema: target.schema, plans: plans)
         if !state.hasHistory, plans.contains(where: { !$0.steps.isEmpty }) { try await self.createHistory(target) }
         let identity = try await self.identity(target.schema)
+        var pending = plans.reduce(0) { $0 + $1.steps.count }
         for plan in plans {
             for step in plan.steps {
-                let job = MigrationJob(
+                pending -= 1
+                var job = MigrationJob(
                     step: step, source: plan.source, target: target, schemaOID: state.oid, session: identity,
                     hold: hold, actor: self.administrator?.endpoint.user)
+                job.waitsForDisk = pending == 0
                 do throws(MigrationError) {
                     let attempts =
                         step.migration.isTransactional
