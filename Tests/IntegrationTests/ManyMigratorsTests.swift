@@ -89,7 +89,7 @@ extension ServerTests {
         /// How many processes have found the tenants locked.
         private static let waiting: PostgresStatement = """
             SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-              AND application_name = 'cloacina-admin' AND query = 'COMMIT /* lease */'
+              AND application_name = 'cloacina-admin' AND query LIKE '%/* lease */'
             """
 
         private func withDirectory<R>(_ body: (String) async throws -> R) async throws -> R {

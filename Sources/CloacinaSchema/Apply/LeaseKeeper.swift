@@ -83,8 +83,9 @@ package struct LeaseKeeper: Sendable {
         var attempts = 0
         while true {
             let attempt: Attempt
+            let isTaken = attempts == 0 ? false : await self.isTaken(lease)
             do throws(PostgresError) {
-                attempt = try await self.attempt(lease)
+                attempt = isTaken ? .held : try await self.attempt(lease)
             } catch {
                 guard makesTable, attempts == 0, ["42P01", "3F000"].contains(error.sqlState) else {
                     throw Self.error(error)
@@ -108,6 +109,11 @@ package struct LeaseKeeper: Sendable {
                 throw MigrationError(.cancelled, underlying: error)
             }
         }
+    }
+
+    /// A look before another attempt, which would lock the table; false when it can't be had.
+    private func isTaken(_ lease: Lease) async -> Bool {
+        (try? await self.connection.pipeline(self.queries.isTaken(lease))[1].single()) ?? false
     }
 
     private static func error(_ error: PostgresError) -> MigrationError {

@@ -61,8 +61,26 @@ struct LeaseQueries: Sendable, Hashable {
         ]
     }
 
-    /// The last statement of an attempt, by which a session that waits for a lease is known in `pg_stat_activity`.
-    static let commit = "COMMIT /* lease */"
+    /// The end of the last statement of an attempt and of a look, by which a session that waits for a lease is known in
+    /// `pg_stat_activity`.
+    static let mark = "/* lease */"
+    static let commit = "COMMIT \(Self.mark)"
+
+    /// Tells if somebody else who lives holds it, without the table's lock: those who wait don't hold each other up.
+    func isTaken(_ lease: Lease) -> [PostgresStatement] {
+        [
+            Self.boundedWait,
+            PostgresStatement(
+                """
+                SELECT EXISTS (
+                    SELECT FROM \(self.table) l
+                    JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid = l.holder
+                        AND (a.backend_start = l.backend_start) IS NOT FALSE
+                    WHERE l.object = $1 AND NOT (l.is_shared AND $2) AND l.pid <> pg_catalog.pg_backend_pid()
+                ) AS taken \(Self.mark)
+                """, [.text(lease.object), .bool(lease.isShared)]),
+        ]
+    }
 
     /// Bounds how long the rest of a flush waits for whoever locks the table.
     private static let boundedWait = PostgresStatement("SELECT pg_catalog.set_config('lock_timeout', '2s', true)", [])

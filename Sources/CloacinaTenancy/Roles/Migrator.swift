@@ -90,7 +90,8 @@ final class Migrator: Sendable {
                 MigratorSQL.creation(role, mark: mark, until: until, database: database))
         }
         try await administrator.pipeline(
-            PasswordSQL.statements(login: role, verifier: verifier, serverVersion: version))
+            [RegistryQueries.commitWithoutWaiting]
+                + PasswordSQL.statements(login: role, verifier: verifier, serverVersion: version))
         var configuration = self.configuration
         configuration.user = role
         configuration.password = password

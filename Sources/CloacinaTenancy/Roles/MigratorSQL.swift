@@ -25,6 +25,7 @@ enum MigratorSQL {
 
     /// Makes a login that can't log in yet and may nothing but reach the database, in one transaction.
     ///
+    /// Nothing of a login's life waits for the disk: a crash of the server ends its session, and what is left is swept.
     /// One session at a time: whoever makes a file give the login another password still finds no place.
     static func creation(_ role: String, mark: String, until: String, database: String) -> [PostgresStatement] {
         let name = PostgresIdentifier.quote(role)
@@ -34,7 +35,7 @@ enum MigratorSQL {
                     + "CONNECTION LIMIT 1 VALID UNTIL \(PostgresIdentifier.literal(until))",
                 "COMMENT ON ROLE \(name) IS \(PostgresIdentifier.literal(mark))",
             ] + ConnectSQL.grantStatements(to: role, database: database)
-        return [LimitQueries.boundedWait] + sql.map(PostgresStatement.init(ddl:))
+        return [LimitQueries.boundedWait, RegistryQueries.commitWithoutWaiting] + sql.map(PostgresStatement.init(ddl:))
     }
 
     /// Lets a login act as a tenant's owner, and keeps the administrator's session from being ended while it waits for files.
@@ -82,7 +83,7 @@ enum MigratorSQL {
         let sql =
             ConnectSQL.revokeStatements(from: [role], database: database)
             + ["DROP ROLE \(PostgresIdentifier.quote(role))"]
-        return [LimitQueries.boundedWait] + sql.map(PostgresStatement.init(ddl:))
+        return [LimitQueries.boundedWait, RegistryQueries.commitWithoutWaiting] + sql.map(PostgresStatement.init(ddl:))
     }
 
     /// The roles that a login is a member of.

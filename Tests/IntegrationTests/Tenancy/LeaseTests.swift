@@ -211,7 +211,7 @@ extension ServerTests {
                     try await watcher.waitUntil(
                         """
                         SELECT EXISTS (SELECT FROM pg_stat_activity
-                                       WHERE datname = current_database() AND query = 'COMMIT /* lease */')
+                                       WHERE datname = current_database() AND query LIKE '%/* lease */')
                         """)
                 }
             }
