@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// The built command on a real server: what is empty, unknown or not encoded is refused before it leads anywhere.
-    @Suite(.timeLimit(.minutes(20))) struct AdminCommandTests {
+    @Suite(.timeLimit(.minutes(40))) struct AdminCommandTests {
         private struct Document: Decodable {
             struct Body: Decodable {
                 let code: String

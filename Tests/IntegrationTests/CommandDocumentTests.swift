@@ -8,7 +8,7 @@ import Testing
 
 extension ServerTests {
     /// Every verb of the command, in an order in which each succeeds: one JSON document on standard output.
-    @Suite(.timeLimit(.minutes(20))) struct CommandDocumentTests {
+    @Suite(.timeLimit(.minutes(40))) struct CommandDocumentTests {
         private struct Step {
             let verb: String
             let rest: [String]

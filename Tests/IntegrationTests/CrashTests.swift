@@ -10,7 +10,7 @@ import Testing
 extension ServerTests {
     /// Two processes serve a queue; one is killed, really, at a point between two of its writes. Afterwards the database must
     /// show that nothing was lost and no attempt's effect is there twice.
-    @Suite(.timeLimit(.minutes(20))) struct CrashTests {
+    @Suite(.timeLimit(.minutes(40))) struct CrashTests {
         @Test(arguments: 0..<24) func aProcessThatIsKilledLosesNothingAndRepeatsNoAttempt(point: Int) async throws {
             try await TenantFixture.withAdmin { admin in
                 let name = TenantFixture.name()

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// Settings of a development server are kept (C38).
-    @Suite(.timeLimit(.minutes(20))) struct DevelopmentSettingsTests {
+    @Suite(.timeLimit(.minutes(40))) struct DevelopmentSettingsTests {
         private static func setting(_ name: String, of state: ServerState) async throws -> String {
             try await PostgresConnection.withConnection(PostgresConfiguration(state.superuserUrl)) { connection in
                 try await connection.query("SELECT current_setting(\(name))").single(as: String.self)

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// What an adversary may try against the driver: other tenants' data, lost answers, hanging threads.
-    @Suite(.timeLimit(.minutes(20))) struct DriverFaultTests {
+    @Suite(.timeLimit(.minutes(40))) struct DriverFaultTests {
         private func connect() async throws -> PostgresConnection {
             try await PostgresConnection.connect(try #require(TestDatabase.current).administrator)
         }

@@ -11,7 +11,7 @@ extension ServerTests {
         .enabled(
             if: FileManager.default.isExecutableFile(atPath: Bouncer.program),
             "needs \(Bouncer.program) (Debian: pgbouncer)"),
-        .timeLimit(.minutes(20)))
+        .timeLimit(.minutes(40)))
     struct DriverPoolerTests {
         private func expectRefusal(_ body: () async throws -> Void) async {
             let error = await #expect(throws: PostgresError.self) { try await body() }

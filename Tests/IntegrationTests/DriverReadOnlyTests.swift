@@ -5,7 +5,7 @@ import Testing
 
 extension ServerTests {
     /// A primary that is demoted while its sessions stay open.
-    @Suite(.serialized, .privateServer, .timeLimit(.minutes(20))) struct DriverReadOnlyTests {
+    @Suite(.serialized, .privateServer, .timeLimit(.minutes(40))) struct DriverReadOnlyTests {
         private func demote(_ isDemoted: Bool, _ superuser: PostgresConnection) async throws {
             let value = isDemoted ? "on" : "off"
             try await superuser.script("SET default_transaction_read_only = off")

@@ -4,7 +4,7 @@ import Testing
 
 extension ServerTests {
     /// The connection beside the budget, for what the engine has to write while tasks hold everything.
-    @Suite(.timeLimit(.minutes(20))) struct DriverReserveTests {
+    @Suite(.timeLimit(.minutes(40))) struct DriverReserveTests {
         private func withPool(
             _ body: (PostgresPool, PostgresLabel, PostgresLabel) async throws -> Void
         ) async throws {

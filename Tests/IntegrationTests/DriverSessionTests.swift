@@ -5,7 +5,7 @@ import Testing
 
 extension ServerTests {
     /// Lock timeout and isolation: what the engine's statements run under, and what is left for others.
-    @Suite(.timeLimit(.minutes(20))) struct DriverSessionTests {
+    @Suite(.timeLimit(.minutes(40))) struct DriverSessionTests {
         private func withPool(
             defaultIsolation: String? = nil, _ body: (PostgresPool, PostgresLabel, PostgresLabel) async throws -> Void
         ) async throws {

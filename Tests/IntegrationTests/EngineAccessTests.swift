@@ -8,7 +8,7 @@ import Testing
 
 extension ServerTests {
     /// Issue 11, point 4: the engine's tables belong to the engine, and what a tenant's own login has instead.
-    @Suite(.timeLimit(.minutes(20))) struct EngineAccessTests {
+    @Suite(.timeLimit(.minutes(40))) struct EngineAccessTests {
         private struct Fixture {
             let admin: DatabaseAdmin
             let tenant: Tenant

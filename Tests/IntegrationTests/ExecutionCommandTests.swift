@@ -8,7 +8,7 @@ import Testing
 
 extension ServerTests {
     /// The built command as an operator runs it, by an administrator who is no superuser, over runs of a real tenant.
-    @Suite(.timeLimit(.minutes(20))) struct ExecutionCommandTests {
+    @Suite(.timeLimit(.minutes(40))) struct ExecutionCommandTests {
         private struct Broken: Error, CustomStringConvertible { let description = "\u{1b}[31mit broke\n\u{9b}1m" }
 
         private typealias Answer = AdminCommand.Answer

@@ -4,7 +4,7 @@ import Testing
 
 extension ServerTests {
     /// What a superuser may take from everybody (point 7 of issue 11; C2 and C5).
-    @Suite(.timeLimit(.minutes(20))) struct HardeningTests {
+    @Suite(.timeLimit(.minutes(40))) struct HardeningTests {
         private static func refusals(_ credentials: TenantCredentials) async throws -> [String?] {
             try await TenantFixture.withTenant(credentials) { connection in
                 var states: [String?] = []

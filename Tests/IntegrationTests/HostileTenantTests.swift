@@ -9,7 +9,7 @@ extension ServerTests {
     /// A tenant that does all it can, all the time, to stay. Issue 11, point 2.
     @Suite(
         .serialized, .privateServer { _ in [ServerSetting("max_prepared_transactions", "10")] },
-        .timeLimit(.minutes(20)))
+        .timeLimit(.minutes(40)))
     struct HostileTenantTests {
         /// One thing that is done again and again, over a new connection each time.
         private struct Attack: Sendable {

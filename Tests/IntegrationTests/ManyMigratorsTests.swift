@@ -8,7 +8,7 @@ import Testing
 
 extension ServerTests {
     /// Real processes of the built command that migrate the same tenants at the same moment.
-    @Suite(.serialized, .timeLimit(.minutes(20))) struct ManyMigratorsTests {
+    @Suite(.serialized, .timeLimit(.minutes(40))) struct ManyMigratorsTests {
         private static let processes = 16
 
         /// A step that fails when it is repeated, one that succeeds, and one outside of a transaction, which waits for all

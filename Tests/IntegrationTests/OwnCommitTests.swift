@@ -8,7 +8,7 @@ import Testing
 
 extension ServerTests {
     /// Tasks whose own writes commit with their completion, when that is the moment at which things go wrong.
-    @Suite(.timeLimit(.minutes(20))) struct OwnCommitTests {
+    @Suite(.timeLimit(.minutes(40))) struct OwnCommitTests {
         /// A tenant with a table whose transactions wait, when they commit, for a lock that the test holds.
         private struct Setting {
             let pool: PostgresPool

@@ -20,6 +20,8 @@ extension ServerTests {
             var configuration = PostgresPoolConfiguration(database.administrator)
             configuration.maximumConnections = 8
             configuration.maximumTenantsPerConnection = 1000
+            // Sixteen workers share eight connections, on a machine that others may use up.
+            configuration.checkoutTimeout = .seconds(600)
             let tally = Tally()
             let killer = try await PostgresConnection.connect(database.superuser)
             let statistics = try await PostgresPool.withPool(configuration) { pool in

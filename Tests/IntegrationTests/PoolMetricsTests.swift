@@ -4,7 +4,7 @@ import Testing
 @testable import CloacinaPostgres
 
 extension ServerTests {
-    @Suite(.timeLimit(.minutes(20))) struct PoolMetricsTests {
+    @Suite(.timeLimit(.minutes(40))) struct PoolMetricsTests {
         @Test func theMetricsSayWhatTheStatisticsSay() async throws {
             let recorder = MetricsRecorder()
             let database = try #require(TestDatabase.current)

@@ -8,7 +8,7 @@ import Testing
 
 extension ServerTests {
     /// M1 and C8: grants after migrations, and what may run in an administrator's session.
-    @Suite(.timeLimit(.minutes(20))) struct PrivilegeTests {
+    @Suite(.timeLimit(.minutes(40))) struct PrivilegeTests {
         private static func sets(_ text: String) throws -> [MigrationSet] {
             let migration = try Migration(
                 fileName: "0001_m.tenant.sql", contents: Array("-- migrate:up\n\(text)\n".utf8))

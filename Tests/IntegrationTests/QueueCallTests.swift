@@ -8,7 +8,7 @@ import Testing
 
 extension ServerTests {
     /// What processes tell each other of a queue, between which sweeps would be an hour apart.
-    @Suite(.timeLimit(.minutes(20))) struct QueueCallTests {
+    @Suite(.timeLimit(.minutes(40))) struct QueueCallTests {
         private static var configuration: RunnerConfiguration {
             var configuration = RunnerConfiguration()
             configuration.sweepInterval = .seconds(3_600)

@@ -7,7 +7,7 @@ extension ServerTests {
     /// A server that goes away in the middle of things and comes back.
     ///
     /// One at a time, since they share a server. The limit includes waiting for a place.
-    @Suite(.serialized, .privateServer, .timeLimit(.minutes(20))) struct ServerRestartTests {
+    @Suite(.serialized, .privateServer, .timeLimit(.minutes(40))) struct ServerRestartTests {
         /// Lends the suite's server, running, with a fresh database as `TestDatabase.current`.
         private func withServer(_ body: (PrivateServer, TestDatabase) async throws -> Void) async throws {
             let server = try #require(PrivateServer.current)

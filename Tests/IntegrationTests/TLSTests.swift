@@ -8,7 +8,7 @@ import Testing
 extension ServerTests {
     /// Encrypted connections, on a server with a certificate made for it. The limit includes waiting for a place.
     @Suite(
-        .timeLimit(.minutes(20)),
+        .timeLimit(.minutes(40)),
         .enabled(if: Certificate.hasProgram, "makes certificates with the openssl command, which is not on the PATH"),
         .enabled("the server under test is built without TLS") {
             try await Certificate.serverSays("ssl_library") != ""

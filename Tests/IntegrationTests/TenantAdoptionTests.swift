@@ -5,7 +5,7 @@ import Testing
 
 extension ServerTests {
     /// A tenant that a restore brought back: everything has another OID than the one that was registered. Issue 11, C18.
-    @Suite(.timeLimit(.minutes(20))) struct TenantAdoptionTests {
+    @Suite(.timeLimit(.minutes(40))) struct TenantAdoptionTests {
         /// Makes what is there what the registry doesn't know, as a restore does the other way round.
         private func forgetOIDs(of name: String, schema: Bool = true) async throws {
             try await TenantFixture.withSuperuser {

@@ -5,7 +5,7 @@ import Testing
 
 extension ServerTests {
     /// C5: whatever one tenant does, tried as the other sees it, on this server's version.
-    @Suite(.timeLimit(.minutes(20))) struct TenantApartTests {
+    @Suite(.timeLimit(.minutes(40))) struct TenantApartTests {
         private struct Pair {
             let (mine, theirs): (String, String)
             let (me, them): (PostgresConnection, PostgresConnection)

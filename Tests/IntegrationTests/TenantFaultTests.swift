@@ -5,7 +5,7 @@ import Testing
 
 extension ServerTests {
     /// Creation and removal that fail, or lose their connection, at each step and moment; then called again.
-    @Suite(.timeLimit(.minutes(20))) struct TenantFaultTests {
+    @Suite(.timeLimit(.minutes(40))) struct TenantFaultTests {
         /// What happens at the fault point.
         enum Fault: String, Sendable, CaseIterable {
             /// The step throws.

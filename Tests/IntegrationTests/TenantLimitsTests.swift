@@ -4,7 +4,7 @@ import Testing
 
 extension ServerTests {
     /// What a tenant's logins may use of the server (point 7 of issue 11).
-    @Suite(.timeLimit(.minutes(20))) struct TenantLimitsTests {
+    @Suite(.timeLimit(.minutes(40))) struct TenantLimitsTests {
         private struct Login {
             let connections: Int32
             let settings: [String]

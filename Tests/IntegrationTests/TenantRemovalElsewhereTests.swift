@@ -12,7 +12,7 @@ extension ServerTests {
     /// A server of its own: what lies in `template1` is copied into every database that is made.
     @Suite(
         .serialized, .privateServer { _ in [ServerSetting("max_prepared_transactions", "10")] },
-        .timeLimit(.minutes(20)))
+        .timeLimit(.minutes(40)))
     struct TenantRemovalElsewhereTests {
         @Test("C3c: large objects in postgres and template1 go with the tenant")
         func whatLiesInOtherDatabasesGoes() async throws {

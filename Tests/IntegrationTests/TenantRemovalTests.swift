@@ -5,7 +5,7 @@ import Testing
 
 extension ServerTests {
     /// Removal in spite of the tenant, and never at the cost of others. Issue 11, point 2.
-    @Suite(.timeLimit(.minutes(20))) struct TenantRemovalTests {
+    @Suite(.timeLimit(.minutes(40))) struct TenantRemovalTests {
         @Test("C3a: a tenant that holds its own login in an open transaction can't hang its removal")
         func anOpenChangeOfItsOwnLoginHoldsNothingUp() async throws {
             let name = TenantFixture.name()

@@ -5,7 +5,7 @@ import Testing
 
 extension ServerTests {
     /// An `@Task` function that takes a transaction.
-    @Suite(.timeLimit(.minutes(20))) struct TransactionalMacroTests {
+    @Suite(.timeLimit(.minutes(40))) struct TransactionalMacroTests {
         @Workflow(name: "billing")
         struct Billing {
             struct Refused: Error {}

@@ -85,10 +85,11 @@ struct LeaseQueries: Sendable, Hashable {
     /// Bounds how long the rest of a flush waits for whoever locks the table.
     private static let boundedWait = PostgresStatement("SELECT pg_catalog.set_config('lock_timeout', '2s', true)", [])
 
-    /// Gives leases back, unless somebody locks the table for longer than an attempt waits for it.
+    /// Gives leases back, unless somebody locks the table for ten times as long as an attempt waits for it: who is after it waits
+    /// for this in any case, and a session that can't give its leases back has to be closed.
     func release(_ leases: [HeldLease]) -> [PostgresStatement] {
         [
-            Self.boundedWait,
+            PostgresStatement("SELECT pg_catalog.set_config('lock_timeout', '20s', true)", []),
             PostgresStatement(
                 "DELETE FROM \(self.table) WHERE token::text = ANY ($1)",
                 [.textArray(leases.map { $0.token.uuidString.lowercased() })]),

@@ -1,6 +1,7 @@
 import CloacinaPostgres
 import CloacinaSchema
 import Logging
+import Synchronization
 
 /// One tenant's turn in a fleet's migration.
 struct FleetStep: Sendable {
@@ -10,6 +11,19 @@ struct FleetStep: Sendable {
     let logger: Logger
     let connect: RemovalSession.Connect
     let migrator: Migrator
+    private let own = OwnFiles()
+
+    init(
+        entry: FleetSurvey.Entry, sets: [MigrationSet], configuration: MigrationRunner.Configuration, logger: Logger,
+        connect: @escaping RemovalSession.Connect, migrator: Migrator
+    ) {
+        self.entry = entry
+        self.sets = sets
+        self.configuration = configuration
+        self.logger = logger
+        self.connect = connect
+        self.migrator = migrator
+    }
 
     private var tenant: RegisteredTenant { self.entry.tenant }
 
@@ -26,6 +40,7 @@ struct FleetStep: Sendable {
             return try await runner.apply(self.sets, to: target)
         }
         let names = report.applied.map(\.name)
+        self.own.add(names)
         let ledger = OperationLedger(kind: .migrate, tenant: self.tenant.name)
         let restored = try await TenantMigrations.conclude(
             self.tenant.id, self.tenant.privileges, TenantMigrations.Versions(report.versions),
@@ -70,13 +85,47 @@ struct FleetStep: Sendable {
         return result
     }
 
-    /// The report of a failure; what was applied is the difference between the histories before and after.
+    /// The report of a failure; what was applied is the difference between the histories before and after, as far as it was this
+    /// run that applied it. The file that failed may be committed all the same: its answer was lost.
     func result(after error: any Error, now: FleetSurvey.Entry?) -> TenantMigrationResult {
         let migration = (error as? AdminError)?.underlying as? MigrationError
-        let applied = now.map { $0.newlyApplied(since: self.entry) } ?? migration?.applied.map(\.name) ?? []
+        if let migration {
+            self.own.add(migration.applied.map(\.name))
+            if let version = migration.version, let source = migration.source { self.own.add(version, of: source) }
+        }
+        let applied = now.map { $0.newlyApplied(since: self.entry).filter(self.own.contains) } ?? self.own.names
         return self.entry.result(
             AdminError(error).code == .busy ? .busy : .failed, versions: now?.versions, applied: applied,
             notices: migration?.notices ?? [], failure: TenantMigrationFailure(error))
+    }
+}
+
+/// The files that one run applied, or tried to; others may have applied more to the same tenant meanwhile.
+private final class OwnFiles: Sendable {
+    private struct State {
+        var names: [String] = []
+        /// A file of which it isn't known whether it was committed, as `source/NNNN`.
+        var uncertain: String?
+    }
+
+    private let state = Mutex(State())
+
+    /// What was applied for sure, in order.
+    var names: [String] { self.state.withLock { $0.names } }
+
+    func add(_ names: [String]) {
+        self.state.withLock { state in state.names += names.filter { !state.names.contains($0) } }
+    }
+
+    func add(_ version: Int, of source: String) {
+        let name = Migration.name(version: version, title: nil, source: source)
+        self.state.withLock { $0.uncertain = name }
+    }
+
+    func contains(_ name: String) -> Bool {
+        self.state.withLock { state in
+            state.names.contains(name) || state.uncertain.map { name == $0 || name.hasPrefix($0 + "_") } == true
+        }
     }
 }
 

@@ -6,7 +6,7 @@ import Testing
 
 extension ServerTests {
     /// Tasks that lease every connection of the pool for longer than a lease of the runner's lasts.
-    @Suite(.timeLimit(.minutes(20))) struct BusyPoolTests {
+    @Suite(.timeLimit(.minutes(40))) struct BusyPoolTests {
         @Test func aRunnerIsHeardAlthoughItsTasksHaveLeasedEveryConnection() async throws {
             try await EngineFixture.with { fixture in
                 let (begun, began) = AsyncStream.makeStream(of: Void.self)

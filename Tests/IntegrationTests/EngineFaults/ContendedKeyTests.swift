@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// An idempotency key whose pipeline another session has stored and not yet committed.
-    @Suite(.timeLimit(.minutes(20))) struct ContendedKeyTests {
+    @Suite(.timeLimit(.minutes(40))) struct ContendedKeyTests {
         private static let contended = ExecutionOptions(idempotencyKey: "order '7'")
 
         @Test func aCreationGivesUpAndNoOtherWriteWaitsForIt() async throws {

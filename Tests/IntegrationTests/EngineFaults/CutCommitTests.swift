@@ -14,7 +14,7 @@ extension ServerTests {
         .serialized,
         .privateServer { _ in
             [ServerSetting("synchronous_standby_names", "nobody"), ServerSetting("synchronous_commit", "local")]
-        }, .timeLimit(.minutes(20)))
+        }, .timeLimit(.minutes(40)))
     struct CutCommitTests {
         /// Has the service's commits wait until somebody is sent to them.
         private func hold(_ fixture: EngineFixture) async throws {

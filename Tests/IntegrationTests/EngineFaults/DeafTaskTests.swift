@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// Tasks that go on although they were cancelled.
-    @Suite(.timeLimit(.minutes(20))) struct DeafTaskTests {
+    @Suite(.timeLimit(.minutes(40))) struct DeafTaskTests {
         /// One task whose first attempt hears nothing until it is told to end, and a second one that holds the pipeline open.
         private static func deaf(_ log: AttemptLog, _ goOn: Gate, _ hasEnded: Gate) throws -> Workflow {
             try Workflow("deaf") {

@@ -6,7 +6,7 @@ import Testing
 
 extension ServerTests {
     /// A primary that is demoted while its sessions stay open, and what listens there.
-    @Suite(.serialized, .privateServer, .timeLimit(.minutes(20))) struct FailoverTests {
+    @Suite(.serialized, .privateServer, .timeLimit(.minutes(40))) struct FailoverTests {
         private static let name = "the group of a failover"
 
         /// Calls alone, no sweep, have a queue looked at.

@@ -6,7 +6,7 @@ import Testing
 
 extension ServerTests {
     /// What another runner asks of a pipeline that runs is heard by the runner that has it.
-    @Suite(.timeLimit(.minutes(20))) struct ForeignPauseTests {
+    @Suite(.timeLimit(.minutes(40))) struct ForeignPauseTests {
         private static func workflow(_ begun: Tally, _ mayEnd: Tally) throws -> Workflow {
             try Workflow("w") {
                 WorkflowTask("a") { context in

@@ -15,7 +15,7 @@ extension ServerTests {
             try await SmallDisk.current?.mount(at: place.directory + "/server")
             // The log of changes has its place beforehand: it is the tables that can't grow.
             return [ServerSetting("max_wal_size", "64MB"), ServerSetting("min_wal_size", "64MB")]
-        }, .timeLimit(.minutes(20)))
+        }, .timeLimit(.minutes(40)))
     struct FullDiskTests {
         /// Three tasks that leave much behind; the second one waits.
         private static func heavy(_ log: AttemptLog, until goOn: Gate) throws -> Workflow {

@@ -8,7 +8,7 @@ import Testing
 extension ServerTests {
     /// A server whose every connection somebody else has taken, down to what it keeps for superusers.
     @Suite(
-        .serialized, .privateServer { _ in [ServerSetting("max_connections", "330")] }, .timeLimit(.minutes(20)))
+        .serialized, .privateServer { _ in [ServerSetting("max_connections", "330")] }, .timeLimit(.minutes(40)))
     struct FullServerTests {
         /// Takes every connection there is, for as long as a closure runs or until it has them leave.
         private func withIdlers<R>(

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// A process that is killed, really, in the middle of a task, and what another runner of the same tenant makes of it.
-    @Suite(.timeLimit(.minutes(20))) struct KilledRunnerTests {
+    @Suite(.timeLimit(.minutes(40))) struct KilledRunnerTests {
         /// Whether a payment waits in its commit.
         private static let isCommitting: PostgresStatement = """
             SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// Own commits that come between the reading of a pipeline and what is decided from that.
-    @Suite(.timeLimit(.minutes(20))) struct LateCommitTests {
+    @Suite(.timeLimit(.minutes(40))) struct LateCommitTests {
         /// S16: a recovery that waits for somebody's lock began to look before a task committed itself.
         @Test func anOwnCommitThatComesWhileARecoveryWaitsIsFoldedIn() async throws {
             try await EngineFixture.with { fixture in

@@ -8,7 +8,7 @@ import Testing
 
 extension ServerTests {
     /// Transitions that are written together, of which another session has locked one's pipeline.
-    @Suite(.timeLimit(.minutes(20))) struct LockedBatchTests {
+    @Suite(.timeLimit(.minutes(40))) struct LockedBatchTests {
         /// A task that is committing holds such a lock until its commit is done, however long that takes.
         @Test func whoIsWrittenTogetherWithALockedPipelineDoesNotWaitForIt() async throws {
             try await EngineFixture.with(connections: 8) { fixture in

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// Locks of another session's on what runners that go round have to read and write.
-    @Suite(.timeLimit(.minutes(20))) struct LockedRecoveryTests {
+    @Suite(.timeLimit(.minutes(40))) struct LockedRecoveryTests {
         /// Lends the tenant of a runner that has died with three pipelines, the first of which another session has locked as
         /// long as a closure runs.
         private static func withLockedPipeline(

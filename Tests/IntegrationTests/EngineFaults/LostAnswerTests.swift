@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// Answers of the database that one runner, alone on the queue, never gets.
-    @Suite(.timeLimit(.minutes(20))) struct LostAnswerTests {
+    @Suite(.timeLimit(.minutes(40))) struct LostAnswerTests {
         /// Loses the answers of the first calls of a kind, though what was asked for is done.
         private func losing(_ call: WatchedStore.Call, first count: Int, _ store: any WorkflowStore) -> WatchedStore {
             WatchedStore(

@@ -6,7 +6,7 @@ import Testing
 
 extension ServerTests {
     /// Claims that don't begin at the start of the queue, because another session makes that slow.
-    @Suite(.timeLimit(.minutes(20))) struct OldSnapshotTests {
+    @Suite(.timeLimit(.minutes(40))) struct OldSnapshotTests {
         private static func new(_ priority: Int, _ age: Double) -> NewPipeline {
             NewPipeline(
                 id: .version7(), workflow: "w", version: "v", input: Context(),

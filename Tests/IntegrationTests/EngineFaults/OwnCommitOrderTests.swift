@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// Own commits among rules, pauses and other default isolations (engine faults A1, A11).
-    @Suite(.timeLimit(.minutes(20))) struct OwnCommitOrderTests {
+    @Suite(.timeLimit(.minutes(40))) struct OwnCommitOrderTests {
         private static func workflow() throws -> Workflow {
             try Workflow("w") {
                 WorkflowTask.transactional("T") { context, _, _ in try context.set("flag", to: true) }

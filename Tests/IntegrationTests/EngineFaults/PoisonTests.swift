@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// A task that kills every process that runs it.
-    @Suite(.timeLimit(.minutes(20))) struct PoisonTests {
+    @Suite(.timeLimit(.minutes(40))) struct PoisonTests {
         @Test(arguments: [0, 2]) func aTaskThatKillsEveryProcessIsAbandonedAndHarmsNothingElse(
             maximumRecoveries: Int
         ) async throws {

@@ -3,7 +3,7 @@ import Testing
 
 extension ServerTests {
     /// A server that crashes while an engine works, and comes back. The limit includes waiting for a place.
-    @Suite(.serialized, .privateServer, .timeLimit(.minutes(20))) struct RestartUnderLoadTests {
+    @Suite(.serialized, .privateServer, .timeLimit(.minutes(40))) struct RestartUnderLoadTests {
         /// The server stops as in a crash each time that so many more tasks have begun.
         @Test(arguments: [[1], [150], [50, 250, 450]])
         func whatAServersCrashInterruptsGoesOnWhenItIsBack(crashesAfter points: [Int]) async throws {

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// A server that is too slow for the recovery of everything that a dead runner had.
-    @Suite(.timeLimit(.minutes(20))) struct SlowRecoveryTests {
+    @Suite(.timeLimit(.minutes(40))) struct SlowRecoveryTests {
         /// S19: it is asked for less, and not for the same again and again.
         @Test func whatTakesTooLongIsRecoveredInSmallerParts() async throws {
             try await EngineFixture.with { fixture in

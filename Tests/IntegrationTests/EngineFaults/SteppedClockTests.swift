@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// A clock that is put forward or back by an hour while an engine works.
-    @Suite(.timeLimit(.minutes(20))) struct SteppedClockTests {
+    @Suite(.timeLimit(.minutes(40))) struct SteppedClockTests {
         private static let hour: TimeInterval = 3_600
 
         /// One task, which ends when it is told to.

@@ -6,7 +6,7 @@ import Testing
 
 extension ServerTests {
     /// A runner whose database isn't there, or isn't what it was said to be: told at once, with the cause.
-    @Suite(.timeLimit(.minutes(20))) struct UnreachableTests {
+    @Suite(.timeLimit(.minutes(40))) struct UnreachableTests {
         /// Tries for ever where trying helps; what is tested here is that it isn't tried.
         private static func cause(
             _ configuration: PostgresConfiguration, _ label: PostgresLabel

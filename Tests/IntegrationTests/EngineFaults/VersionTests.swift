@@ -6,7 +6,7 @@ import Testing
 
 extension ServerTests {
     /// Two versions of one workflow at the same time on one database, as during a deployment.
-    @Suite(.timeLimit(.minutes(20))) struct VersionTests {
+    @Suite(.timeLimit(.minutes(40))) struct VersionTests {
         /// Begins like the other version and goes on differently.
         private static func workflow(_ version: String, _ log: AttemptLog, hangs: Bool = false) throws -> Workflow {
             try Workflow("w") {

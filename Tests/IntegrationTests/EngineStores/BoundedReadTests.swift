@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// What is read of rows that whoever may write to the tables has filled to the brim (security C6, engine A20).
-    @Suite(.timeLimit(.minutes(20))) struct BoundedReadTests {
+    @Suite(.timeLimit(.minutes(40))) struct BoundedReadTests {
         private static let pipelineColumns =
             "id, workflow, version, state, revision, epoch, recoveries, priority, due_at, created_at, input, format, depth, owner, request"
 

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// Rows of a tenant's schema that this library didn't write are told as such, whatever is asked of them.
-    @Suite(.timeLimit(.minutes(20))) struct PostgresCorruptionTests {
+    @Suite(.timeLimit(.minutes(40))) struct PostgresCorruptionTests {
         private static let pipelines = [
             "state = 'teleported'", "state = ''", "input = ''", "input = 'no JSON'", "input = '{\"a\":'",
             "input = '[]'", "input = 'null'", "input = '{\"a\":1e999}'",

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// How a server finds the events of all pipelines.
-    @Suite(.timeLimit(.minutes(20))) struct PostgresEventTests {
+    @Suite(.timeLimit(.minutes(40))) struct PostgresEventTests {
         private static let wholePage: Set<PipelineEvent.Kind> = [.taskCompleted, .taskFailed]
         private static let place = EventCursor(pipeline: StoreConformance.id(7_000), revision: 5, position: 1)
 

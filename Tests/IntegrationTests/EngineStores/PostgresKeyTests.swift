@@ -9,7 +9,7 @@ import Testing
 
 extension ServerTests {
     /// Idempotency keys where transactions meet; what every store promises of them is in `StoreConformance`.
-    @Suite(.timeLimit(.minutes(20))) struct PostgresKeyTests {
+    @Suite(.timeLimit(.minutes(40))) struct PostgresKeyTests {
         private struct Broken: Error {}
 
         private static let key = ExecutionOptions(idempotencyKey: "order '7'")

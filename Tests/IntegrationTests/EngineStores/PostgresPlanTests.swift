@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// How a server finds what is asked of a table nearly all of which has ended: by an index that holds few others.
-    @Suite(.timeLimit(.minutes(20))) struct PostgresPlanTests {
+    @Suite(.timeLimit(.minutes(40))) struct PostgresPlanTests {
         enum Question: String, CaseIterable {
             case survey, surveyOfEveryOwner, queue, claims, keyHolders, takenKeys, inputOfKey, stranded, strandedPage,
                 strandedWaiting, load, row,

@@ -8,7 +8,7 @@ import Testing
 extension ServerTests {
     /// Histories that real runners live in a tenant's schema, with tasks whose own writes commit with their completion.
     /// `CLOACINA_TEST_STORE_HISTORIES` sets how many, `CLOACINA_TEST_SEED` the first one's seed.
-    @Suite(.timeLimit(.minutes(20))) struct PostgresPropertyTests {
+    @Suite(.timeLimit(.minutes(40))) struct PostgresPropertyTests {
         @Test(.serialized, arguments: StoreProperty.shares(otherwise: 200))
         func whatAnyoneIsToldOfAHistoryIsWhatIsStored(share: StoreProperty.Share) async throws {
             try await EngineFixture.with(connections: 12) { fixture in

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// How a server finds what waits.
-    @Suite(.timeLimit(.minutes(20))) struct PostgresQueueTests {
+    @Suite(.timeLimit(.minutes(40))) struct PostgresQueueTests {
         /// What a server knows of a queue, and what is in it.
         enum Queue: CaseIterable {
             /// As the server knows it.

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// How a server finds what is older than its retention.
-    @Suite(.timeLimit(.minutes(20))) struct PostgresRetentionTests {
+    @Suite(.timeLimit(.minutes(40))) struct PostgresRetentionTests {
         @Test func onlyWhatIsOldIsRead() async throws {
             try await EngineFixture.with { fixture in
                 let prune = PostgresWorkflowQueries.prune(

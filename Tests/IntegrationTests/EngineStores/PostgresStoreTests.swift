@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// What every store promises, promised by a tenant's schema.
-    @Suite(.timeLimit(.minutes(20))) struct PostgresStoreTests {
+    @Suite(.timeLimit(.minutes(40))) struct PostgresStoreTests {
         /// A cancelled caller is sent back by the pool, unlike by a file.
         private static let promised = StoreConformance.all.filter {
             $0.testDescription != "a cancelled task still writes and reads"

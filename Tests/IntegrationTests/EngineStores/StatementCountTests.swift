@@ -9,7 +9,7 @@ import Testing
 extension ServerTests {
     /// How many statements the server is sent, as its own log has them: none is sent for what is known already, and none for
     /// each of many where one does for all.
-    @Suite(.timeLimit(.minutes(20))) struct StatementCountTests {
+    @Suite(.timeLimit(.minutes(40))) struct StatementCountTests {
         private struct Broken: Error {}
 
         /// Each task looks at what the one before it has changed: in code, and in a rule.

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// A queue most of which a runner can't take, or others are just taking.
-    @Suite(.timeLimit(.minutes(20))) struct StrandedQueueTests {
+    @Suite(.timeLimit(.minutes(40))) struct StrandedQueueTests {
         /// Fills the queue with what is older and more urgent than all that a runner of "w" in "v1" can take.
         private static func strand(_ count: Int, _ fixture: EngineFixture) async throws {
             try await TenantFixture.withSuperuser { connection in

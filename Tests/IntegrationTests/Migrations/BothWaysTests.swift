@@ -5,7 +5,7 @@ import Testing
 
 extension ServerTests {
     /// C03, C04, C09: a new tenant and old ones end alike, whatever the files do at their ends.
-    @Suite(.timeLimit(.minutes(20))) struct BothWaysTests {
+    @Suite(.timeLimit(.minutes(40))) struct BothWaysTests {
         @Test("C03 C04 C09: both ways end alike", arguments: MigrationSample.all)
         func aNewTenantAndOldOnesEndAlike(_ sample: MigrationSample) async throws {
             let set = try MigrationFixture.set(sample.files)

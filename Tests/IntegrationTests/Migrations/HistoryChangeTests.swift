@@ -8,7 +8,7 @@ import Testing
 
 extension ServerTests {
     /// The verbs that change a history by hand, `rebless` and `resolve`: who is busy or fails is listed, and hides nobody.
-    @Suite(.timeLimit(.minutes(20))) struct HistoryChangeTests {
+    @Suite(.timeLimit(.minutes(40))) struct HistoryChangeTests {
         private static let old = [1: "CREATE TABLE a (id int);"]
         private static let new = "CREATE TABLE a (id bigint);"
 

@@ -5,7 +5,7 @@ import Testing
 
 extension ServerTests {
     /// A tenant's own history is the truth: what differs from it is named, with the verb that leads out.
-    @Suite(.timeLimit(.minutes(20))) struct HistoryTruthTests {
+    @Suite(.timeLimit(.minutes(40))) struct HistoryTruthTests {
         private static let texts = [
             1: "CREATE TABLE a (id int);", 2: "CREATE TABLE b (id int);", 3: "CREATE TABLE c (id int);",
         ]

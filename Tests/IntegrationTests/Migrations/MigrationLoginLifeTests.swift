@@ -9,7 +9,7 @@ import Testing
 
 extension ServerTests {
     /// C8: the login over which files run ends with its operation, however that ends, and commits nothing without its lease.
-    @Suite(.timeLimit(.minutes(20))) struct MigrationLoginLifeTests {
+    @Suite(.timeLimit(.minutes(40))) struct MigrationLoginLifeTests {
         @Test("C8: what a file made as the login, or granted to it, keeps no login alive")
         func aLoginThatAFileGaveSomethingIsDroppedWithIt() async throws {
             let name = TenantFixture.name()

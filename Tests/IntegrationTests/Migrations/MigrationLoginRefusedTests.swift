@@ -6,7 +6,7 @@ import Testing
 
 extension ServerTests {
     /// C8: a server that lets nobody in but those it knows. One at a time, since they change the server's rules.
-    @Suite(.serialized, .privateServer, .timeLimit(.minutes(20))) struct MigrationLoginRefusedTests {
+    @Suite(.serialized, .privateServer, .timeLimit(.minutes(40))) struct MigrationLoginRefusedTests {
         /// Lends an administrator of a server that refuses every login but the administrator's and the superuser's.
         private func withClosedServer(
             _ login: MigrationLogin, _ body: (DatabaseAdmin, String) async throws -> Void

@@ -8,7 +8,7 @@ import Testing
 
 extension ServerTests {
     /// C8: files, and whatever they set off, run over a login that may nothing but act as one tenant's owner.
-    @Suite(.timeLimit(.minutes(20))) struct MigrationLoginTests {
+    @Suite(.timeLimit(.minutes(40))) struct MigrationLoginTests {
         /// A block that lays the owner's role down and makes a role.
         private static func climb(_ evil: String) -> String {
             "BEGIN PERFORM set_config('role', 'none', false); EXECUTE 'CREATE ROLE \(evil) LOGIN'; "

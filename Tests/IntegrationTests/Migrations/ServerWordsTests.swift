@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// The server's words on a migration, and what a failure left, reach the operator.
-    @Suite(.timeLimit(.minutes(20))) struct ServerWordsTests {
+    @Suite(.timeLimit(.minutes(40))) struct ServerWordsTests {
         private static let check = """
             -- migrate:up
             DO $$

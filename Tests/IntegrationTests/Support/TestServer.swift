@@ -123,7 +123,7 @@ extension Trait where Self == ConditionTrait {
 }
 
 /// The parent of everything that needs a server.
-@Suite(.needsServer, .testDatabase, .timeLimit(.minutes(20)))
+@Suite(.needsServer, .testDatabase, .timeLimit(.minutes(40)))
 enum ServerTests {}
 
 /// Lets a number of tasks in at a time, in order of arrival.

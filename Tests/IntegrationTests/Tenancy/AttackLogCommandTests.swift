@@ -8,7 +8,7 @@ import Testing
 
 extension ServerTests {
     /// The attack log: where the command writes a secret.
-    @Suite(.serialized, .attackedTenants, .timeLimit(.minutes(20))) struct AttackLogCommandTests {
+    @Suite(.serialized, .attackedTenants, .timeLimit(.minutes(40))) struct AttackLogCommandTests {
         /// What stands where the credentials file was to be: by then there is no new secret, and nobody gets one.
         @Test(arguments: [
             "file", "link", "dangling", "pipe", "directory", "/dev/stdout", "/proc/self/fd/1", "/dev/null",
@@ -63,7 +63,7 @@ extension ServerTests {
     }
 
     /// The attack log: the development server, which every test of this package uses, from outside.
-    @Suite(.serialized, .privateServer, .timeLimit(.minutes(20))) struct AttackLogDevelopmentServerTests {
+    @Suite(.serialized, .privateServer, .timeLimit(.minutes(40))) struct AttackLogDevelopmentServerTests {
         @Test func theDevelopmentServerIsClosedToOthers() async throws {
             let server = try #require(PrivateServer.current).access
             let (directory, data) = (server.directory, server.directory + "/data")

@@ -6,7 +6,7 @@ extension ServerTests {
     /// The attack log: another tenant's data, the shared catalog, and what a tenant could plant where others run it.
     ///
     /// Each attempt is made by the login that a tenant really gets. `Tests/AttackLog.md` has the whole log.
-    @Suite(.serialized, .attackedTenants, .timeLimit(.minutes(20))) struct AttackLogDataTests {
+    @Suite(.serialized, .attackedTenants, .timeLimit(.minutes(40))) struct AttackLogDataTests {
         /// Ways to another tenant's rows that name no table in `FROM`, and to what others' rows look like.
         @Test(
             arguments: [

@@ -9,7 +9,7 @@ import Testing
 
 extension ServerTests {
     /// The attack log: what a directory of migrations may hold, and what its files may do.
-    @Suite(.timeLimit(.minutes(20))) struct AttackLogMigrationTests {
+    @Suite(.timeLimit(.minutes(40))) struct AttackLogMigrationTests {
         /// What is in the place of a file, and is neither waited for, read without end, nor shown.
         enum Place: String, CaseIterable, Sendable {
             case pipe, endlessDevice, secret, directory, danglingLink

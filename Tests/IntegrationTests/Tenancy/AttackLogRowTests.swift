@@ -8,7 +8,7 @@ import Testing
 
 extension ServerTests {
     /// The attack log: rows that a tenant writes for its runners, as the login that an operator let run them.
-    @Suite(.serialized, .attackedTenantsWithEngines, .timeLimit(.minutes(20))) struct AttackLogRowTests {
+    @Suite(.serialized, .attackedTenantsWithEngines, .timeLimit(.minutes(40))) struct AttackLogRowTests {
         /// A row of the engine's tables, some of its columns given as SQL.
         private static func insertion(
             into table: String, _ defaults: [String: String], _ given: [String: String]

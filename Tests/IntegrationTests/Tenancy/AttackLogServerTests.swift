@@ -4,7 +4,7 @@ import Testing
 
 extension ServerTests {
     /// The attack log: roles, grants, the server's own objects, its files and its secrets.
-    @Suite(.serialized, .attackedTenants, .timeLimit(.minutes(20))) struct AttackLogServerTests {
+    @Suite(.serialized, .attackedTenants, .timeLimit(.minutes(40))) struct AttackLogServerTests {
         @Test(
             arguments: [
                 Attempt("CREATE EXTENSION pgcrypto", "42501", "0A000"), "CREATE FOREIGN DATA WRAPPER x",

@@ -4,7 +4,7 @@ import Testing
 
 extension ServerTests {
     /// The attack log: sessions, settings of the own login, and the service login.
-    @Suite(.serialized, .attackedTenants, .timeLimit(.minutes(20))) struct AttackLogSessionTests {
+    @Suite(.serialized, .attackedTenants, .timeLimit(.minutes(40))) struct AttackLogSessionTests {
         // MARK: The own login's settings
 
         /// A login may set these for itself. They hold for its own sessions, and change nothing of what it reaches.

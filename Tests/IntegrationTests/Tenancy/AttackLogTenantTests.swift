@@ -5,7 +5,7 @@ import Testing
 
 extension ServerTests {
     /// The attack log: names, passwords, and creations and removals that meet each other or what somebody moved.
-    @Suite(.serialized, .attackedTenants, .timeLimit(.minutes(20))) struct AttackLogTenantTests {
+    @Suite(.serialized, .attackedTenants, .timeLimit(.minutes(40))) struct AttackLogTenantTests {
         @Test(
             "names that look like something else are usable, and leave nothing",
             arguments: ["a_a", "selects", "x" + String(repeating: "y", count: 47)])

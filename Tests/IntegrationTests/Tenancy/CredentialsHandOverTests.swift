@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// C4 and C7: a secret that was handed out works, and none is lost.
-    @Suite(.timeLimit(.minutes(20))) struct CredentialsHandOverTests {
+    @Suite(.timeLimit(.minutes(40))) struct CredentialsHandOverTests {
         struct Injected: Error {}
 
         struct Point: Sendable, CustomTestStringConvertible {

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// C2: administration excludes itself, and nobody else can hold it up.
-    @Suite(.timeLimit(.minutes(20))) struct LeaseTests {
+    @Suite(.timeLimit(.minutes(40))) struct LeaseTests {
         private func withAdministrator<R>(
             named name: String = "other deployment", _ body: (PostgresConnection) async throws -> R
         ) async throws -> R {

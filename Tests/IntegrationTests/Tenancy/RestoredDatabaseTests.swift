@@ -10,7 +10,7 @@ extension ServerTests {
     /// A database with two tenants that a dump brought to another server, roles and all: every verb works there, or names `tenant
     /// adopt`, after which it works. Issue 11, C18.
     @Suite(
-        .serialized, .privateServer, .timeLimit(.minutes(20)),
+        .serialized, .privateServer, .timeLimit(.minutes(40)),
         .enabled(if: DatabaseDump.isPossible, "the server came without pg_dump, pg_dumpall, pg_restore or psql"))
     struct RestoredDatabaseTests {
         /// Two tenants of a restored database, and the credentials that were theirs at home.

@@ -7,7 +7,7 @@ import Testing
 
 extension ServerTests {
     /// New secrets for tenants, and the roles that bootstrap takes.
-    @Suite(.timeLimit(.minutes(20))) struct TenantReissueTests {
+    @Suite(.timeLimit(.minutes(40))) struct TenantReissueTests {
         private func audit(_ name: String?) async throws -> [String] {
             try await TenantFixture.withSuperuser { connection in
                 try await connection.query(

@@ -10,7 +10,7 @@ extension ServerTests {
     /// What one tenant can do against the removal of another one, with no right on its things. Issue 11, point 2.
     @Suite(
         .serialized, .privateServer { _ in [ServerSetting("max_prepared_transactions", "10")] },
-        .timeLimit(.minutes(20)))
+        .timeLimit(.minutes(40)))
     struct TenantRemovalIntruderTests {
         @Test("C2, C3: another tenant's locks, in a session or prepared, hold up no removal", arguments: [false, true])
         func anothersLocksHoldUpNoRemoval(isPrepared: Bool) async throws {

@@ -5,7 +5,7 @@ import Testing
 
 extension ServerTests {
     /// L5: what README says that one tenant sees of another, and what it says that no tenant sees, line by line and tried.
-    @Suite(.timeLimit(.minutes(20))) struct TenantVisibilityTests {
+    @Suite(.timeLimit(.minutes(40))) struct TenantVisibilityTests {
         private static let definitions = """
             CREATE TYPE mood AS ENUM ('a label');
             CREATE TABLE things (name text DEFAULT 'a default' CHECK (name <> 'a constraint'));
