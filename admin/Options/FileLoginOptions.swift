@@ -8,8 +8,8 @@ struct FileLoginOptions: ParsableArguments {
         help: ArgumentHelp(
             "Run files over the administrator's own login, where the server lets no other one in.",
             discussion: """
-                Otherwise a login cloacina_migrator_… is made for the command, which may act as one tenant's owner at a time, \
-                and dropped after it. With this, a file, and whatever an owner has made and a file sets off, can do what the \
+                Otherwise a login cloacina_migrator_… is made for each tenant, which may act as that tenant's owner, and \
+                dropped after its files. With this, a file, and whatever an owner has made and a file sets off, can do what the \
                 administrator can.
                 """))
     var filesAsAdministrator = false

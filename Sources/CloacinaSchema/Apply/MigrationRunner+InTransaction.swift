@@ -40,7 +40,7 @@ struct MigrationScript: Sendable {
 
     /// The error when one of the runner's own assertions failed; nil for any other failure.
     func assertionFailure(_ error: PostgresError, at index: Int?) -> MigrationError? {
-        guard error.sqlState == SessionIdentity.assertionFailure, let index else { return nil }
+        guard error.sqlState == SessionIdentity.assertionFailure, let index, !self.isCommit(index) else { return nil }
         switch index - self.record {
         case -1, 1: return self.job.error(.sessionChanged, reason: SessionIdentity.advice + "; it was rolled back")
         case 0: return self.job.error(.failedClean, reason: "the history already has it as applied")

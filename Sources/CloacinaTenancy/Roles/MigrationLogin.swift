@@ -1,7 +1,7 @@
 /// The login over which the files of tenants run, and whatever reads and writes a tenant's history with them.
 public enum MigrationLogin: Sendable, Hashable {
-    /// A login that is made for one operation and dropped after it: it may act as one tenant's owner at a time, and has no right
-    /// of its own. The default.
+    /// A login that is made for one tenant's turn and dropped after it: it may act as that tenant's owner, and has no right of its
+    /// own. The default.
     ///
     /// The server must let roles named `cloacina_migrator_` and twelve hexadecimal digits in, by password.
     case shortLived

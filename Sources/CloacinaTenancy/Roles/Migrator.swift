@@ -2,23 +2,17 @@ import CloacinaPostgres
 import Logging
 import Synchronization
 
-/// The session over which one operation runs the files of tenants, under a login of its own: ``MigrationLogin/shortLived``.
+/// The sessions over which one operation runs the files of tenants, each under a login of its own: ``MigrationLogin/shortLived``.
 ///
-/// The login is made when a tenant first needs it, may act as the owner of one tenant at a time, and is dropped by
-/// ``end(on:)``. A session that a file left as another one is not used again, nor is its login: a role may change its own
-/// password, which somebody else would then know. Nor is one that got members. What a killed process leaves is dropped by ``sweep(on:logger:)``.
+/// A login is made for one tenant's turn, may act as that tenant's owner, and is dropped after it. It serves no other tenant,
+/// whatever the turn left: code that a file made as the login may still run in somebody else's session, where nothing tells of it,
+/// and would be a member of the next tenant's owner. What a killed process leaves is dropped by ``sweep(on:logger:)``.
 final class Migrator: Sendable {
-    private struct State {
-        /// The login in use and its session.
-        var current: (role: String, session: PostgresConnection)?
-        /// Logins that were made, or may have been, and are not known to be gone.
-        var roles: [String] = []
-    }
-
     private let login: MigrationLogin
     private let configuration: PostgresConfiguration
     private let logger: Logger
-    private let state = Mutex(State())
+    /// Logins that were made, or may have been, and are not known to be gone.
+    private let roles = Mutex<[String]>([])
 
     /// The number of attempts to change what others change at the same moment.
     private static let attempts = 5
@@ -30,9 +24,9 @@ final class Migrator: Sendable {
     }
 
     /// True while a login has to be dropped.
-    var hasLogin: Bool { self.state.withLock { !$0.roles.isEmpty } }
+    var hasLogin: Bool { self.roles.withLock { !$0.isEmpty } }
 
-    /// Lends a session that may act as a tenant's owner until the closure returns, and that knows of no tenant before.
+    /// Lends a session that may act as a tenant's owner until the closure returns, under a login that no other tenant meets.
     ///
     /// - Parameter administrator: The administrator's session, which nothing else uses meanwhile. It is what is lent with
     ///   ``MigrationLogin/administrator``.
@@ -48,33 +42,32 @@ final class Migrator: Sendable {
             try await Self.admit(role, to: owner, of: tenant, on: administrator)
             result = try await body(session)
         } catch {
-            await self.leave(owner, on: administrator)
+            await self.leave(role, session, on: administrator)
             throw error
         }
-        await self.leave(owner, on: administrator)
+        await self.leave(role, session, on: administrator)
         return result
     }
 
-    /// Closes the session and drops the login, in a cancelled task too.
+    /// Drops the logins that could not be dropped after their turns, in a cancelled task too.
     func end(on administrator: PostgresConnection) async {
         // In a task of its own, awaited at once: cancellation must leave no login behind.
-        await Task { await self.drop(on: administrator) }.value
+        await Task {
+            for role in self.roles.withLock({ $0 }) { await self.drop(role, on: administrator) }
+        }.value
     }
 
     // MARK: The login
 
     private func open(on administrator: PostgresConnection) async throws -> (String, PostgresConnection) {
-        if let current = self.state.withLock({ $0.current }), !current.session.isClosed { return current }
-        await self.end(on: administrator)
         let role = try MigratorSQL.name()
-        self.state.withLock { $0.roles.append(role) }
+        self.roles.withLock { $0.append(role) }
         do {
             let session = try await self.make(role, on: administrator)
-            self.state.withLock { $0.current = (role, session) }
             self.logger.debug("login made for migrations", metadata: ["cloacina.role": "\(role)"])
             return (role, session)
         } catch {
-            await self.end(on: administrator)
+            await Task { await self.drop(role, on: administrator) }.value
             throw error
         }
     }
@@ -127,7 +120,7 @@ final class Migrator: Sendable {
         let address = kind == "local" ? "" : " ADDRESS"
         return AdminError(
             .loginRefused,
-            "the server doesn't let in \(role), a login made for this operation over which the files of tenants run; no "
+            "the server doesn't let in \(role), a login made for one tenant over which the files of tenants run; no "
                 + "file was run over it, and it is dropped again. Let such logins in: in pg_hba.conf, above the line that "
                 + "refuses them, `\(kind) \(database) /^\(MigratorSQL.prefix)\(address) scram-sha-256` (before PostgreSQL 16 "
                 + "`all` instead of the pattern), then SELECT pg_reload_conf(); with a pooler in between, connect to the server "
@@ -136,7 +129,7 @@ final class Migrator: Sendable {
             underlying: error)
     }
 
-    // MARK: Between tenants and at the end
+    // MARK: The turn and its end
 
     private static func admit(
         _ role: String, to owner: String, of tenant: String, on administrator: PostgresConnection
@@ -153,41 +146,20 @@ final class Migrator: Sendable {
         }
     }
 
-    /// Takes the membership back and leaves nothing of a tenant on the session; gives both up when that doesn't work.
-    private func leave(_ owner: String, on administrator: PostgresConnection) async {
-        // In a task of its own, awaited at once: cancellation must leave no membership behind.
+    /// Ends what the turn left on the session, such as locks, and drops the login.
+    private func leave(_ role: String, _ session: PostgresConnection, on administrator: PostgresConnection) async {
+        // In a task of its own, awaited at once: cancellation must leave no login behind.
         await Task {
-            guard let (role, session) = self.state.withLock({ $0.current }) else { return }
-            let isClean = await Self.clean(session, of: role)
-            let rows = try? await Self.patiently {
-                try await administrator.pipeline(MigratorSQL.dismiss(role, from: owner))
-            }
-            let hasMembers = try? rows?.last?.single(as: Bool.self)
-            if !isClean || hasMembers != false { await self.drop(on: administrator) }
+            if !session.isClosed { try? await session.discardAll() }
+            // An open session keeps its place: nobody else gets it while the login is still there.
+            await self.drop(role, on: administrator)
+            await session.close()
         }.value
     }
 
-    private static func clean(_ session: PostgresConnection, of role: String) async -> Bool {
-        guard !session.isClosed else { return false }
-        do {
-            try await session.discardAll()
-            return try await session.query(MigratorSQL.enter(role)).single(as: Bool.self)
-        } catch {
-            return false
-        }
-    }
-
-    private func drop(on administrator: PostgresConnection) async {
-        let (session, roles) = self.state.withLock { state in
-            defer { state.current = nil }
-            return (state.current?.session, state.roles)
-        }
-        // An open session keeps its place: nobody else gets it while the login is still there.
-        for role in roles {
-            guard await Self.drop(role, on: administrator, logger: self.logger) else { continue }
-            self.state.withLock { state in state.roles.removeAll { $0 == role } }
-        }
-        await session?.close()
+    private func drop(_ role: String, on administrator: PostgresConnection) async {
+        guard await Self.drop(role, on: administrator, logger: self.logger) else { return }
+        self.roles.withLock { roles in roles.removeAll { $0 == role } }
     }
 
     /// Drops what processes left that were killed, which happens to be seen now; see ``MigratorSQL/leftovers(serverVersion:)``.
@@ -198,15 +170,20 @@ final class Migrator: Sendable {
         guard let rows = try? await administrator.query(query), let roles: [String] = try? rows.column("role") else {
             return
         }
-        for role in roles { _ = await Self.drop(role, on: administrator, logger: logger) }
+        for role in roles {
+            _ = await Self.drop(role, on: administrator, wait: MigratorSQL.briefWait, logger: logger)
+        }
     }
 
     /// Drops a login with whatever it made or was granted; shuts one that can't be dropped. Says whether it is gone.
-    private static func drop(_ role: String, on administrator: PostgresConnection, logger: Logger) async -> Bool {
+    private static func drop(
+        _ role: String, on administrator: PostgresConnection, wait: PostgresStatement = LimitQueries.boundedWait,
+        logger: Logger
+    ) async -> Bool {
         let (database, version) = (administrator.endpoint.database, administrator.serverVersion)
         do {
             try await Self.patiently {
-                try await administrator.pipeline(MigratorSQL.drop(role, database: database))
+                try await administrator.pipeline(MigratorSQL.drop(role, database: database, wait: wait))
             }
             return true
         } catch let error as PostgresError where error.sqlState == "42704" {
@@ -214,7 +191,7 @@ final class Migrator: Sendable {
         } catch let error as PostgresError where error.sqlState == "2BP01" {
             // A file made something as the login, or gave it a right.
         } catch {
-            logger.debug("login of migrations not dropped", metadata: ["cloacina.role": "\(role)"])
+            await Self.shut(role, on: administrator, logger: logger)
             return false
         }
         do {
@@ -225,10 +202,20 @@ final class Migrator: Sendable {
             }
             return true
         } catch {
-            _ = try? await administrator.query(MigratorSQL.shut(role))
-            logger.debug("login of migrations not dropped, but shut", metadata: ["cloacina.role": "\(role)"])
+            await Self.shut(role, on: administrator, logger: logger)
             return false
         }
+    }
+
+    /// Takes from a login that can't be dropped yet the owner's role and the way in, unless somebody holds these up as well.
+    private static func shut(_ role: String, on administrator: PostgresConnection, logger: Logger) async {
+        let memberships = try? await administrator.query(MigratorSQL.memberships(of: role))
+        for owner in (try? memberships?.column("name", as: String.self)) ?? [] {
+            _ = try? await administrator.pipeline(MigratorSQL.dismiss(role, from: owner))
+        }
+        let isShut = (try? await administrator.pipeline(MigratorSQL.shut(role))) != nil
+        logger.debug(
+            "login of migrations not dropped", metadata: ["cloacina.role": "\(role)", "cloacina.shut": "\(isShut)"])
     }
 
     /// Takes from a login what tenants' roles granted it: nobody but the grantor can.
@@ -241,7 +228,9 @@ final class Migrator: Sendable {
         let sql = RemovalSQL(schema: "", owner: nil, roles: [role], serviceRole: "", serverVersion: version)
         for row in rows {
             let statements = sql.takingBack(from: try row.value("name"), mayAct: try row.value("may_act"))
-            try await Self.patiently {
+            // Not all of these granted anything, and the administrator may act as some only: what is left is told when the login is
+            // dropped.
+            _ = try? await Self.patiently {
                 try await administrator.pipeline(
                     [LimitQueries.boundedWait] + statements.map(PostgresStatement.init(ddl:)))
             }

@@ -53,19 +53,12 @@ enum MigratorSQL {
         ]
     }
 
-    /// Takes that back, and tells last whether the login has members.
-    ///
-    /// Before PostgreSQL 15 a session may make others members of the role that it logged in as, who would then become the next
-    /// tenant's owner through it.
+    /// Takes that back.
     static func dismiss(_ role: String, from owner: String) -> [PostgresStatement] {
         [
             "SELECT set_config('synchronous_commit', 'off', true), set_config('lock_timeout', '5s', true)",
             PostgresStatement(
                 ddl: "REVOKE \(PostgresIdentifier.quote(owner)) FROM \(PostgresIdentifier.quote(role))"),
-            """
-            SELECT EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
-                           WHERE r.rolname = \(role) AND m.member <> (SELECT oid FROM pg_roles WHERE rolname = current_user))
-            """,
         ]
     }
 
@@ -78,12 +71,18 @@ enum MigratorSQL {
         """
     }
 
+    /// Bounds the wait for whoever locks a login, which code that a file made as the login can do: for what may be left to a later
+    /// operation.
+    static let briefWait: PostgresStatement = "SELECT set_config('lock_timeout', '200ms', true)"
+
     /// Drops a login that has nothing, in one transaction.
-    static func drop(_ role: String, database: String) -> [PostgresStatement] {
+    static func drop(
+        _ role: String, database: String, wait: PostgresStatement = LimitQueries.boundedWait
+    ) -> [PostgresStatement] {
         let sql =
             ConnectSQL.revokeStatements(from: [role], database: database)
             + ["DROP ROLE \(PostgresIdentifier.quote(role))"]
-        return [LimitQueries.boundedWait, RegistryQueries.commitWithoutWaiting] + sql.map(PostgresStatement.init(ddl:))
+        return [wait, RegistryQueries.commitWithoutWaiting] + sql.map(PostgresStatement.init(ddl:))
     }
 
     /// The roles that a login is a member of.
@@ -121,9 +120,12 @@ enum MigratorSQL {
     }
 
     /// Shuts a login that can't be dropped yet.
-    static func shut(_ role: String) -> PostgresStatement {
-        PostgresStatement(
-            ddl: "ALTER ROLE \(PostgresIdentifier.quote(role)) NOLOGIN PASSWORD NULL CONNECTION LIMIT 0")
+    static func shut(_ role: String) -> [PostgresStatement] {
+        [
+            self.briefWait,
+            PostgresStatement(
+                ddl: "ALTER ROLE \(PostgresIdentifier.quote(role)) NOLOGIN PASSWORD NULL CONNECTION LIMIT 0"),
+        ]
     }
 
     /// Logins of operations on this database, or on one that is gone, that ended without dropping them: the session that made

@@ -12,10 +12,12 @@ extension ServerTests {
     @Suite(.timeLimit(.minutes(40))) struct MigrationLoginLifeTests {
         @Test("C8: what a file made as the login, or granted to it, keeps no login alive")
         func aLoginThatAFileGaveSomethingIsDroppedWithIt() async throws {
-            let name = TenantFixture.name()
+            // A stranger whom the administrator may not act as, and whose turn comes before the owner's.
+            let (name, stranger) = (TenantFixture.name(), TestDatabase.uniqueName("aaa"))
             let set = try MigrationFixture.set([
                 1: """
                 CREATE TABLE made (id int);
+                GRANT SELECT ON made TO \(stranger);
                 DO $$ BEGIN
                     EXECUTE format('GRANT SELECT ON made TO %I', session_user);
                     PERFORM set_config('role', 'none', true); PERFORM lo_create(0);
@@ -24,6 +26,7 @@ extension ServerTests {
                 END $$;
                 """
             ])
+            try await TenantFixture.withSuperuser { try await $0.script("CREATE ROLE \(stranger)") }
             try await TenantFixture.withAdmin { admin in
                 _ = try await admin.createTenant(TenantConfig(name: name))
                 let report = try await admin.migrate(sets: [set])
@@ -31,6 +34,7 @@ extension ServerTests {
                 #expect(try await MigratorWatch.logins().isEmpty)
                 try await admin.removeTenant(named: name)
             }
+            try await TenantFixture.withSuperuser { try await $0.script("DROP ROLE \(stranger)") }
         }
 
         /// Runs something while a file of the tenant's waits for a lock that a superuser's session holds.
@@ -78,6 +82,36 @@ extension ServerTests {
                 }
                 #expect(try await MigratorWatch.hasTable("made", in: name) == false)
                 #expect(try await admin.migrate(sets: sets).failures.isEmpty)
+            }
+        }
+
+        /// As code that a file made as the login can, from its author's session.
+        @Test("C8: who holds a login up holds up no command, and the next one drops it")
+        func aLoginThatIsHeldUpHoldsUpNoCommand() async throws {
+            try await self.withPatientAdmin { admin, name in
+                let texts = Self.gated.merging([
+                    3: """
+                    DO $$ BEGIN
+                        PERFORM set_config('role', 'none', true); PERFORM lo_create(0);
+                        PERFORM set_config('role', '\(name)_owner', true);
+                    END $$;
+                    """
+                ]) { $1 }
+                let sets = [try MigrationFixture.set(texts)]
+                try await self.whileAFileWaits(name, admin, sets) { task, gate in
+                    let login = try #require(try await MigratorWatch.logins().first)
+                    try await TenantFixture.withSuperuser { holder in
+                        try await holder.script("BEGIN; ALTER ROLE \(login) PASSWORD 'known'")
+                        try await gate.script("ROLLBACK")
+                        let report = try await task.value
+                        #expect(report.failures.isEmpty, "\(report)")
+                        #expect(try await MigratorWatch.logins() == [login])
+                        try await holder.script("ROLLBACK")
+                    }
+                }
+                try await TenantFixture.withSuperuser { try await $0.waitUntil(MigratorWatch.isGone) }
+                try await admin.bootstrap()
+                #expect(try await MigratorWatch.logins().isEmpty)
             }
         }
 

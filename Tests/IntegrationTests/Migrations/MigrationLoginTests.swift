@@ -174,8 +174,8 @@ extension ServerTests {
             }
         }
 
-        @Test("C8: one login serves a fleet, and is a member of one tenant's owner at a time")
-        func aFleetUsesOneLoginThatIsAMemberOfOneOwnerAtATime() async throws {
+        @Test("C8: each tenant of a fleet has a login of its own, which is a member of that tenant's owner alone")
+        func eachTenantsFilesRunOverALoginOfTheirOwn() async throws {
             let names = (0..<3).map { _ in TenantFixture.name() }.sorted()
             let set = try MigrationFixture.set([
                 1: """
@@ -197,8 +197,8 @@ extension ServerTests {
                     logins.insert(try row.value("name"))
                     #expect(try row.value("owners", as: [String].self) == ["\(name)_owner"])
                 }
-                #expect(logins.count == 1)
-                #expect(logins.first?.hasPrefix("cloacina_migrator_") == true)
+                #expect(logins.count == names.count)
+                #expect(logins.allSatisfy { $0.hasPrefix("cloacina_migrator_") })
                 #expect(try await MigratorWatch.logins().isEmpty)
                 // The history names who applied it, not the login, which is gone.
                 let actors: [String] = try await TenantFixture.withSuperuser {
@@ -250,7 +250,90 @@ extension ServerTests {
             }
         }
 
+        /// Its author's own session would call it all the time; here the next tenant's file does, in the midst of that turn.
+        @Test("C8: a function that a file made as the login gives its author no rights of the next tenant's owner")
+        func aFunctionMadeAsTheLoginNeverMeetsTheNextOwner() async throws {
+            let names = (0..<2).map { _ in TenantFixture.name() }.sorted()
+            let set = try MigrationFixture.set([
+                1: """
+                CREATE TABLE seen (functions bigint, is_called boolean NOT NULL DEFAULT false);
+                DO $$
+                DECLARE login text := session_user;
+                BEGIN
+                    IF current_schema() <> '\(names[0])' THEN
+                        INSERT INTO seen (functions) VALUES (0);
+                        BEGIN
+                            PERFORM \(names[0]).give(current_user);
+                            UPDATE seen SET is_called = true;
+                        EXCEPTION WHEN OTHERS THEN NULL;
+                        END;
+                        RETURN;
+                    END IF;
+                    GRANT USAGE, CREATE ON SCHEMA \(names[0]) TO PUBLIC;
+                    PERFORM set_config('role', 'none', true);
+                    EXECUTE 'CREATE FUNCTION \(names[0]).act(text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+                        AS $f$ BEGIN EXECUTE $1; END $f$';
+                    EXECUTE 'CREATE FUNCTION \(names[0]).give(name) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+                        AS $f$ BEGIN EXECUTE format(''ALTER FUNCTION \(names[0]).act(text) OWNER TO %I'', $1); END $f$';
+                    PERFORM set_config('role', '\(names[0])_owner', true);
+                    INSERT INTO seen SELECT count(*) FROM pg_proc WHERE proowner = login::regrole;
+                END $$;
+                """
+            ])
+            try await TenantFixture.withAdmin { admin in
+                for name in names { _ = try await admin.createTenant(TenantConfig(name: name)) }
+                let report = try await admin.migrate(sets: [set])
+                #expect(report.results.map(\.outcome) == [.migrated, .migrated], "\(report)")
+                try await TenantFixture.withSuperuser { connection in
+                    let made: Int = try await connection.query("SELECT functions FROM \(identifier: names[0]).seen")
+                        .single()
+                    #expect(made == 2)
+                    let isCalled: Bool = try await connection.query(
+                        "SELECT is_called FROM \(identifier: names[1]).seen"
+                    ).single()
+                    #expect(!isCalled)
+                    let owners: [String] = try await connection.query(
+                        """
+                        SELECT p.proowner::regrole::text AS name FROM pg_proc p
+                        JOIN pg_namespace n ON n.oid = p.pronamespace
+                        WHERE n.nspname = \(names[0]) AND p.proname IN ('act', 'give')
+                        """
+                    ).column("name")
+                    #expect(owners.isEmpty)
+                }
+                #expect(try await MigratorWatch.logins().isEmpty)
+                for name in names { try await admin.removeTenant(named: name) }
+            }
+        }
+
         // MARK: The way back
+
+        @Test(
+            "C14: a check that a file defers to its commit fails in the server's words, whoever's login it runs over",
+            arguments: [MigrationLogin.shortLived, .administrator])
+        func aDeferredCheckFailsInTheServersWords(login: MigrationLogin) async throws {
+            let name = TenantFixture.name()
+            let set = try MigrationFixture.set([
+                1: """
+                CREATE TABLE shares (parts int);
+                CREATE FUNCTION share() RETURNS trigger LANGUAGE plpgsql AS $$
+                    BEGIN PERFORM 1 / NEW.parts; RETURN NULL; END $$;
+                CREATE CONSTRAINT TRIGGER share AFTER INSERT ON shares DEFERRABLE INITIALLY DEFERRED
+                    FOR EACH ROW EXECUTE FUNCTION share();
+                INSERT INTO shares VALUES (0);
+                """
+            ])
+            try await TenantFixture.withAdmin { admin in
+                _ = try await admin.createTenant(TenantConfig(name: name))
+                let other = DatabaseAdmin(
+                    try #require(TestDatabase.current).administrator, faults: .none, migrationLogin: login)
+                let failure = try #require(try await other.migrate(sets: [set]).results.first?.failure)
+                await other.close()
+                #expect(failure.sqlState == "22012")
+                #expect(failure.message == "division by zero" && failure.code == "failedClean", "\(failure)")
+                try await admin.removeTenant(named: name)
+            }
+        }
 
         @Test("C8: with --files-as-administrator files run as before, and the command says so")
         func filesRunAsTheAdministratorOnRequest() async throws {

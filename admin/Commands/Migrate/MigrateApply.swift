@@ -12,7 +12,7 @@ struct MigrateApply: AsyncParsableCommand {
             Each tenant's own history decides. A tenant that fails, or whose history and files differ (late, edited, \
             missing, …), is reported with the command that leads out and the others go on: exit code 4, or for a single \
             tenant 1, or 5 when a lock stayed taken. Running it again goes on where it stopped. Files run over a login that is \
-            made for the command and dropped after it.
+            made for each tenant and dropped after it.
 
               cloacina-admin migrate apply
               cloacina-admin migrate apply --dry-run
