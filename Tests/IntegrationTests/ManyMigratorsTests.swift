@@ -109,8 +109,8 @@ extension ServerTests {
                         ["--migrations", directory + "/app", "--output", "ndjson"], in: directory)
 
                     // None gave up on a lock, which would be 4: nobody holds one for as long as they are patient.
-                    #expect(
-                        answers.map(\.status) == Array(repeating: CommandStatus.done.rawValue, count: Self.processes))
+                    let failed = answers.filter { $0.status != CommandStatus.done.rawValue }
+                    #expect(failed.isEmpty, "\(failed.map(\.output).joined(separator: "\n"))")
                     let lines = try answers.flatMap { try $0.lines() }
                     #expect(lines.allSatisfy { ["migrated", "current"].contains($0.outcome) })
                     for name in names {
