@@ -43,20 +43,45 @@ enum FleetQueries {
     ///
     /// Most tenants of a fleet have the same text, which is then decoded and compared once.
     static func history(_ target: MigrationTarget) -> [PostgresStatement] {
-        let role: PostgresStatement = """
-            SELECT set_config('role', \(target.owner ?? "none"), true), set_config('row_security', 'off', true),
-                   set_config('transaction_read_only', 'on', true)
-            """
-        let table = PostgresIdentifier.quote(target.schema) + ".cloacina_migrations"
-        return [
-            role,
+        [
+            self.act(target),
             PostgresStatement(
                 """
                 SELECT string_agg(concat_ws(E'\\x1f', source, version, title, canonical_checksum, raw_checksum, state,
                            translate(coalesce(error, ''), E'\\x1e\\x1f', '  ')), E'\\x1e' ORDER BY source, version) AS history
-                FROM \(table)
+                FROM \(self.table(target))
                 """, prepared: false),
         ]
+    }
+
+    /// Keeps everybody from changing what a history is until the transaction ends, and nobody from writing rows: who waits for
+    /// somebody's lock on a table reads what that one put in its place.
+    static func lock(_ target: MigrationTarget) -> [PostgresStatement] {
+        [
+            self.act(target),
+            PostgresStatement("LOCK TABLE ONLY \(self.table(target)) IN SHARE UPDATE EXCLUSIVE MODE", prepared: false),
+        ]
+    }
+
+    /// The schemas of several whose histories, once locked, can be read without running somebody's code.
+    static func plain(_ schemas: [String]) -> PostgresStatement {
+        """
+        SELECT n.nspname::text AS name FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = ANY (\(schemas)::text[]) AND c.relname = 'cloacina_migrations' AND c.relkind = 'r'
+          AND \(unescaped: self.isPlain)
+        """
+    }
+
+    private static func act(_ target: MigrationTarget) -> PostgresStatement {
+        """
+        SELECT set_config('role', \(target.owner ?? "none"), true), set_config('row_security', 'off', true),
+               set_config('transaction_read_only', 'on', true), set_config('lock_timeout', '2s', true)
+        """
+    }
+
+    private static func table(_ target: MigrationTarget) -> String {
+        PostgresIdentifier.quote(target.schema) + ".cloacina_migrations"
     }
 
     /// The rows of a history's text.

@@ -130,6 +130,36 @@ extension ServerTests {
             }
         }
 
+        @Test("C8: a view that takes a history's place while the administrator waits for its lock is not read")
+        func aViewInAHistorysPlaceIsNotRead() async throws {
+            let name = TenantFixture.name()
+            try await TenantFixture.withAdmin { admin in
+                _ = try await admin.createTenant(TenantConfig(name: name))
+                try await TenantFixture.withSuperuser { holder in
+                    try await holder.script(
+                        """
+                        SET ROLE \(name)_owner; SET search_path TO \(name), pg_temp;
+                        BEGIN; ALTER TABLE cloacina_migrations RENAME TO moved;
+                        CREATE VIEW cloacina_migrations AS SELECT * FROM moved
+                        """)
+                    let task = Task { try await admin.migrationStatus() }
+                    try await TenantFixture.withSuperuser {
+                        try await $0.waitUntil(
+                            """
+                            SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                                           AND wait_event_type = 'Lock' AND query LIKE '%cloacina_migrations%')
+                            """)
+                    }
+                    try await holder.script("COMMIT")
+                    let status = try #require(try await task.value.tenants.first)
+                    #expect(status.problems.map(\.kind) == [.unreadable], "\(status)")
+                    try await holder.script(
+                        "DROP VIEW cloacina_migrations; ALTER TABLE moved RENAME TO cloacina_migrations")
+                }
+                try await admin.removeTenant(named: name)
+            }
+        }
+
         // MARK: What is left on the session
 
         @Test("C8: a lock, a LISTEN, a temporary table and a prepared statement of a file's end with the tenant's turn")
