@@ -79,6 +79,21 @@ package struct LeaseKeeper: Sendable {
         _ lease: Lease, within patience: Duration, pollInterval: Duration, pace: MigrationPace = MigrationPace(),
         makesTable: Bool = false
     ) async throws(MigrationError) -> HeldLease {
+        let held = try await self.acquire(
+            lease, within: patience, pollInterval: pollInterval, pace: pace, makesTable: makesTable, unless: { false })
+        // Nothing but the closure ends the wait without a lease.
+        guard let held else { throw MigrationError(.cancelled) }
+        return held
+    }
+
+    /// The same, until there is nothing more to do under it.
+    ///
+    /// - Parameter isDone: Asked after each look that finds it taken.
+    /// - Returns: Nil when `isDone` said so first; nothing is held then.
+    func acquire(
+        _ lease: Lease, within patience: Duration, pollInterval: Duration, pace: MigrationPace, makesTable: Bool,
+        unless isDone: () async -> Bool
+    ) async throws(MigrationError) -> HeldLease? {
         let limit = pace.now().advanced(by: patience)
         var attempts = 0
         while true {
@@ -97,11 +112,14 @@ package struct LeaseKeeper: Sendable {
             attempts += 1
             switch attempt {
             case .taken(let held): return held
+            case .held, .contended: if await isDone() { return nil }
+            }
+            switch attempt {
             case .held where pace.now() >= limit, .contended where pace.now() >= limit && attempts >= 3:
                 throw MigrationError(
                     .lockBusy, reason: "another process holds the lease on \(lease.object)",
                     sessions: await self.holders(of: lease), lease: lease.object)
-            case .held, .contended: break
+            case .taken, .held, .contended: break
             }
             do {
                 try await pace.sleep(pollInterval * (0.5 + pace.random()))

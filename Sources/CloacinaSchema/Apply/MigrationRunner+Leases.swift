@@ -66,14 +66,29 @@ extension MigrationRunner {
     package func holding<R>(
         _ leases: [Lease], schema: String, _ body: (LeaseHold) async throws(MigrationError) -> R
     ) async throws(MigrationError) -> R {
+        guard let result = try await self.holding(leases, schema: schema, unless: { false }, body) else {
+            throw MigrationError(.cancelled, schema: schema)
+        }
+        return result
+    }
+
+    /// The same, until there is nothing more to do under them; nil when others who held them had done it.
+    func holding<R>(
+        _ leases: [Lease], schema: String, unless isDone: () async -> Bool,
+        _ body: (LeaseHold) async throws(MigrationError) -> R
+    ) async throws(MigrationError) -> R? {
         let keeper = LeaseKeeper(connection: self.leaseSession, schema: self.configuration.leaseSchema)
         var held: [HeldLease] = []
         do throws(MigrationError) {
             for lease in leases {
-                held.append(
-                    try await keeper.acquire(
-                        lease, within: self.configuration.lockWait, pollInterval: self.configuration.lockPollInterval,
-                        pace: self.pace, makesTable: true))
+                let next = try await keeper.acquire(
+                    lease, within: self.configuration.lockWait, pollInterval: self.configuration.lockPollInterval,
+                    pace: self.pace, makesTable: true, unless: isDone)
+                guard let next else {
+                    await self.release(held, by: keeper)
+                    return nil
+                }
+                held.append(next)
             }
             let result = try await body(
                 LeaseHold(keeper: keeper, leases: held, isElsewhere: self.administrator != nil))

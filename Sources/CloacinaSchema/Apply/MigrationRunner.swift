@@ -100,16 +100,23 @@ public struct MigrationRunner: Sendable {
             throw MigrationError(
                 .invalidSet, source: stray.source, reason: "migrations for SQLite don't apply to PostgreSQL")
         }
-        let before = try await self.state(of: target)
-        let plans = self.plans(for: sets, state: before, through: version)
+        let plans = self.plans(for: sets, state: try await self.state(of: target), through: version)
         try Self.refuse(plans.filter { !$0.needsResolution }, in: target)
-        if plans.allSatisfy({ $0.steps.isEmpty && $0.problems.isEmpty }) {
-            return MigrationReport(schema: target.schema, plans: plans)
-        }
+        if plans.allSatisfy(\.hasNothingToDo) { return MigrationReport(schema: target.schema, plans: plans) }
         await self.connection.keepNotices()
         let fleet: Lease = sets.contains { $0.lane == .control } ? .control : .tenants
-        return try await self.holding([fleet, .target(target)], schema: target.schema) {
-            hold throws(MigrationError) in
+        // Whoever waits for another process that does the same finds out when that has done it, without a turn of its own.
+        var done: MigrationReport?
+        let report = try await self.holding(
+            [fleet, .target(target)], schema: target.schema,
+            unless: {
+                guard let state = try? await self.state(of: target) else { return false }
+                let plans = self.plans(for: sets, state: state, through: version)
+                guard plans.allSatisfy(\.hasNothingToDo) else { return false }
+                done = MigrationReport(schema: target.schema, plans: plans)
+                return true
+            }
+        ) { hold throws(MigrationError) in
             do throws(MigrationError) {
                 let report = try await self.applyLocked(sets, to: target, through: version, under: hold)
                 await self.putBack(MigrationQueries.forgetNames)
@@ -119,6 +126,8 @@ public struct MigrationRunner: Sendable {
                 throw error
             }
         }
+        guard let report = report ?? done else { throw MigrationError(.cancelled, schema: target.schema) }
+        return report
     }
 
     /// Where a schema stands with regard to each set. Takes no lock and changes nothing.
@@ -265,6 +274,8 @@ extension MigrationRunner.Configuration {
 }
 
 extension MigrationPlan {
+    fileprivate var hasNothingToDo: Bool { self.steps.isEmpty && self.problems.isEmpty }
+
     /// Whether a step may be another process's, under way this very moment.
     fileprivate var needsResolution: Bool {
         self.problems.contains { if case .needsResolution = $0 { true } else { false } }
