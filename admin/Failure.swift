@@ -107,6 +107,10 @@ struct Failure: Equatable {
             self.init(.lockBusy, error.description)
         case .notBootstrapped:
             self.init(.failed, error.description, hint: "cloacina-admin bootstrap")
+        case .tenantExists:
+            self.init(
+                .failed, error.description,
+                hint: "`tenant show` shows it; `tenant reissue` gives it another secret; --if-not-exists takes it so")
         case .handOverFailed:
             let cause = underlying.map { ": \($0.message)" } ?? ""
             self.init(
@@ -136,7 +140,16 @@ struct Failure: Equatable {
             case .serverRefused: error.underlying.map { Failure($0).status } ?? .failed
             default: .failed
             }
-        self.init(status, error.description)
+        let hint: String? =
+            switch error.code {
+            case .unreadableDirectory: "name a directory that exists and can be read: --migrations DIRECTORY=SOURCE"
+            case .serverRefused where status == .privileges:
+                "connect as the administrator who ran bootstrap, by --database-url or CLOACINA_DATABASE_URL; where "
+                    + "this is that login, bootstrap run once more names what it lacks"
+            case .serverRefused: error.underlying.flatMap { Failure($0).hint }
+            default: nil
+            }
+        self.init(status, error.description, hint: hint)
     }
 
     private init(pipeline error: PipelineError) {
@@ -158,6 +171,9 @@ struct Failure: Equatable {
     /// What the administrator can do about a refusal that stays the same however often it is asked for.
     private static func hint(for sqlState: String?) -> String? {
         switch sqlState {
+        case "25006":
+            "the server, the database or the login is read-only: connect to the primary "
+                + "(target_session_attrs=read-write), or turn default_transaction_read_only off"
         case "57014":
             "a statement_timeout ended it: raise that of the role or the database, or SET it to 0 for this login"
         case "53200": "the server is out of memory or locks: raise max_locks_per_transaction, or do less at a time"

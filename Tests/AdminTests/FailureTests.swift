@@ -95,6 +95,22 @@ import Testing
         #expect(Failure(error).status == status)
     }
 
+    @Test(arguments: [
+        (AdminError(.tenantExists, "") as any Error, "tenant reissue"),
+        (
+            AdminError(.rejectedByServer, "", underlying: PostgresError(.rejectedByServer, sqlState: "25006")),
+            "read-only"
+        ),
+        (MigrationError(.unreadableDirectory, file: "app"), "--migrations DIRECTORY=SOURCE"),
+        (
+            AdminError(.migrationFailed, "", underlying: MigrationError(.serverRefused, underlying: Self.refused)),
+            "--database-url"
+        ),
+    ])
+    func aRefusalNamesTheNextStep(_ error: any Error, _ words: String) {
+        #expect(Failure(error).hint?.contains(words) == true)
+    }
+
     @Test func theNumbersAreTheDocumentedOnes() {
         #expect(CommandStatus.allCases.map(\.rawValue) == [0, 1, 2, 3, 4, 5, 6, 75])
         for status in CommandStatus.allCases {

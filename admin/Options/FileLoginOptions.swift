@@ -6,7 +6,7 @@ struct FileLoginOptions: ParsableArguments {
     @Flag(
         name: .long,
         help: ArgumentHelp(
-            "Run files over the administrator's own login, where the server lets no other one in.",
+            "Run files, and change histories, over the administrator's own login, where the server lets no other one in.",
             discussion: """
                 Otherwise a login cloacina_migrator_… is made for each tenant, which may act as that tenant's owner, and \
                 dropped after its files. With this, a file, and whatever an owner has made and a file sets off, can do what the \

@@ -102,8 +102,8 @@ struct MigrationReference: ExpressibleByArgument, Hashable, Sendable {
         self.version = version
     }
 
-    /// As `SOURCE/VERSION`.
-    var text: String { "\(self.source)/\(self.version)" }
+    /// As `SOURCE/VERSION`, with the digits that the file's name has.
+    var text: String { Migration.name(version: self.version, title: nil, source: self.source) }
 }
 
 /// The differences between files and histories that are let through.

@@ -63,7 +63,9 @@ public struct MigrationFolder: Sendable, Hashable {
                 complaints.isEmpty ? .invalidSet : .invalidFile, source: source, complaints: complaints + repetitions)
         }
         if migrations.isEmpty {
-            passedOver.append(PassedOver(name: directory, reason: "no migration of the lane \(lane.rawValue) in it"))
+            passedOver.append(
+                PassedOver(
+                    name: directory, reason: "no migration in it: they are called NNNN_title.\(lane.rawValue).sql"))
         }
         self.set = try MigrationSet(source: source, lane: lane, migrations: migrations)
         self.passedOver = passedOver
@@ -95,7 +97,11 @@ public struct MigrationFolder: Sendable, Hashable {
         else { return [] }
         return names.sorted().flatMap { below in
             below.lowercased().contains(".sql")
-                ? [PassedOver(name: name + "/" + below, reason: "files of folders aren't taken; move it up")]
+                ? [
+                    PassedOver(
+                        name: name + "/" + below,
+                        reason: "folders in the directory aren't looked into: give the file's own, or move it up")
+                ]
                 : Self.filesBelow(name + "/" + below, in: directory, depth: depth + 1)
         }
     }

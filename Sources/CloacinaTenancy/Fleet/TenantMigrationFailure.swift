@@ -1,3 +1,4 @@
+import CloacinaPostgres
 import CloacinaSchema
 
 /// The failure of a tenant's migration: its place and the server's words. It may quote rows, so it is for the operator.
@@ -26,16 +27,20 @@ public struct TenantMigrationFailure: Sendable, Hashable, Encodable {
     init(_ error: any Error) {
         let admin = error as? AdminError
         let migration = error as? MigrationError ?? admin?.underlying as? MigrationError
+        // Of what the server refused outside of a file, its own words are all that says why.
+        let refusal = migration == nil ? admin?.underlying as? PostgresError : nil
         let words = migration?.serverWords
         self.code = migration?.code.description ?? admin?.code.description ?? "failed"
         self.file = migration?.file
         self.line = migration?.line
         self.column = migration?.column
         self.sqlState = migration?.sqlState ?? admin?.sqlState
-        self.message = words.map { SecretMask.mask($0.message) }
+        self.message = (words?.message ?? refusal?.primaryMessage).map(SecretMask.mask)
         self.detail = words?.detail.map(SecretMask.mask)
         self.hint = words?.hint.map(SecretMask.mask)
-        self.reason = migration.map(\.reason) ?? admin?.message
+        let isClean = migration?.code == .failedClean
+        self.reason =
+            migration.map { $0.reason ?? (isClean ? Self.wayOn : nil) } ?? admin?.message
         self.sessions = migration?.sessions.map(\.description) ?? []
     }
 
@@ -52,6 +57,9 @@ public struct TenantMigrationFailure: Sendable, Hashable, Encodable {
         self.reason = problems.map(\.text).joined(separator: "; ")
         self.sessions = []
     }
+
+    /// The way out of a failure that left nothing behind, whatever it was.
+    private static let wayOn = "nothing of it is left: mend what stopped it, and the same command goes on from there"
 
     /// One line: where, what the server said, what to do.
     public var text: String {

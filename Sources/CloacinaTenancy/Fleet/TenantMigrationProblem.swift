@@ -125,7 +125,9 @@ extension TenantMigrationProblem {
                 kind: .failed,
                 migration: Migration.name(version: version, title: set.title(of: version), source: set.source),
                 advice: "the last attempt failed" + (error.map { " (\($0))" } ?? "")
-                    + "; `cloacina-admin migrate apply` tries it again", isBlocking: false)
+                    + "; mend what stopped it, then `cloacina-admin migrate apply"
+                    + (set.source == MigrationSet.embeddedSource ? "" : " --migrations …") + "` tries it again",
+                isBlocking: false)
         case .late(let version, let newest):
             self.init(
                 kind: .late,

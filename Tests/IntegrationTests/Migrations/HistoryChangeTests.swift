@@ -114,8 +114,8 @@ extension ServerTests {
                     #expect(all.status == 4, "\(all.notes)")
                     #expect(
                         try all.decoded([Line].self) == [
-                            Line(tenant: names[0], migration: "app/1", change: "reblessed", outcome: "done"),
-                            Line(tenant: names[1], migration: "app/1", outcome: "failed"),
+                            Line(tenant: names[0], migration: "app/0001", change: "reblessed", outcome: "done"),
+                            Line(tenant: names[1], migration: "app/0001", outcome: "failed"),
                         ])
                     #expect(all.notes.contains("\(names[0]): reblessed\n"))
                     #expect(all.notes.contains("\(names[1]): failed: "))

@@ -6,6 +6,8 @@ struct TenantAccess: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "access",
         abstract: "Let a tenant's own logins run its runners, or no longer.",
+        usage:
+            "cloacina-admin tenant access <name> (--engine | --no-engine) [--database-url <url>] [--output <output>]",
         discussion: """
               cloacina-admin tenant access acme --engine
               cloacina-admin tenant access acme --no-engine
