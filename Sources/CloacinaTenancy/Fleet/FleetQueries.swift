@@ -63,20 +63,24 @@ enum FleetQueries {
         ]
     }
 
-    /// The schemas of several whose histories, once locked, can be read without running somebody's code.
-    static func plain(_ schemas: [String]) -> PostgresStatement {
+    /// Fails with ``assertionFailure`` unless the histories of all of several schemas, once locked, can be read without running
+    /// somebody's code.
+    static func arePlain(_ schemas: [String]) -> PostgresStatement {
         """
-        SELECT n.nspname::text AS name FROM pg_catalog.pg_class c
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        SELECT 1 / CASE WHEN count(*) = cardinality(\(schemas)::text[]) THEN 1 ELSE 0 END AS are_plain
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = ANY (\(schemas)::text[]) AND c.relname = 'cloacina_migrations' AND c.relkind = 'r'
           AND \(unescaped: self.isPlain)
         """
     }
 
+    /// The SQLSTATE of an assertion that does not hold.
+    static let assertionFailure = "22012"
+
     private static func act(_ target: MigrationTarget) -> PostgresStatement {
         """
         SELECT set_config('role', \(target.owner ?? "none"), true), set_config('row_security', 'off', true),
-               set_config('transaction_read_only', 'on', true), set_config('lock_timeout', '2s', true)
+               set_config('transaction_read_only', 'on', true), set_config('lock_timeout', '5s', true)
         """
     }
 

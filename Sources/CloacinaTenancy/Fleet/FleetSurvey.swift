@@ -73,22 +73,24 @@ struct FleetSurvey: Sendable {
         of batch: [RegisteredTenant], on connection: PostgresConnection
     ) async throws -> [String: Result<String, AdminError>] {
         do {
-            return try await connection.withTransaction(isolation: .readCommitted) { transaction in
-                // Looked at again under the locks: what was plain before may be a view by now, whose functions would run here.
-                let found = try await transaction.pipeline(
-                    batch.flatMap { FleetQueries.lock($0.target) } + [FleetQueries.plain(batch.map(\.target.schema))])
-                let schemas: [String] = try found[batch.count * 2].column("name")
-                let plain = batch.filter { schemas.contains($0.target.schema) }
-                let rows = try await transaction.pipeline(plain.flatMap { FleetQueries.history($0.target) })
-                var texts: [String: Result<String, AdminError>] = [:]
-                for tenant in batch { texts[tenant.name] = .failure(AdminError(.rejectedByServer, Self.untrusted)) }
-                for (index, tenant) in plain.enumerated() {
-                    texts[tenant.name] = .success(try rows[index * 2 + 1].single(as: String?.self) ?? "")
-                }
-                return texts
+            // Looked at again under the locks: what was plain before may be a view by now, whose functions would run here. One flush,
+            // so that two surveys hold each other up for a moment only.
+            let targets = batch.map(\.target)
+            let locks = targets.flatMap(FleetQueries.lock) + [FleetQueries.arePlain(targets.map(\.schema))]
+            let rows = try await connection.transactionBlock(
+                locks + targets.flatMap(FleetQueries.history), isolation: .readCommitted)
+            var texts: [String: Result<String, AdminError>] = [:]
+            for (index, tenant) in batch.enumerated() {
+                texts[tenant.name] = .success(try rows[locks.count + index * 2 + 1].single(as: String?.self) ?? "")
             }
-        } catch let error as PostgresError where error.code == .rejectedByServer {
+            return texts
+        } catch {
+            // Caught whole: the compiler (6.3.1) crashes on a `where` over a typed error.
+            guard error.code == .rejectedByServer else { throw error }
             guard batch.count > 1 else {
+                if error.sqlState == FleetQueries.assertionFailure {
+                    return [batch[0].name: .failure(AdminError(.rejectedByServer, Self.untrusted))]
+                }
                 let words = error.primaryMessage.map { ": " + $0 } ?? ""
                 return [
                     batch[0].name: .failure(

@@ -131,6 +131,8 @@ enum MigratorSQL {
     /// Logins of operations on this database, or on one that is gone, that ended without dropping them: the session that made
     /// each is gone, and so is its own, unless its time is up.
     ///
+    /// What this very session made is left from an earlier turn: turns don't overlap.
+    ///
     /// A name alone makes nobody ours, and whoever may not drop a login leaves it to those who may. What can't be seen of the
     /// session that made it counts as there.
     static func leftovers(serverVersion: Int) -> PostgresStatement {
@@ -146,7 +148,7 @@ enum MigratorSQL {
                    OR NOT EXISTS (SELECT FROM pg_database d WHERE d.oid::text = l.mark[1]))
               AND l.mark IS NOT NULL
               AND NOT EXISTS (SELECT FROM pg_stat_activity a
-                              WHERE a.pid::text = l.mark[2] AND a.usesysid::text = l.mark[3]
+                              WHERE a.pid::text = l.mark[2] AND a.usesysid::text = l.mark[3] AND a.pid <> pg_backend_pid()
                                 AND (extract(epoch FROM a.backend_start)::text = l.mark[4]) IS NOT FALSE)
               AND (l.until < clock_timestamp() OR NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usesysid = l.oid))
             ORDER BY l.role LIMIT 100
