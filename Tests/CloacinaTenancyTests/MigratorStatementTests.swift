@@ -19,10 +19,10 @@ import Testing
         let statements = MigratorSQL.creation("m", mark: "mark's", until: "2030-01-01 00:00:00+00", database: "app")
             .map(\.sql)
         #expect(
-            statements[1]
+            statements[2]
                 == #"CREATE ROLE "m" NOLOGIN NOINHERIT NOCREATEROLE NOCREATEDB NOSUPERUSER NOREPLICATION NOBYPASSRLS "#
                 + "CONNECTION LIMIT 1 VALID UNTIL '2030-01-01 00:00:00+00'")
-        #expect(statements[2] == #"COMMENT ON ROLE "m" IS 'mark''s'"#)
+        #expect(statements[3] == #"COMMENT ON ROLE "m" IS 'mark''s'"#)
         #expect(statements.last == #"GRANT CONNECT ON DATABASE "app" TO "m""#)
     }
 
