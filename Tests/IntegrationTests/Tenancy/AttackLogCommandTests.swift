@@ -1,6 +1,6 @@
 import CloacinaPostgres
 import CloacinaTenancy
-import FoundationEssentials
+import Foundation
 import Glibc
 import Testing
 
