@@ -155,7 +155,7 @@ package struct LeaseKeeper: Sendable {
 
     /// Whether a lease still stands.
     package func isHeld(_ held: HeldLease) async throws(PostgresError) -> Bool {
-        try await self.connection.pipeline(self.queries.isHeld(held))[1].single()
+        try await self.areHeld([held])
     }
 
     /// True when all of several leases still stand.

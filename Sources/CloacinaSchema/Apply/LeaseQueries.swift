@@ -96,17 +96,7 @@ struct LeaseQueries: Sendable, Hashable {
         ]
     }
 
-    /// Whether a lease still stands. Its session lives, or could not ask; somebody may have deleted the row by hand.
-    func isHeld(_ held: HeldLease) -> [PostgresStatement] {
-        [
-            Self.boundedWait,
-            PostgresStatement(
-                "SELECT EXISTS (SELECT FROM \(self.table) WHERE token = $1 AND pid = pg_catalog.pg_backend_pid()) AS held",
-                [.uuid(held.token)]),
-        ]
-    }
-
-    /// Tells if several leases of this session all stand.
+    /// Tells if leases of this session all stand. Their session lives, or could not ask; somebody may have deleted a row by hand.
     func areHeld(_ leases: [HeldLease]) -> [PostgresStatement] {
         [
             Self.boundedWait,

@@ -28,7 +28,7 @@ struct MigrationScript: Sendable {
     /// True when results have to be looked at before anything is committed.
     var needsLook: Bool { !self.job.migration.verify.isEmpty }
 
-    /// Where the history row is written, between the assertions of as whom the session acts.
+    /// The place of the history row's statement, between the assertions of as whom the session acts.
     private var record: Int { self.statements.count - 2 - self.job.hold.assertion.count }
 
     /// Looks at the results, before anything is committed.

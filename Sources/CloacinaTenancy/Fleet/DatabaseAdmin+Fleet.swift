@@ -46,15 +46,8 @@ extension DatabaseAdmin {
         tenant: String? = nil, sets: [MigrationSet] = [], configuration: MigrationRunner.Configuration? = nil,
         onResult: (TenantMigrationResult) async -> Void = { _ in }
     ) async throws -> FleetReport {
-        let migrator = self.makeMigrator()
-        do {
-            let report = try await self.migrate(
-                tenant, sets, configuration ?? self.migration, over: migrator, onResult: onResult)
-            await self.end(migrator)
-            return report
-        } catch {
-            await self.end(migrator)
-            throw error
+        try await self.withMigrator { migrator in
+            try await self.migrate(tenant, sets, configuration ?? self.migration, over: migrator, onResult: onResult)
         }
     }
 

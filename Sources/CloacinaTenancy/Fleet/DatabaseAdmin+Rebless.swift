@@ -45,14 +45,8 @@ extension DatabaseAdmin {
                 .invalidConfiguration,
                 "no file of the version \(version) is among those of \(source); look at its directory")
         }
-        let migrator = self.makeMigrator()
-        do {
-            let results = try await self.reblessAll(version, of: set, over: migrator, onResult: onResult)
-            await self.end(migrator)
-            return results
-        } catch {
-            await self.end(migrator)
-            throw error
+        return try await self.withMigrator { migrator in
+            try await self.reblessAll(version, of: set, over: migrator, onResult: onResult)
         }
     }
 

@@ -110,7 +110,7 @@ private final class OwnFiles: Sendable {
 
     private let state = Mutex(State())
 
-    /// What was applied for sure, in order.
+    /// The files that were applied for sure, in order.
     var names: [String] { self.state.withLock { $0.names } }
 
     func add(_ names: [String]) {

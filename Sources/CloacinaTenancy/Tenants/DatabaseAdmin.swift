@@ -57,8 +57,21 @@ public actor DatabaseAdmin {
         Migrator(self.migrationLogin, self.configuration, logger: self.logger)
     }
 
+    /// Lends what makes logins for files to an operation of several turns, and drops at its end those that are left.
+    func withMigrator<R>(_ body: (Migrator) async throws -> R) async throws -> R {
+        let migrator = self.makeMigrator()
+        do {
+            let result = try await body(migrator)
+            await self.end(migrator)
+            return result
+        } catch {
+            await self.end(migrator)
+            throw error
+        }
+    }
+
     /// Drops the login of an operation that ended outside of its turn.
-    func end(_ migrator: Migrator) async {
+    private func end(_ migrator: Migrator) async {
         guard migrator.hasLogin else { return }
         // In a task of its own, awaited at once: cancellation must leave no login behind.
         await Task { _ = try? await self.withConnection { await migrator.end(on: $0) } }.value

@@ -36,22 +36,26 @@ struct RemovalSession: Sendable {
     @discardableResult
     func change(_ statements: [PostgresStatement]) async throws -> [PostgresRows] {
         try await self.patiently {
-            let first = [RemovalQueries.limits(lockTimeout: self.patience.lockTimeout())] + self.endingOfIntruders
+            let ending = self.endingOfIntruders
             do {
-                return try await self.connection.withTransaction { transaction in
-                    Array(try await transaction.pipeline(first + statements).dropFirst(first.count))
-                }
+                return try await self.attempt(statements, after: ending)
             } catch {
                 // A role may be gone by now: then it is not in the way any more.
-                guard first.count > 1, !RemovalPatience.isPassing(error), !AdminError.isConnectionLoss(error) else {
+                guard !ending.isEmpty, !RemovalPatience.isPassing(error), !AdminError.isConnectionLoss(error) else {
                     throw error
                 }
                 self.tally.forgetIntruders()
-                let limits = RemovalQueries.limits(lockTimeout: self.patience.lockTimeout())
-                return try await self.connection.withTransaction { transaction in
-                    Array(try await transaction.pipeline([limits] + statements).dropFirst())
-                }
+                return try await self.attempt(statements)
             }
+        }
+    }
+
+    private func attempt(
+        _ statements: [PostgresStatement], after ending: [PostgresStatement] = []
+    ) async throws -> [PostgresRows] {
+        let first = [RemovalQueries.limits(lockTimeout: self.patience.lockTimeout())] + ending
+        return try await self.connection.withTransaction { transaction in
+            Array(try await transaction.pipeline(first + statements).dropFirst(first.count))
         }
     }
 

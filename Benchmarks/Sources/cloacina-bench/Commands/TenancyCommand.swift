@@ -11,7 +11,7 @@ struct TenancyCommand: AsyncParsableCommand {
             of ours is done: the server must let that role in by its password. psql must be on the PATH.
             """)
 
-    /// What can be measured by itself.
+    /// The parts that can be measured by themselves.
     enum Part: String, CaseIterable, ExpressibleByArgument {
         case creation, apply, unchanged, removal
     }

@@ -65,7 +65,7 @@ struct TenancyCreation {
         return samples
     }
 
-    /// What a creation is to send, transaction by transaction: roles and schema, each file, the password.
+    /// The statements that a creation is to send, transaction by transaction: roles and schema, each file, the password.
     private static func plan(
         _ name: String, _ migrations: BenchMigrations?, _ admin: DatabaseAdmin
     ) async throws -> [[String]] {

@@ -8,9 +8,9 @@ struct TenancyRemoval {
     let count: Int
     let rounds: Int
 
-    /// How many large objects a transaction makes or unlinks; each takes a lock that the server must have room for.
+    /// The number of large objects that a transaction makes or unlinks; each takes a lock that the server must have room for.
     private static let batch = 1_000
-    /// What each holds; one page of a large object takes up to 2 KB.
+    /// The bytes of each; one page of a large object takes up to 2 KB.
     private static let bytes = 1_000
 
     func run() async throws {

@@ -13,7 +13,7 @@ struct TenancyUnchanged {
     /// The command's path.
     let admin: String
 
-    /// How many tenants' histories the baseline asks for in one message.
+    /// The number of tenants' histories that the baseline asks for in one message.
     private static let batch = 100
 
     func run() async throws {
@@ -63,7 +63,7 @@ struct TenancyUnchanged {
         samples.add(elapsed, "apply")
     }
 
-    /// How long a new administrator's connection takes, and then an operation on it.
+    /// The time that a new administrator's connection takes, and then an operation on it.
     private func timed(
         _ database: TenancyDatabase, _ operation: (DatabaseAdmin) async throws -> Void
     ) async throws -> (connecting: Double, elapsed: Double) {
@@ -96,7 +96,7 @@ struct TenancyUnchanged {
 
     // MARK: The baseline
 
-    /// How long a new libpq connection of a superuser, who needs no roles, takes to read every history; connecting left out.
+    /// The time that a new libpq connection of a superuser, who needs no roles, takes to read every history; connecting left out.
     private func readHistories(_ database: TenancyDatabase) throws -> Double {
         let libpq = try BlockingConnection(database.superuser)
         let start = ContinuousClock.now

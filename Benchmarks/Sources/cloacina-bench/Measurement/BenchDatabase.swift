@@ -2,7 +2,7 @@ import CloacinaPostgres
 
 /// A database of its own, removed at the end with every role whose name begins with its own.
 enum BenchDatabase {
-    /// How many roles a statement drops; each takes a lock that the server must have room for.
+    /// The number of roles that a statement drops; each takes a lock that the server must have room for.
     private static let chunk = 100
 
     /// Makes the database, lends its name, and removes it.

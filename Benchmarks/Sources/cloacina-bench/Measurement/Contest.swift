@@ -34,7 +34,7 @@ struct Contest {
 /// What the rounds of a contest measured.
 struct Samples {
     let rounds: Int
-    /// How long each side was measured in a round; zero when it did its work once.
+    /// The time for which each side was measured in a round; zero when it did its work once.
     let slice: Duration
     var values: [String: [Double]] = [:]
 

@@ -31,7 +31,7 @@ func blockingMicrosecondsEach(for slice: Duration, _ operation: () throws -> Voi
     return elapsed.microseconds / Double(count)
 }
 
-/// How many milliseconds an operation takes.
+/// The milliseconds that an operation takes.
 func milliseconds(_ operation: () async throws -> Void) async rethrows -> Double {
     let start = ContinuousClock.now
     try await operation()
