@@ -168,7 +168,7 @@ let package = Package(
             name: "AdminTests",
             dependencies: [
                 "Cloacina", "cloacina-admin", "CloacinaTenancy", "CloacinaSchema", "CloacinaPostgres",
-                "CloacinaWorkflow",
+                "CloacinaWorkflow", "TestSupport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CloacinaSchema
 
 /// What the process says to the shell; the same numbers for every command.
 enum CommandStatus: Int32, Sendable, CaseIterable {
@@ -38,6 +39,8 @@ struct CommandError: Error, Sendable, Equatable, CustomStringConvertible {
     let message: String
     /// What to do about it, on a line of its own.
     var hint: String?
+    /// Everything that is wrong with migration files, in their order.
+    var complaints: [MigrationComplaint] = []
 
     init(_ status: CommandStatus, _ message: String, hint: String? = nil) {
         self.status = status

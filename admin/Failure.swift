@@ -16,6 +16,8 @@ struct Failure: Equatable {
     /// Where it stopped, as the ledger calls it.
     private(set) var step: String?
     private(set) var sqlState: String?
+    /// Everything that is wrong with migration files, in their order.
+    private(set) var complaints: [MigrationComplaint] = []
     var isInterruption = false
 
     private init(_ status: CommandStatus, _ message: String, hint: String? = nil) {
@@ -49,7 +51,9 @@ struct Failure: Equatable {
             self.tenant = error.tenant
             self.step = error.step
             self.sqlState = error.sqlState ?? error.underlying.flatMap { Failure($0).sqlState }
+        case let error as CommandError: self.complaints = error.complaints
         case let error as MigrationError:
+            self.complaints = error.complaints
             self.code = error.code.description
             self.sqlState = error.sqlState ?? error.underlying.flatMap { Failure($0).sqlState }
         case let error as PostgresError:

@@ -2,6 +2,7 @@ import CloacinaPostgres
 import CloacinaSchema
 import CloacinaTenancy
 import FoundationEssentials
+import TestSupport
 import Testing
 
 @testable import cloacina_admin
@@ -80,15 +81,45 @@ import Testing
             AdminError(.insufficientPrivilege, "refused", tenant: "acme", step: "roles", underlying: refused))
         #expect(
             try Renderer.json(ErrorDocument(failure), indented: false) == """
-                {"error":{"code":"insufficientPrivilege","detail":"permission denied","exit":6,"hint":null,\
+                {"error":{"code":"insufficientPrivilege","complaints":[],"detail":"permission denied","exit":6,"hint":null,\
                 "message":"insufficientPrivilege at step roles (SQLSTATE 42501): refused","sqlstate":"42501",\
                 "step":"roles","tenant":"acme"}}
                 """)
         #expect(
             try Renderer.json(ErrorDocument(Failure(CancellationError())), indented: false) == """
-                {"error":{"code":"cancelled","detail":null,"exit":null,"hint":null,"message":"interrupted",\
+                {"error":{"code":"cancelled","complaints":[],"detail":null,"exit":null,"hint":null,"message":"interrupted",\
                 "sqlstate":null,"step":null,"tenant":null}}
                 """)
+    }
+
+    @Test("C12: a program reads each complaint of the migration files with its file and line")
+    func complaintsHaveFileAndLine() async throws {
+        try await withTemporaryDirectory { directory in
+            for file in ["0001_a.tenant.sql", "0002_b.tenant.sql"] {
+                try Data("SELECT 1\n".utf8).write(to: directory.appending(path: file))
+            }
+            let (outcome, collector) = await self.run([
+                "migrate", "status", "--migrations", "\(directory.path)=app", "--output", "json",
+            ])
+            #expect(outcome.status == 1)
+            #expect(collector.data.contains(#""file" : "0001_a.tenant.sql""#))
+            #expect(collector.data.contains(#""file" : "0002_b.tenant.sql""#))
+            #expect(collector.data.contains(#""line" : 1"#))
+        }
+    }
+
+    @Test(
+        "A value that is no migration and no id is refused with what is expected",
+        arguments: [
+            (["migrate", "rebless", "--all-tenants", "0001"], "SOURCE/VERSION"),
+            (["migrate", "resolve", "--tenant", "acme", "app/x", "--as", "rerun"], "SOURCE/VERSION"),
+            (["execution", "show", "019a", "--tenant", "acme"], "all 36 letters"),
+            (["execution", "list", "--after", "019a", "--tenant", "acme"], "all 36 letters"),
+        ])
+    func whatIsExpectedIsSaid(arguments: [String], expected: String) async {
+        let (outcome, collector) = await self.run(arguments)
+        #expect(outcome.status == 2)
+        #expect(collector.notes.contains(expected))
     }
 
     @Test(arguments: [

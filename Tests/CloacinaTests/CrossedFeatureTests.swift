@@ -163,4 +163,184 @@ import Testing
     }
 
     private static func block(_ gate: DispatchSemaphore) { gate.wait() }
+
+    /// A failover that lost the last commits × a claim: the counters are given again, and only one of the two runners has the
+    /// pipeline.
+    @Test func aClaimThatTheDatabaseHasForgottenWritesNothing() async throws {
+        let (mayEndFirst, mayEndSecond) = (Tally(), Tally())
+        let workflow = try Workflow("w") {
+            WorkflowTask("a") { context in
+                self.begun.add()
+                let number = self.begun.count
+                await (number == 1 ? mayEndFirst : mayEndSecond).reached(1)
+                try context.set("by", to: number)
+            }
+            WorkflowTask("b", after: "a") { _ in }
+        }
+        let new = NewPipeline(workflow, at: self.clock.now())
+        _ = try await self.store.create([new])
+        let first = try self.clock.runner(workflow, store: self.store)
+        let other = try self.clock.runner(workflow, store: self.store)
+        await first.serveOnce()
+        await self.clock.settle()
+        #expect(self.begun.count == 1)
+        // The promoted standby has the pipeline as it was before the claim: queued, revision 1, epoch 0.
+        self.store.delete(new.id)
+        _ = try await self.store.create([new])
+        await other.serveOnce()
+        await self.clock.settle()
+        #expect(self.begun.count == 2)
+        #expect(try await self.store.load(new.id)?.owner == other.id)
+        mayEndFirst.add()
+        await self.clock.settle()
+        // Revision 2 and epoch 1 are what the first runner's claim had, too.
+        let stored = try #require(try await self.store.load(new.id))
+        #expect(!stored.events.contains { $0.kind == .taskCompleted })
+        #expect(stored.status == .running && stored.owner == other.id)
+        mayEndSecond.add()
+        await self.clock.settle()
+        #expect(try await other.result(of: new.id).finalContext["by"] == 2)
+    }
+
+    /// A lost claim × a cancel: who is told has lost the pipeline and does not know it yet.
+    @Test func aCancelThatARunnerWithoutItsClaimIsToldIsNotLost() async throws {
+        let workflow = try Workflow("w") {
+            WorkflowTask("t") { _ in
+                self.begun.add()
+                await self.mayEnd.reached(1)
+            }
+        }
+        let first = try self.clock.runner(workflow, store: self.store)
+        let other = try self.clock.runner(workflow, store: self.store)
+        let running = self.clock.begin { try await first.execute("w") }
+        await self.clock.settle()
+        let id = try #require(try await self.store.list(PipelineQuery()).first).id
+        try await self.takeAway(id)
+        await other.serveOnce()
+        await self.clock.settle()
+        #expect(other.activePipelines == 1 && first.activePipelines == 1)
+        // Returns without an error.
+        try await first.cancel(id)
+        await self.clock.advance(by: .seconds(60))
+        #expect(try await self.store.load(id)?.status == .cancelled)
+        self.mayEnd.add()
+        await self.clock.settle()
+        _ = await running.result
+    }
+
+    /// Priority × children: what an urgent task waits for is as urgent.
+    @Test func aChildIsAsUrgentAsItsParent() async throws {
+        let order = Mutex<[String]>([])
+        let mayBegin = Tally()
+        let parent = try Workflow("parent") {
+            WorkflowTask("p") { _, scope in
+                await mayBegin.reached(1)
+                try await scope.execute("child").completed()
+            }
+        }
+        let child = try Workflow("child") { WorkflowTask("t") { _ in order.withLock { $0.append("child") } } }
+        let busy = try Workflow("busy") { WorkflowTask("t") { _ in order.withLock { $0.append("busy") } } }
+        let runner = try self.clock.runner(parent, child, busy, store: self.store) { $0.maximumConcurrentTasks = 1 }
+        _ = try await runner.executeAsync("parent", options: ExecutionOptions(priority: 10))
+        await self.clock.settle()
+        for _ in 0..<5 { _ = try await runner.executeAsync("busy", options: ExecutionOptions(priority: 5)) }
+        await self.clock.settle()
+        mayBegin.add()
+        await self.clock.settle()
+        // One may have been handed the slot just when it was lent. 
+        let place = try #require(order.withLock { $0.firstIndex(of: "child") })
+        #expect(place <= 1)
+    }
+
+    /// A failover × one runner: it claims anew what it still drives, under the numbers of the first claim.
+    @Test func aRunnerThatClaimsAnewWhatItDrivesDrivesItOnce() async throws {
+        let (mayEndFirst, mayEndSecond) = (Tally(), Tally())
+        let workflow = try Workflow("w") {
+            WorkflowTask("a") { context in
+                self.begun.add()
+                let number = self.begun.count
+                await (number == 1 ? mayEndFirst : mayEndSecond).reached(1)
+                try context.set("by", to: number)
+            }
+        }
+        let new = NewPipeline(workflow, at: self.clock.now())
+        _ = try await self.store.create([new])
+        let runner = try self.clock.runner(workflow, store: self.store)
+        await runner.serveOnce()
+        await self.clock.settle()
+        self.store.delete(new.id)
+        _ = try await self.store.create([new])
+        await runner.serveOnce()
+        await self.clock.settle()
+        #expect(self.begun.count == 2)
+        mayEndFirst.add()
+        await self.clock.settle()
+        #expect(try await self.store.load(new.id)?.status == .running)
+        mayEndSecond.add()
+        await self.clock.settle()
+        #expect(try await runner.result(of: new.id).finalContext["by"] == 2)
+        #expect(try await self.store.load(new.id)?.events.count { $0.kind == .taskCompleted } == 1)
+    }
+
+    /// A failover × a busy runner: what the database calls its own again, and it has ended with, goes back into the queue.
+    @Test func aRunnerGivesBackWhatOnlyTheDatabaseCallsItsOwn() async throws {
+        let workflow = try Workflow("w") {
+            WorkflowTask("a") { _ in
+                self.begun.add()
+                await self.mayEnd.reached(1)
+            }
+        }
+        let runner = try self.clock.runner(workflow, store: self.store)
+        let busy = self.clock.begin { try await runner.execute("w") }
+        await self.clock.settle()
+        // As it was before its last transition, which the promoted standby doesn't have.
+        let new = NewPipeline(
+            id: .version7(), workflow: "w", version: workflow.contentVersion.hex, input: Context(), owner: runner.id,
+            at: self.clock.now())
+        _ = try await self.store.create([new])
+        let change = PipelineChange(
+            id: new.id, owner: runner.id, epoch: 1, at: self.clock.now(),
+            transition: PipelineTransition(expectedRevision: 1))
+        #expect(try await self.store.apply([change]) == [.applied(nil)])
+        await self.clock.advance(by: runner.configuration.heartbeatInterval * 15)
+        let stored = try #require(try await self.store.load(new.id))
+        #expect(stored.status == .queued && stored.owner == nil)
+        #expect(stored.events.last?.reason == .claimLost)
+        #expect(runner.activePipelines == 1)
+        self.mayEnd.add()
+        #expect(try await busy.value.status == .completed)
+    }
+
+    /// Versions × a cancel: what no task has begun ends as a runner would have begun it, also where its first version is known.
+    @Test func whatHasNotBegunIsCancelledWithTheCurrentVersion() async throws {
+        let old = try Workflow("w") { WorkflowTask("a") { _ in } }
+        let new = try Workflow("w") {
+            WorkflowTask("a") { _ in }
+            WorkflowTask("b", after: "a") { _ in }
+        }
+        let pipeline = NewPipeline(old, at: self.clock.now())
+        _ = try await self.store.create([pipeline])
+        let runner = try self.clock.runner(new, store: self.store)
+        runner.registerEarlier(old)
+        try await runner.cancel(pipeline.id)
+        let stored = try #require(try await self.store.load(pipeline.id))
+        #expect(stored.version == new.contentVersion.hex)
+        #expect(stored.events.compactMap(\.task) == ["a", "b"])
+    }
+
+    /// A cancel × children of children, however deep they lie.
+    @Test func aCancelReachesChildrenAtEveryDepth() async throws {
+        let workflow = try Workflow("w") { WorkflowTask("a") { _ in } }
+        let runner = try self.clock.runner(workflow, store: self.store)
+        var ids: [UUID] = []
+        for depth in 0..<3_000 {
+            var pipeline = NewPipeline(workflow, at: self.clock.now())
+            (pipeline.parent, pipeline.depth) = (ids.last, depth)
+            _ = try await self.store.create([pipeline])
+            ids.append(pipeline.id)
+        }
+        try await runner.cancel(ids[0])
+        let cancelled = try await self.store.list(PipelineQuery(statuses: [.cancelled], limit: 10_000))
+        #expect(cancelled.count == ids.count)
+    }
 }

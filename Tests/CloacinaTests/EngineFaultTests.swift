@@ -324,7 +324,7 @@ import Testing
         let statements = [
             PostgresWorkflowQueries.apply(change), PostgresWorkflowQueries.apply([change, change]),
             PostgresWorkflowQueries.commit(event, at: place),
-            PostgresWorkflowQueries.ownCommit(at: place, attempt: number),
+            PostgresWorkflowQueries.ownCommit(at: place, attempt: number, by: UUID()),
         ]
         for statement in statements { #expect(!statement.binds.isEmpty) }
     }

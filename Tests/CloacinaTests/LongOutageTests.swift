@@ -447,4 +447,25 @@ import Testing
         await self.clock.settle()
         for execution in executions { #expect(try await self.stored(execution.id).status == .completed) }
     }
+
+    /// A server that lets nobody in for a while says nothing about what is to be stored: a wrong password during a
+    /// rotation or LDAP that is away (28xxx), a database that is being renamed (3D000), ALLOW_CONNECTIONS false (55000),
+    /// CONNECT revoked (42501).
+    @Test(arguments: ["28P01", "28000", "3D000", "55000", "42501"])
+    func whatATaskCameToIsStoredAfterLoginsWereRefused(state: String) async throws {
+        let store = AwayStore(self.shared)
+        let runner = try self.clock.runner(self.workflow(), store: store)
+        let running = self.clock.begin { try await runner.execute("w") }
+        await self.clock.settle()
+        store.leave(with: PostgresError(.connectionFailed, sqlState: state))
+        self.mayEnd.add()
+        await self.clock.advance(by: .seconds(60))
+        #expect(runner.activePipelines == 1)
+        store.comeBack()
+        await self.clock.advance(by: .seconds(30))
+        await runner.serveOnce()
+        await self.clock.advance(by: .seconds(30))
+        #expect(self.begun.count == 1 && self.begunAfter.count == 1)
+        #expect(try await running.value.status == .completed)
+    }
 }

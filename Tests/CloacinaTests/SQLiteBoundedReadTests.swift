@@ -1,3 +1,4 @@
+import CloacinaWorkflow
 import EngineTestSupport
 import FoundationEssentials
 import TestSupport
@@ -73,6 +74,14 @@ import Testing
             let second = try await store.claim(StoreConformance.claim())
             #expect((first + second).map(\.id) == [StoreConformance.id(2)])
             #expect(try await store.list(PipelineQuery(statuses: [.paused])).map(\.id) == [StoreConformance.id(1)])
+            // Nobody can go on with it; it can be ended, and begun anew.
+            let clock = HandClock()
+            let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+            let runner = try clock.runner(workflow, store: store)
+            _ = try await runner.restart(StoreConformance.id(1))
+            #expect(try await store.status(of: StoreConformance.id(1)) == .cancelled)
+            #expect(try await store.list(PipelineQuery(statuses: [.queued])).count == 1)
+            try await runner.cancel(StoreConformance.id(1))
         }
     }
 

@@ -33,9 +33,14 @@ import Testing
                 "PRAGMA ignore_check_constraints = ON; UPDATE \(table) SET \(change) \(place)")
             var asked: [@Sendable () async throws -> Void] = [
                 { _ = try await runner.history(of: id) }, { _ = try await runner.snapshot(of: id) },
-                { _ = try await runner.result(of: id) }, { try await runner.cancel(id) },
-                { try await runner.resume(id) },
+                { _ = try await runner.result(of: id) }, { try await runner.resume(id) },
             ]
+            // Where it stands decides what a cancel does.
+            if ["state", "id", "owner"].contains(where: { change.hasPrefix($0) }) {
+                asked.append { try await runner.cancel(id) }
+            } else {
+                try await runner.cancel(id)
+            }
             // Where it stands can be told whatever else is the matter.
             if isOwnID {
                 asked.append { _ = try await runner.status(of: id) }

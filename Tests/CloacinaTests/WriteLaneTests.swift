@@ -38,6 +38,34 @@ import Testing
         #expect(recorder.counts == ["cloacina_writes": 2, "cloacina_commits": 2])
     }
 
+    /// What a server and this process hold of one commit is several times what is stored.
+    @Test func whatGoesTogetherIsBoundedInBytes() async throws {
+        let (begun, mayEnd) = (Tally(), Tally())
+        let batches = Mutex<[[Int]]>([])
+        let lane = WriteLane<Int, Int>(
+            maximumFlushes: 1, metrics: EngineMetrics(factory: MetricsRecorder()), size: { $0 << 20 }
+        ) { (items: [Int]) async throws(PipelineError) -> [Int] in
+            batches.withLock { $0.append(items) }
+            begun.add()
+            await mayEnd.reached(1)
+            return items
+        }
+        let first = Task { try await lane.write(1) }
+        await begun.reached(1)
+        let others = [7, 7, 7, 20, 1, 14].map { item in Task.immediate { try await lane.write(item) } }
+        mayEnd.add()
+        for task in [first] + others { _ = try await task.value }
+        #expect(batches.withLock { $0 } == [[1], [7, 7], [7], [20], [1, 14]])
+    }
+
+    @Test func theSizeOfAChangeIsThatOfItsTexts() throws {
+        let delta = ContextDelta(["a": .set(.string(String(repeating: "x", count: 5_000)))])
+        var change = StoreConformance.change(
+            1, events: [PipelineEvent(.taskCompleted, task: "t", at: StoreConformance.at(1), delta: delta)])
+        change.transition.output = String(repeating: "y", count: 700)
+        #expect((5_700...5_800).contains(change.writtenBytes))
+    }
+
     /// Three writes that go together are refused, and so is one of them alone. What may be the fault of one is tried for each
     /// by itself; what is everybody's, such as a server that shuts down, is told to everybody, and tried again by whoever asked.
     @Test(arguments: [("55P03", true), ("22021", true), ("57P01", false), ("40001", false)])

@@ -20,6 +20,7 @@ package enum StoreConformance {
         Check(name: "a key has one pipeline", run: Self.oneForEachKey),
         Check(name: "a new pipeline twice is one", run: Self.creationIsIdempotent),
         Check(name: "a stale change stores nothing, its neighbours are stored", run: Self.staleChanges),
+        Check(name: "a change of another owner's stores nothing", run: Self.onlyTheOwnersChanges),
         Check(name: "a change is stored as a whole", run: Self.wholeChanges),
         Check(name: "the end gives up the claim", run: Self.endings),
         Check(name: "claims go by priority, then by age", run: Self.claimOrder),
@@ -73,14 +74,15 @@ package enum StoreConformance {
     }
 
     package static func change(
-        _ number: Int, revision: Int = 1, epoch: Int = 1, status: PipelineStatus = .running, dueAt: Date? = nil,
+        _ number: Int, owner: UUID? = nil, revision: Int = 1, epoch: Int = 1, status: PipelineStatus = .running,
+        dueAt: Date? = nil,
         events: [PipelineEvent] = [], at: Date = Self.at(1)
     ) -> PipelineChange {
         var transition = PipelineTransition(expectedRevision: revision)
         transition.status = status
         transition.dueAt = dueAt
         transition.events = events
-        return PipelineChange(id: self.id(number), epoch: epoch, at: at, transition: transition)
+        return PipelineChange(id: self.id(number), owner: owner, epoch: epoch, at: at, transition: transition)
     }
 
     package static func claim(
@@ -146,6 +148,24 @@ package enum StoreConformance {
         #expect(try await store.load(Self.id(3))?.events.last == event)
         #expect(try await store.apply([Self.change(3, events: [event])]) == [.stale])
         #expect(try await store.load(Self.id(3))?.events.count == 2)
+    }
+
+    /// The numbers alone are given again by a server that lost its last commits.
+    static func onlyTheOwnersChanges(_ store: any WorkflowStore) async throws {
+        _ = try await store.create((1...4).map { Self.new($0) })
+        let event = PipelineEvent(.taskCompleted, task: "t", attempt: 1, at: Self.at(1), delta: ContextDelta())
+        #expect(try await store.apply([Self.change(1, owner: Self.other, events: [event])]) == [.stale])
+        #expect(try await store.apply([Self.change(1, owner: Self.runner, events: [event])]) == [.applied(nil)])
+        let answers = try await store.apply([
+            Self.change(2, owner: Self.other, events: [event]), Self.change(3, owner: Self.runner, events: [event]),
+            Self.change(4, events: [event]),
+        ])
+        #expect(answers == [.stale, .applied(nil), .applied(nil)])
+        #expect(try await store.load(Self.id(2))?.events.count == 1)
+        // Nobody's is no runner's.
+        #expect(try await store.apply([Self.change(3, revision: 2, status: .paused)]) == [.applied(nil)])
+        #expect(
+            try await store.apply([Self.change(3, owner: Self.runner, revision: 3, status: .cancelled)]) == [.stale])
     }
 
     static func wholeChanges(_ store: any WorkflowStore) async throws {

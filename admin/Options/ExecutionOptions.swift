@@ -9,11 +9,14 @@ struct TenantOptions: ParsableArguments {
 }
 
 /// The id of a pipeline on a command line.
-struct PipelineID: ExpressibleByArgument, Hashable, Sendable {
+struct PipelineID: Hashable, Sendable {
     let value: UUID
 
-    init?(argument: String) {
-        guard let value = UUID(uuidString: argument) else { return nil }
+    /// - Throws: `ValidationError` that says what is expected.
+    init(parsing argument: String) throws {
+        guard let value = UUID(uuidString: argument) else {
+            throw ValidationError("write all 36 letters of the id, as `execution list` shows it")
+        }
         self.value = value
     }
 }

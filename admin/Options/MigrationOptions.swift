@@ -81,23 +81,28 @@ extension [MigrationDirectory] {
         let complaints = refusals.flatMap(\.complaints)
         guard complaints.count > 1 else { throw first }
         for complaint in complaints { console.note(TextTable.printable("error: \(complaint)")) }
-        throw CommandError(
+        var error = CommandError(
             .failed, "\(complaints.count) complaints of the migration files; nothing was changed",
             hint: "a dump becomes a migration as `Making a migration of a dump` in CONTRIBUTING.md describes")
+        error.complaints = complaints
+        throw error
     }
 }
 
 /// One migration on a command line: `SOURCE/VERSION`, the version as a number or as the file's name begins.
-struct MigrationReference: ExpressibleByArgument, Hashable, Sendable {
+struct MigrationReference: Hashable, Sendable {
     let source: String
     let version: Int
 
-    init?(argument: String) {
+    /// - Throws: `ValidationError` that says what is expected.
+    init(parsing argument: String) throws {
         let parts = argument.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 2, !parts[0].isEmpty,
             let digits = parts[1].split(separator: "_", omittingEmptySubsequences: false).first,
             digits.utf8.allSatisfy({ (48...57).contains($0) }), let version = Int(digits), version > 0
-        else { return nil }
+        else {
+            throw ValidationError("write it as SOURCE/VERSION, as `migrate status` does: app/0002")
+        }
         self.source = String(parts[0])
         self.version = version
     }

@@ -7,7 +7,7 @@ struct ErrorDocument: Encodable {
 
 extension Failure: Encodable {
     private enum CodingKeys: String, CodingKey {
-        case code, message, detail, hint, tenant, step, sqlstate, exit
+        case code, message, detail, hint, tenant, step, sqlstate, complaints, exit
     }
 
     /// Writes every key, `null` where there is nothing to say. `exit` is null for a command that ends by a signal.
@@ -20,6 +20,7 @@ extension Failure: Encodable {
         try container.encode(self.tenant, forKey: .tenant)
         try container.encode(self.step, forKey: .step)
         try container.encode(self.sqlState, forKey: .sqlstate)
+        try container.encode(self.complaints, forKey: .complaints)
         try container.encode(self.isInterruption ? nil : self.status.rawValue, forKey: .exit)
     }
 }

@@ -110,6 +110,17 @@ extension PipelineError {
     /// True when the database refuses what is to be stored, whenever that is tried.
     var isRefusal: Bool {
         (self.code == .storageFailed || self.code == .noEngineAccess) && self.underlying != nil && !self.isTransient
+            && !self.isUnreached
+    }
+
+    /// True when the database heard nothing of it: it let nobody in, which a maintenance window or another password does for a
+    /// while, or its file may not be written just now. That says nothing about what was to be stored.
+    var isUnreached: Bool {
+        switch self.underlying {
+        case let error as PostgresError: error.code == .connectionFailed
+        case let error as SQLiteError: error.code == .readOnly
+        default: false
+        }
     }
 
     /// True when the server itself ended a statement: it has a `statement_timeout`, or somebody cancelled it.

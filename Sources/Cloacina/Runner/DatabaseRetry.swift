@@ -7,8 +7,13 @@ struct DatabaseRetry {
     private let patience: Duration
     private var pause = Duration.milliseconds(20)
     private var timeouts = 0
+    /// Whether a database that can't be reached is waited for, also one that lets nobody in.
+    private let bearsRefusedLogins: Bool
 
-    init(patience: Duration = .zero) { self.patience = patience }
+    init(patience: Duration = .zero, bearsRefusedLogins: Bool = false) {
+        self.patience = patience
+        self.bearsRefusedLogins = bearsRefusedLogins
+    }
 
     /// The pause after a call that failed, twice as long each time.
     ///
@@ -22,7 +27,7 @@ struct DatabaseRetry {
             error.isLasting = true
             throw error
         }
-        guard error.isTransient else { throw error }
+        guard error.isTransient || self.bearsRefusedLogins && error.isUnreached else { throw error }
         defer { self.pause = min(self.pause * 2, Self.longestPause) }
         return self.pause
     }

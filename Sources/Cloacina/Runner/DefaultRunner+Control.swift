@@ -264,8 +264,11 @@ extension DefaultRunner {
     }
 
     private func machine(of stored: StoredPipeline) throws(PipelineError) -> PipelineStateMachine {
-        let workflow = try self.workflow(of: stored)
-        return PipelineStateMachine(
+        self.machine(of: stored, try self.workflow(of: stored))
+    }
+
+    private func machine(of stored: StoredPipeline, _ workflow: Workflow) -> PipelineStateMachine {
+        PipelineStateMachine(
             workflow: workflow,
             input: Context(stored.input, byteLimit: .max), worker: self.id, resuming: stored,
             maximumRecoveries: .max, at: self.clock.now())
@@ -310,32 +313,53 @@ extension DefaultRunner {
 
     /// Changes a pipeline that nobody has, or tells whoever has it.
     private func change(_ id: UUID, request: PipelineRequest) async throws(PipelineError) {
+        if try await self.changeAlone(id, request: request) { await self.cancelChildren(of: id) }
+    }
+
+    /// The same, without its children.
+    ///
+    /// - Returns: Whether it was cancelled here, and its children are to be too.
+    private func changeAlone(_ id: UUID, request: PipelineRequest) async throws(PipelineError) -> Bool {
         while true {
             // Not one that is over: its mailbox is closed.
             if let active = self.state.withLock({ $0.active[id] }), !active.isOver {
                 // A cancel is the last word; anything else may be taken back by what is stored.
                 let isTold = request == .cancel ? active.mailbox.post(.cancel) : try await self.tell(request, id)
-                if isTold { return }
+                if isTold { return false }
             }
-            let stored = try await self.load(id)
+            let stored: StoredPipeline
+            do throws(PipelineError) {
+                stored = try await self.load(id)
+            } catch {
+                guard request == .cancel, let standing = try await self.standing(of: id, unread: error) else { throw error }
+                switch standing.status {
+                case .running: try await self.store.ask(.cancel, of: id)
+                case .queued, .paused: if try await self.cancel(id, standing) { return true }
+                case .completed, .failed, .cancelled: return false
+                case .unknown: throw error
+                }
+                if standing.status == .running { return false }
+                continue
+            }
             switch stored.status {
             case .completed, .failed, .cancelled:
                 guard request == .cancel else {
                     throw PipelineError(.notPossible, "the pipeline has ended: \(stored.status)")
                 }
-                return
+                return false
             case .running:
                 try await self.store.ask(request, of: id)
                 // It may have been given back just before; then it is decided here.
-                if try await self.load(id).status == .running { return }
+                if try await self.load(id).status == .running { return false }
             case .paused where request == .pause && stored.request == .resume:
                 // Nobody has heard that yet; one after the other.
                 _ = try await self.goOn(stored)
             case .unknown:
                 throw PipelineError(.notPossible, "the pipeline's stored status is unknown to this version")
-            case .paused where request != .cancel: return
-            case .queued where request == .resume: return
-            case .queued, .paused: if try await self.change(stored, by: request) { return }
+            case .paused where request != .cancel: return false
+            case .queued where request == .resume: return false
+            case .queued, .paused:
+                if try await self.change(stored, by: request) { return request == .cancel }
             }
         }
     }
@@ -345,41 +369,77 @@ extension DefaultRunner {
     /// - Returns: False when it has changed since, such as when a runner has claimed it.
     private func change(_ stored: StoredPipeline, by request: PipelineRequest) async throws(PipelineError) -> Bool {
         let now = self.clock.now()
-        let transition = self.transition(of: stored, by: request, at: now)
-        guard try await self.apply(transition, to: stored, at: now) else { return false }
-        if request == .cancel { await self.cancelChildren(of: stored.id) }
-        return true
+        return try await self.apply(self.transition(of: stored, by: request, at: now), to: stored, at: now)
     }
 
     /// Cancels a pipeline that waits or is paused, and no other.
     ///
     /// - Returns: False when it is neither, or not any more.
     func cancelUnclaimed(_ id: UUID) async throws(PipelineError) -> Bool {
-        let stored = try await self.load(id)
-        guard stored.status == .queued || stored.status == .paused else { return false }
-        return try await self.change(stored, by: .cancel)
+        let isCancelled: Bool
+        do throws(PipelineError) {
+            let stored = try await self.load(id)
+            guard stored.status == .queued || stored.status == .paused else { return false }
+            isCancelled = try await self.change(stored, by: .cancel)
+        } catch {
+            guard let standing = try await self.standing(of: id, unread: error) else { throw error }
+            guard standing.status == .queued || standing.status == .paused else { return false }
+            isCancelled = try await self.cancel(id, standing)
+        }
+        if isCancelled { await self.cancelChildren(of: id) }
+        return isCancelled
     }
 
-    /// Cancels what tasks of a pipeline that has ended have begun as parts of it and nobody waits for any more.
+    /// The standing of a pipeline of which the rest can't be read: a row or a history that is broken, or beyond what is read.
+    ///
+    /// - Returns: Nil when it could be read, or may be soon.
+    private func standing(
+        of id: UUID, unread error: PipelineError
+    ) async throws(PipelineError) -> PipelineStanding? {
+        guard error.code == .storageFailed, !error.isTransient else { return nil }
+        return try await self.store.standing(of: id)
+    }
+
+    /// Cancels a pipeline that nobody has, without a line for each task: they can't be read.
+    ///
+    /// - Returns: False when it has changed since.
+    private func cancel(_ id: UUID, _ standing: PipelineStanding) async throws(PipelineError) -> Bool {
+        let now = self.clock.now()
+        var transition = PipelineTransition(expectedRevision: standing.revision)
+        transition.status = .cancelled
+        transition.events = [PipelineEvent(.pipelineCancelled, worker: self.id, at: now)]
+        let change = PipelineChange(id: id, epoch: standing.epoch, at: now, transition: transition)
+        return try await self.store.apply([change]) != [.stale]
+    }
+
+    /// Cancels what tasks of a pipeline that has ended have begun as parts of it and nobody waits for any more, and the parts of
+    /// those: one after the other, and no more than one is kept, however deep they lie.
     func cancelChildren(of id: UUID) async {
-        do throws(PipelineError) {
-            var last: UUID?
-            while case let page = try await self.store.children(of: id, after: last), let next = page.last {
-                for child in page { try await self.cancelChild(child, of: id) }
-                last = next
+        var ended = [id]
+        while let parent = ended.popLast() {
+            do throws(PipelineError) {
+                var last: UUID?
+                while case let page = try await self.store.children(of: parent, after: last), let next = page.last {
+                    for child in page {
+                        if try await self.cancelChild(child, of: parent) { ended.append(child) }
+                    }
+                    last = next
+                }
+            } catch {
+                return self.noteUncancelled(parent, error)
             }
-        } catch {
-            self.noteUncancelled(id, error)
         }
     }
 
-    private func cancelChild(_ child: UUID, of id: UUID) async throws(PipelineError) {
+    /// - Returns: Whether it was cancelled here, and its own children are to be too.
+    private func cancelChild(_ child: UUID, of id: UUID) async throws(PipelineError) -> Bool {
         do throws(PipelineError) {
-            try await self.change(child, request: .cancel)
+            return try await self.changeAlone(child, request: .cancel)
         } catch {
             // The others must not wait for one that somebody has locked, or that can't be read.
             guard !error.isTransient || error.isContention else { throw error }
             self.noteUncancelled(id, error)
+            return false
         }
     }
 
@@ -394,9 +454,10 @@ extension DefaultRunner {
     private func transition(
         of stored: StoredPipeline, by request: PipelineRequest, at now: Date
     ) -> PipelineTransition {
-        var running = stored
-        running.status = .running
-        if request == .cancel, var machine = try? self.machine(of: running) {
+        if request == .cancel, let workflow = try? self.workflow(of: stored) {
+            var running = stored
+            running.status = .running
+            var machine = self.machine(of: running, workflow)
             machine.receive(.cancel(at: now))
             if var transition = machine.commit(at: now) {
                 transition.foldsEverything = true
@@ -418,7 +479,8 @@ extension DefaultRunner {
     func apply(
         _ transition: PipelineTransition, to stored: StoredPipeline, at now: Date
     ) async throws(PipelineError) -> Bool {
-        let change = PipelineChange(id: stored.id, epoch: stored.epoch, at: now, transition: transition)
+        let change = PipelineChange(
+            id: stored.id, owner: stored.owner, epoch: stored.epoch, at: now, transition: transition)
         return try await self.store.apply([change]) != [.stale]
     }
 }

@@ -38,10 +38,13 @@ extension DefaultRunner {
                     hasLeft = true
                 } else {
                     try await self.beat(for: active)
+                    try await self.lookForOwn()
                 }
                 self.noteHeartbeat(nil)
             } catch {
                 self.noteHeartbeat(error)
+                // The server that answers next may be another one, without the last commits.
+                self.state.withLock { $0.beatsSinceOwnLook = Self.beatsBetweenOwnLooks }
                 self.logger.warning("a heartbeat failed", metadata: [LogKeys.error: "\(error)"])
             }
             self.beginGivingBack()
@@ -56,6 +59,28 @@ extension DefaultRunner {
             // What has come since is announced at once.
             if !hasLeft { try? await self.clock.sleep(for: self.configuration.heartbeatInterval) }
         }
+    }
+
+    /// How many heartbeats come between two looks for what the database calls this runner's own.
+    private static let beatsBetweenOwnLooks = 12
+
+    /// Finds pipelines that the database calls this runner's own and that it doesn't drive, now and then and after each heartbeat that
+    /// failed: a failover may have undone their last transition. Nobody else finds them while this runner lives.
+    private func lookForOwn() async throws(PipelineError) {
+        let begun = self.state.withLock { state -> Int? in
+            state.beatsSinceOwnLook += 1
+            guard state.beatsSinceOwnLook > Self.beatsBetweenOwnLooks, state.claims.underWay == 0 else { return nil }
+            return state.claims.begun
+        }
+        guard let begun else { return }
+        let claims = try await self.store.claims(of: self.id)
+        let forgotten = self.state.withLock { state -> [UUID: Int] in
+            // What a claim has taken meanwhile is not active yet: the next heartbeat looks again.
+            guard state.claims.begun == begun else { return [:] }
+            state.beatsSinceOwnLook = 0
+            return claims.filter { state.active[$0.key] == nil && state.adrift[$0.key] == nil }
+        }
+        for (id, epoch) in forgotten { self.setAdrift(id, Adrift(epoch: epoch, isLostClaim: true)) }
     }
 
     private func noteHeartbeat(_ error: PipelineError?) {
@@ -146,16 +171,22 @@ extension DefaultRunner {
 
     /// Puts such pipelines back into the queue, once the database answers again.
     private func giveBackAdrift() async {
-        // One that was given back without an answer may be active again.
-        let adrift = self.state.withLock { state in state.adrift.filter { state.active[$0.key].map(\.isOver) ?? true } }
+        let (adrift, isActive) = self.state.withLock { state in
+            (state.adrift, Set(state.active.filter { !$0.value.isOver }.keys))
+        }
         var (hasGivenBack, isForOthers) = (false, false)
         for (id, adrift) in adrift {
+            // One that was given back without an answer may be active again.
+            if isActive.contains(id), adrift.request != .cancel { continue }
             do throws(PipelineError) {
-                if let stored = try await self.giveBack(id, adrift) {
+                if !isActive.contains(id), let stored = try await self.giveBack(id, adrift) {
                     hasGivenBack = true
                     isForOthers = isForOthers || (try? self.workflow(of: stored)) == nil
-                } else if try await self.mayStillCome(id, adrift) {
+                } else if !isActive.contains(id), try await self.mayStillCome(id, adrift) {
                     continue
+                } else if adrift.request == .cancel {
+                    // Whoever has it now is told. Nothing else that a run was asked is stored nowhere.
+                    try await self.cancelIfThere(id)
                 }
                 self.state.withLock { if $0.adrift[id]?.epoch == adrift.epoch { $0.adrift[id] = nil } }
             } catch {
@@ -169,6 +200,14 @@ extension DefaultRunner {
         if hasGivenBack { await self.ring() }
         // This runner may serve the queue, and not know the version.
         if isForOthers { await self.callOthers() }
+    }
+
+    private func cancelIfThere(_ id: UUID) async throws(PipelineError) {
+        do throws(PipelineError) {
+            try await self.cancel(id)
+        } catch {
+            guard error.code == .pipelineNotFound else { throw error }
+        }
     }
 
     /// True when a pipeline isn't there whose creation may still be committed, or was just now. Nobody else would find it: its owner

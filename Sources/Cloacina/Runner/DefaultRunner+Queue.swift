@@ -209,6 +209,11 @@ extension DefaultRunner {
             // Where that takes too long, the queue must be served all the same.
             self.logger.warning("lost claims can't be looked for", metadata: [LogKeys.error: "\(error)"])
         }
+        self.state.withLock { state in
+            state.claims.begun += 1
+            state.claims.underWay += 1
+        }
+        defer { self.state.withLock { $0.claims.underWay -= 1 } }
         // What is claimed begins the heartbeat; a tenant with nothing to do is only read.
         let claimed: [StoredPipeline]
         do throws(PipelineError) {

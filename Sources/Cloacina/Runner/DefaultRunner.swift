@@ -88,6 +88,10 @@ public final class DefaultRunner: PipelineExecutor {
         var isGivingBack = false
         /// When a claim failed last of which nobody knows whether it was stored, and whether that was looked up since.
         var lostClaims: (since: ContinuousClock.Instant, isLookedUp: Bool)?
+        /// The number of claims from the queue that have begun, and of those under way.
+        var claims = (begun: 0, underWay: 0)
+        /// How many heartbeats ago the runner last looked for pipelines that the database calls its own and that it doesn't drive.
+        var beatsSinceOwnLook = 0
         var sweeps = 0
         /// True when a dead runner's pipelines were taken over since the last look at every owner: some may have been locked.
         var mustLookForOwners = false
@@ -154,7 +158,7 @@ public final class DefaultRunner: PipelineExecutor {
     ) throws(PipelineError) {
         try configuration.check(fileID: fileID, line: line)
         try self.init(
-            store: PostgresWorkflowStore(pool: pool, label: label),
+            store: PostgresWorkflowStore(pool: pool, label: label, followsServersClock: true),
             database: TenantDatabase(pool: pool, label: label), workflows: workflows, configuration: configuration,
             logger: logger, fileID: fileID, line: line)
     }
@@ -340,7 +344,8 @@ public final class DefaultRunner: PipelineExecutor {
         do throws(PipelineError) {
             creation = try await self.create(new)
         } catch {
-            // It may be stored all the same, or be so later.
+            // It may be stored all the same, or be so later; not where nothing may be written.
+            guard error.code != .noEngineAccess else { throw error }
             let lease = self.configuration.leaseDuration.atMostACentury
             let end = error.isTransient ? self.clock.instant().advanced(by: lease) : nil
             self.setAdrift(new.id, Adrift(epoch: 1, isLostClaim: true, mayComeUntil: end))
@@ -380,8 +385,11 @@ public final class DefaultRunner: PipelineExecutor {
         return registered
     }
 
-    /// The workflow that a pipeline goes on with: of its own version once a task has a line, else the current one.
+    /// The workflow that a pipeline goes on with: of its own version once a runner has begun it, else the current one.
     func workflow(of stored: StoredPipeline) throws(PipelineError) -> Workflow {
+        if stored.startedAt == nil, stored.status == .queued || stored.status == .paused {
+            return try self.registered(stored.workflow).workflow
+        }
         let pinned = self.state.withLock { $0.registered(stored.workflow, version: stored.version) }
         if let pinned { return pinned.workflow }
         let current = try self.registered(stored.workflow)
@@ -426,8 +434,8 @@ extension DefaultRunner {
         if fromQueue { means.place = QueuePlace { self.note($0, bytes: pipeline.storedBytes) } }
         let active = self.state.withLock { state in
             let earlier = state.active[pipeline.id]
-            // A runner that claims what is active here had lost it.
-            earlier?.mailbox.post(.mayBeLost)
+            // A runner that claims what is active here had lost it, whatever number the new claim has.
+            earlier?.mailbox.post(.superseded)
             let task = self.driving { [means] in
                 var run = PipelineRun(
                     pipeline, workflow: workflow, worker: self.id, means: means, mailbox: mailbox, observe: observe)

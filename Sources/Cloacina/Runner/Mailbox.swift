@@ -19,6 +19,8 @@ final class Mailbox: Sendable {
         case resume
         /// Somebody else may have claimed the pipeline: what is stored must be looked at.
         case mayBeLost
+        /// The pipeline was claimed anew: the run's own claim is lost.
+        case superseded
         /// The runner shuts down: nothing new begins.
         case release
         /// The runner waits no longer for what runs.

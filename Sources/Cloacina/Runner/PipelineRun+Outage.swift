@@ -16,7 +16,7 @@ extension PipelineRun {
         _ operation: (RunMeans) async throws(PipelineError) -> Value
     ) async throws(PipelineError) -> Value {
         let means = self.means
-        var retry = DatabaseRetry(patience: means.configuration.databasePatience)
+        var retry = DatabaseRetry(patience: means.configuration.databasePatience, bearsRefusedLogins: true)
         let begin = means.clock.instant()
         var waited = Duration.zero
         var graceEnds: ContinuousClock.Instant?
@@ -72,7 +72,8 @@ extension PipelineRun {
     private mutating func checkEpoch() async throws(PipelineError) {
         guard self.mayBeLost, let standing = try? await self.means.store.standing(of: self.pipeline.id) else { return }
         self.mayBeLost = false
-        guard standing.epoch == self.pipeline.epoch else { throw Self.takenOver }
+        guard standing.epoch == self.pipeline.epoch, standing.owner == nil || standing.owner == self.machine.worker
+        else { throw Self.takenOver }
     }
 
     private func note(_ error: PipelineError, waited: Duration, pause: Duration) {

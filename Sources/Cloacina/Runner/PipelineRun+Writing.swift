@@ -8,8 +8,7 @@ extension PipelineRun {
         var transition = transition
         // One that goes back and could go on at once waits where it would have, had it never been claimed.
         if transition.status == .queued, transition.dueAt == now { transition.dueAt = self.pipeline.place(at: now) }
-        let change = PipelineChange(
-            id: self.pipeline.id, epoch: self.pipeline.epoch, at: now, transition: transition)
+        let change = self.change(transition, at: now)
         var mustGoAlone = false
         let outcome = try await self.persistently { means throws(PipelineError) in
             do throws(PipelineError) {
@@ -30,19 +29,31 @@ extension PipelineRun {
         self.note(transition.untold)
     }
 
-    /// A transition that comes too late was written before, when only the answer was lost, or the claim is lost. Nobody else
-    /// changes a pipeline under our epoch: who takes it over ends that first.
+    /// A transition as this run's runner, and nobody else, may store it.
+    private func change(_ transition: PipelineTransition, at now: Date) -> PipelineChange {
+        PipelineChange(
+            id: self.pipeline.id, owner: self.machine.worker, epoch: self.pipeline.epoch, at: now,
+            transition: transition)
+    }
+
+    /// A transition that comes too late was written before, when only the answer was lost, or the claim is lost. Who takes a
+    /// pipeline over ends its epoch; after a failover that lost the claim, another one, or this runner once more, may have been
+    /// given the same epoch, and written other lines.
     private mutating func checkWritten(_ transition: PipelineTransition) async throws(PipelineError) {
         let stored = try await self.stored()
         guard stored.epoch == self.pipeline.epoch, stored.revision == transition.expectedRevision + 1,
-            stored.status == transition.status
+            stored.status == transition.status, stored.owner == nil || stored.owner == self.machine.worker,
+            stored.events.count >= transition.events.count,
+            zip(stored.events.suffix(transition.events.count), transition.events).allSatisfy({ $0.isLine($1) })
         else { throw Self.takenOver }
     }
 
     /// Makes sure that the pipeline is still this run's.
     mutating func checkClaim() async throws(PipelineError) {
         let stored = try await self.stored()
-        guard stored.epoch == self.pipeline.epoch, stored.status == .running else { throw Self.takenOver }
+        guard stored.epoch == self.pipeline.epoch, stored.status == .running, stored.owner == self.machine.worker else {
+            throw Self.takenOver
+        }
     }
 
     /// Pauses a pipeline of which the database refuses what is to be stored: going on would do the same work again and again. The
@@ -63,8 +74,7 @@ extension PipelineRun {
             transition.status = .paused
             transition.foldsEverything = true
             transition.events = events
-            let change = PipelineChange(
-                id: self.pipeline.id, epoch: self.pipeline.epoch, at: now, transition: transition)
+            let change = self.change(transition, at: now)
             do throws(PipelineError) {
                 let outcome = try await self.persistently { means throws(PipelineError) in
                     try await means.store.apply([change])[0]
@@ -167,5 +177,13 @@ extension PipelineRun {
 
     mutating func result() throws(PipelineError) -> PipelineResult {
         try PipelineResult(&self.machine, of: self.pipeline, endedAt: self.endedAt ?? self.means.clock.now())
+    }
+}
+
+extension PipelineEvent {
+    /// Whether a stored line is the one that was to be written; databases keep a time in microseconds.
+    fileprivate func isLine(_ written: PipelineEvent) -> Bool {
+        self.kind == written.kind && self.task == written.task && self.attempt == written.attempt
+            && self.worker == written.worker && abs(self.at.timeIntervalSince(written.at)) < 0.001
     }
 }

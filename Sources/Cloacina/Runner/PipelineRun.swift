@@ -198,6 +198,7 @@ struct PipelineRun {
             self.machine.receive(.resume)
             if self.isShuttingDown { self.machine.receive(.release) }
         case .mayBeLost: self.mayBeLost = true
+        case .superseded: self.lost = self.lost ?? Self.takenOver
         case .release:
             self.isShuttingDown = true
             self.machine.receive(.release)
@@ -233,7 +234,8 @@ extension PipelineRun {
             lending: self.means.lending)
         self.heldSlots -= 1
         let place = TaskPlace(
-            pipeline: self.pipeline.id, epoch: self.pipeline.epoch, task: task.id, depth: self.pipeline.depth)
+            pipeline: self.pipeline.id, epoch: self.pipeline.epoch, task: task.id, depth: self.pipeline.depth,
+            priority: self.pipeline.priority)
         let resource = self.means.makeResource(place, slot)
         let scope = TaskScope(
             executionID: self.pipeline.id, workflow: self.pipeline.workflow, task: task.id, attempt: start.attempt,

@@ -15,6 +15,7 @@ struct TaskPlace: Sendable {
     let epoch: Int
     let task: String
     var depth = 0
+    var priority = 0
 }
 
 /// What the engine lends to one attempt at a task.

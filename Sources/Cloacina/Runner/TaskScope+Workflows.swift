@@ -8,7 +8,7 @@ extension TaskScope {
     ///
     /// The child belongs to the task, not to the attempt: when the task is run again after a failure or a crash, a child that
     /// has completed is not run again, one that still runs is waited for, and only one that failed or was cancelled is begun
-    /// anew. While it waits, the task takes up none of the runner's slots.
+    /// anew. While it waits, the task takes up none of the runner's slots. A child has its parent's priority.
     ///
     /// ```swift
     /// let invoice = try await scope.execute("invoice", as: "march", context: Context(["month": 3]))
@@ -36,7 +36,7 @@ extension TaskScope {
         var number = known ?? 1
         while true {
             let key = ChildKey.make(parent: self.executionID, number: number, task: self.task, name: name)
-            let options = ExecutionOptions(idempotencyKey: key, timeout: timeout)
+            let options = ExecutionOptions(idempotencyKey: key, priority: means.place.priority, timeout: timeout)
             let (result, isNew) = try await means.runner.executeChild(
                 workflowName, context: context, options: options, for: means)
             // One that did not complete in an earlier attempt at this task is followed by another.

@@ -124,7 +124,8 @@ extension TaskScope {
                             // The commit's transaction holds a lock on this row until it ends.
                             try await transaction.query(PostgresWorkflowQueries.lock(means.place.pipeline))
                             let found = try await transaction.query(
-                                PostgresWorkflowQueries.ownCommit(at: means.place, attempt: attempt))
+                                PostgresWorkflowQueries.ownCommit(
+                                    at: means.place, attempt: attempt, by: means.runner.id))
                             return !found.isEmpty
                         }
                     }

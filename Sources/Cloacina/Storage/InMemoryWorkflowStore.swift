@@ -199,6 +199,7 @@ package final class InMemoryWorkflowStore: WorkflowStore {
     package func commit(_ event: PipelineEvent, of id: UUID, epoch: Int) -> Bool {
         self.state.withLock { state in
             guard let pipeline = state.pipelines[id], pipeline.epoch == epoch, pipeline.status == .running,
+                event.worker == nil || pipeline.owner == event.worker,
                 !pipeline.commits.contains(where: { $0.task == event.task })
             else { return false }
             state.pipelines[id]?.commits.append(event)
@@ -232,7 +233,7 @@ extension InMemoryWorkflowStore.State {
 
     fileprivate mutating func apply(_ change: PipelineChange) -> StoreOutcome {
         guard let stored = self.pipelines[change.id], stored.epoch == change.epoch,
-            stored.revision == change.transition.expectedRevision
+            change.owner == nil || stored.owner == change.owner, stored.revision == change.transition.expectedRevision
         else { return .stale }
         let changed = stored.applying(change)
         self.pipelines[change.id] = changed

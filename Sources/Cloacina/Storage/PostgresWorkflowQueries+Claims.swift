@@ -59,8 +59,10 @@ extension PostgresWorkflowQueries {
     /// Unlike other statements that search it is kept prepared, because planning it takes longer than running it; see
     /// ``byIndexes``.
     static func claim(
-        _ claim: QueueClaim, after position: QueueCursor.Position? = nil, window: Int? = nil
+        _ claim: QueueClaim, after position: QueueCursor.Position? = nil, window: Int? = nil,
+        byServersClock: Bool = false
     ) -> PostgresStatement {
+        let now = self.now("$1", byServersClock)
         let workflows = claim.workflows.sorted { $0.key < $1.key }
         let lanes = claim.lanes
         let limit = max(0, claim.limit)
@@ -85,7 +87,7 @@ extension PostgresWorkflowQueries {
             SELECT next.id FROM \(from) CROSS JOIN LATERAL (
                 SELECT id, due_at FROM cloacina_pipelines
                 WHERE format = \(StoredLimits.format) AND \(self.lane) = filled.lane AND priority = \(priority)
-                    AND due_at <= $1 \(following) AND \(condition)
+                    AND due_at <= \(now) \(following) AND \(condition)
                 ORDER BY due_at, id LIMIT $9
             ) AS next ORDER BY next.due_at, next.id LIMIT $9
             """
@@ -123,7 +125,7 @@ extension PostgresWorkflowQueries {
                         SELECT id, priority, due_at, octet_length(input)
                             + CASE WHEN started_at IS NULL THEN 0 ELSE \(self.historyBytes(of: "q.id")) END AS bytes
                         FROM cloacina_pipelines AS q
-                        WHERE id = candidates.id AND coalesce(due_at <= $1, false) AND workflow = ANY ($3)
+                        WHERE id = candidates.id AND coalesce(due_at <= \(now), false) AND workflow = ANY ($3)
                             AND (started_at IS NULL OR version = ANY ($6)) AND \(condition)
                         FOR UPDATE SKIP LOCKED
                     ) AS locked LIMIT $2

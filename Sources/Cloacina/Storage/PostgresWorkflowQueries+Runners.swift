@@ -54,8 +54,10 @@ extension PostgresWorkflowQueries {
 
     /// Requeues a dead runner's pipelines that were taken from it, and folds in what their tasks committed themselves. A line that
     /// somebody wrote in the place of a new one stays, and holds up no other pipeline.
+    ///
+    /// - Parameter wasStopping: What an earlier part of the same recovery found, which has taken the runner off the list.
     static func recover(
-        _ runner: UUID, beats: Int, by rescuer: UUID, takenAs mark: UUID, at: Date
+        _ runner: UUID, beats: Int, wasStopping: Bool, by rescuer: UUID, takenAs mark: UUID, at: Date
     ) -> PostgresStatement {
         PostgresStatement(
             trusted: """
@@ -77,15 +79,15 @@ extension PostgresWorkflowQueries {
                     INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, worker, at, reason, detail)
                     SELECT id, revision, (SELECT count(*) FROM commits AS c WHERE c.pipeline_id = recovered.id)::int4,
                         'pipeline recovered', 0, $4, $3,
-                        CASE WHEN (SELECT is_stopping FROM dead) THEN $6 ELSE $7 END, $5
+                        CASE WHEN coalesce((SELECT is_stopping FROM dead), $9) THEN $6 ELSE $7 END, $5
                     FROM recovered ON CONFLICT DO NOTHING
                 )
-                SELECT count(*)::int4 AS recovered FROM recovered
+                SELECT count(*)::int4 AS recovered, coalesce((SELECT is_stopping FROM dead), $9) AS was_stopping FROM recovered
                 """,
             [
                 .uuid(runner), .int32(Int32(truncatingIfNeeded: beats)), .timestamp(at), .uuid(rescuer),
                 .text(PipelineEvent.recovery(of: runner)), .text(PipelineEvent.Reason.runnerStopped.rawValue),
-                .text(PipelineEvent.Reason.runnerDied.rawValue), .uuid(mark),
+                .text(PipelineEvent.Reason.runnerDied.rawValue), .uuid(mark), .bool(wasStopping),
             ], prepared: false)
     }
 

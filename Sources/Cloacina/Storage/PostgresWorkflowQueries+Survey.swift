@@ -33,8 +33,9 @@ extension PostgresWorkflowQueries {
 
     /// Whether a pipeline is due, and when the next one is, from the first of each priority of each lane: going from one to the
     /// next reads a few rows, however many wait. Of very many that are left, a claim finds out.
-    static func queue(at: Date) -> PostgresStatement {
-        PostgresStatement(
+    static func queue(at: Date, byServersClock: Bool = false) -> PostgresStatement {
+        let now = self.now("$1", byServersClock)
+        return PostgresStatement(
             trusted: """
                 WITH RECURSIVE places AS (
                     SELECT '' COLLATE "C" AS lane, 0 AS priority
@@ -47,7 +48,7 @@ extension PostgresWorkflowQueries {
                 ), found AS (
                     SELECT lane, priority FROM places LIMIT \(StoredLimits.surveyRows)
                 )
-                SELECT coalesce(bool_or(first <= $1), false) OR count(*) = \(StoredLimits.surveyRows) AS is_due,
+                SELECT coalesce(bool_or(first <= \(now)), false) OR count(*) = \(StoredLimits.surveyRows) AS is_due,
                     min(next) AS due_at
                 FROM (
                     SELECT (
@@ -55,7 +56,7 @@ extension PostgresWorkflowQueries {
                         WHERE \(self.waits) AND \(self.lane) = found.lane AND priority = found.priority
                         ORDER BY due_at LIMIT 1) AS first, (
                         SELECT due_at FROM cloacina_pipelines
-                        WHERE \(self.waits) AND \(self.lane) = found.lane AND priority = found.priority AND due_at > $1
+                        WHERE \(self.waits) AND \(self.lane) = found.lane AND priority = found.priority AND due_at > \(now)
                         ORDER BY due_at LIMIT 1) AS next
                     FROM found
                 ) AS queue

@@ -28,7 +28,7 @@ extension PostgresWorkflowQueries {
         """
     }
 
-    /// One transition: the statement of a healthy pipeline. It answers a row unless the revision or the epoch has changed,
+    /// One transition: the statement of a healthy pipeline. It answers a row unless the owner, the revision or the epoch has changed,
     /// and then nothing is stored. Own commits that it folds in are taken away where they stand apart.
     static func apply(_ change: PipelineChange) -> PostgresStatement {
         let transition = change.transition
@@ -42,6 +42,7 @@ extension PostgresWorkflowQueries {
         binds += [
             transition.output.map { .text($0) } ?? .null, transition.outcomes.map { .text($0) } ?? .null,
             .bool(transition.isUnbegun), transition.version.map { .text($0) } ?? .null,
+            change.owner.map { .uuid($0) } ?? .null,
         ]
         var (folding, offset, unbegun) = ("", "", "$19")
         if transition.foldsEverything {
@@ -53,7 +54,7 @@ extension PostgresWorkflowQueries {
         } else if !transition.folds.isEmpty {
             folding = """
                 , commits AS (
-                    DELETE FROM cloacina_task_commits AS c USING guard WHERE c.pipeline_id = $1 AND c.task = ANY ($21)
+                    DELETE FROM cloacina_task_commits AS c USING guard WHERE c.pipeline_id = $1 AND c.task = ANY ($22)
                 )
                 """
             binds.append(.textArray(transition.folds))
@@ -66,7 +67,7 @@ extension PostgresWorkflowQueries {
                         owner = CASE $4 WHEN 'running' THEN owner END, output = $17, outcomes = $18,
                         started_at = CASE WHEN \(unbegun) THEN NULL ELSE started_at END, version = coalesce($20, version),
                         request = \(self.pending("request", at: "$4"))
-                    WHERE id = $1 AND revision = $2 AND epoch = $3
+                    WHERE id = $1 AND revision = $2 AND epoch = $3 AND ($21::uuid IS NULL OR owner = $21)
                     RETURNING id, revision, request
                 )\(folding), happened AS (
                     INSERT INTO cloacina_events (\(self.eventColumns))
@@ -110,13 +111,14 @@ extension PostgresWorkflowQueries {
             .optionalTextArray(changes.map(\.transition.output)),
             .optionalTextArray(changes.map(\.transition.outcomes)),
             .boolArray(changes.map(\.transition.isUnbegun)), .optionalTextArray(changes.map(\.transition.version)),
+            .optionalUUIDArray(changes.map(\.owner)),
         ]
         var folding = ""
         if changes.contains(where: { !$0.transition.folds.isEmpty }) {
             folding = """
                 , commits AS (
                     DELETE FROM cloacina_task_commits AS c
-                    USING unnest($23::uuid[], $24::text[]) AS f (pipeline_id, task) JOIN guard ON guard.id = f.pipeline_id
+                    USING unnest($24::uuid[], $25::text[]) AS f (pipeline_id, task) JOIN guard ON guard.id = f.pipeline_id
                     WHERE c.pipeline_id = f.pipeline_id AND c.task = f.task
                 )
                 """
@@ -139,10 +141,11 @@ extension PostgresWorkflowQueries {
                         outcomes = c.outcomes, started_at = CASE WHEN c.is_unbegun THEN NULL ELSE p.started_at END,
                         version = coalesce(c.version, p.version), request = \(self.pending("p.request", at: "c.state"))
                     FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::text[], $5::timestamptz[], $6::timestamptz[],
-                            $19::text[], $20::text[], $21::bool[], $22::text[], \(isDueAtOnce))
+                            $19::text[], $20::text[], $21::bool[], $22::text[], $23::uuid[], \(isDueAtOnce))
                         AS c (id, revision, epoch, state, due_at, ended_at, output, outcomes, is_unbegun, version,
-                            is_due_at_once)
+                            owner, is_due_at_once)
                     WHERE p.id = c.id AND p.revision = c.revision AND p.epoch = c.epoch
+                        AND (c.owner IS NULL OR p.owner = c.owner)
                     RETURNING p.id, p.revision, p.request
                 )\(folding), happened AS (
                     INSERT INTO cloacina_events (\(self.eventColumns))
@@ -161,7 +164,8 @@ extension PostgresWorkflowQueries {
         PostgresStatement(
             trusted: """
                 WITH claim AS (
-                    SELECT id FROM cloacina_pipelines WHERE id = $1 AND epoch = $2 AND state = 'running' FOR SHARE
+                    SELECT id FROM cloacina_pipelines
+                    WHERE id = $1 AND epoch = $2 AND state = 'running' AND ($5::uuid IS NULL OR owner = $5) FOR SHARE
                 )
                 INSERT INTO cloacina_task_commits (pipeline_id, task, epoch, attempt, worker, started_at, at, delta)
                 SELECT id, $3, $2, $4, $5, $6, $7, $8 FROM claim
@@ -181,15 +185,15 @@ extension PostgresWorkflowQueries {
         PostgresStatement(trusted: "SELECT id FROM cloacina_pipelines WHERE id = $1 FOR UPDATE", [.uuid(id)])
     }
 
-    /// Finds the completion that an attempt committed itself, whether it stands apart or was folded in.
-    static func ownCommit(at place: TaskPlace, attempt: Int) -> PostgresStatement {
+    /// Finds the completion that a runner's attempt committed itself, whether it stands apart or was folded in.
+    static func ownCommit(at place: TaskPlace, attempt: Int, by worker: UUID) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                SELECT task FROM cloacina_task_commits WHERE pipeline_id = $1 AND task = $2 AND attempt = $3
+                SELECT task FROM cloacina_task_commits WHERE pipeline_id = $1 AND task = $2 AND attempt = $3 AND worker = $4
                 UNION ALL
                 SELECT task FROM cloacina_events
-                WHERE pipeline_id = $1 AND task = $2 AND attempt = $3 AND kind = 'task completed'
-                """, [.uuid(place.pipeline), .text(place.task), .int32(Int32(clamping: attempt))])
+                WHERE pipeline_id = $1 AND task = $2 AND attempt = $3 AND worker = $4 AND kind = 'task completed'
+                """, [.uuid(place.pipeline), .text(place.task), .int32(Int32(clamping: attempt)), .uuid(worker)])
     }
 
     private static func binds(of events: [PipelineEvent]) -> [PostgresValue] {

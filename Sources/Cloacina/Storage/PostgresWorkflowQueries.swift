@@ -53,6 +53,11 @@ enum PostgresWorkflowQueries {
     /// clock is an hour ahead would otherwise put off what it hands to the others by an hour.
     static func dueNow(_ time: String) -> String { "least(\(time), statement_timestamp())" }
 
+    /// The time by which something is due: that of the runner's clock, or the server's where that is later.
+    static func now(_ time: String, _ byServersClock: Bool) -> String {
+        byServersClock ? "greatest(\(time), statement_timestamp())" : time
+    }
+
     /// Takes the keys of new pipelines from those of the same workflow that failed or were cancelled; to be followed by
     /// ``create(_:)`` in the same transaction. Not for one that is stored already: its creation would not be.
     static func releaseKeys(for pipelines: [NewPipeline]) -> PostgresStatement {

@@ -43,7 +43,7 @@ extension PostgresWorkflowStore {
         }
         guard isWaiting else { return survey }
         (survey.isDue, survey.nextDue) = try await self.run(
-            [PostgresWorkflowQueries.queue(at: at)], within: Self.patience
+            [PostgresWorkflowQueries.queue(at: at, byServersClock: self.followsServersClock)], within: Self.patience
         ) { results in
             guard let row = results[0].first else { return (false, nil) }
             return (try row.value("is_due"), try row.value("due_at"))
@@ -53,11 +53,14 @@ extension PostgresWorkflowStore {
 
     package func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int {
         let end = ContinuousClock.now.advanced(by: Self.patience)
-        var (recovered, number) = (0, beats)
+        var (recovered, number, wasStopping) = (0, beats, false)
         while true {
             let limit = self.recoveries.limit
             do throws(PipelineError) {
-                let count = try await self.recover(runner, beats: number, by: rescuer, at: at, limit: limit)
+                let part = try await self.recover(
+                    runner, beats: number, wasStopping: wasStopping, by: rescuer, at: at, limit: limit)
+                let count = part.count
+                wasStopping = part.wasStopping
                 self.recoveries.wasDone(count)
                 recovered += count
                 // It is known no longer, so those that are left have an owner that never said anything.
@@ -73,15 +76,17 @@ extension PostgresWorkflowStore {
     }
 
     private func recover(
-        _ runner: UUID, beats: Int, by rescuer: UUID, at: Date, limit: Int
-    ) async throws(PipelineError) -> Int {
+        _ runner: UUID, beats: Int, wasStopping: Bool, by rescuer: UUID, at: Date, limit: Int
+    ) async throws(PipelineError) -> (count: Int, wasStopping: Bool) {
         let mark = UUID()
         let queries = [
             PostgresWorkflowQueries.takeOver(runner, beats: beats, as: mark, limit: limit),
-            PostgresWorkflowQueries.recover(runner, beats: beats, by: rescuer, takenAs: mark, at: at),
+            PostgresWorkflowQueries.recover(
+                runner, beats: beats, wasStopping: wasStopping, by: rescuer, takenAs: mark, at: at),
         ]
         return try await self.run(queries, within: Self.patience) { results in
-            try results[1].single("recovered", as: Int.self)
+            guard let row = results[1].first else { return (0, wasStopping) }
+            return (try row.value("recovered"), try row.value("was_stopping"))
         }
     }
 

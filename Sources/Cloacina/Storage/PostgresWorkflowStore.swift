@@ -9,16 +9,23 @@ package struct PostgresWorkflowStore: WorkflowStore {
     /// How many lines of histories one statement deletes.
     private let linesPerDeletion: Int
     let recoveries: RecoveryBatch
+    /// Whether what is due by the server's clock is due, too: a host whose clock is behind would serve the others late by as much.
+    let followsServersClock: Bool
     /// True for an administrator's session, which must not run what somebody has tied to the tables.
     private let isGuarded: Bool
 
     /// Makes a store.
     ///
-    /// - Parameter isGuarded: Whether to only read, and nothing unless the tables are as migrations make them; see ``TableGuard``.
+    /// - Parameters:
+    ///   - isGuarded: Whether to only read, and nothing unless the tables are as migrations make them; see ``TableGuard``.
+    ///   - followsServersClock: Whether times come from clocks that are meant to show what the server's does; not those in a test's
+    ///     hand.
     package init(
         pool: PostgresPool, label: PostgresLabel, slowClaim: Duration = .milliseconds(5),
-        linesPerDeletion: Int = 200_000, pipelinesPerRecovery: Int = 10_000, isGuarded: Bool = false
+        linesPerDeletion: Int = 200_000, pipelinesPerRecovery: Int = 10_000, isGuarded: Bool = false,
+        followsServersClock: Bool = false
     ) {
+        self.followsServersClock = followsServersClock
         self.recoveries = RecoveryBatch(atMost: pipelinesPerRecovery)
         self.pool = pool
         self.isGuarded = isGuarded
@@ -206,7 +213,8 @@ package struct PostgresWorkflowStore: WorkflowStore {
     ) async throws(PipelineError) -> Claimed {
         let queries = [
             PostgresWorkflowQueries.byIndexes,
-            PostgresWorkflowQueries.claim(claim, after: position, window: window),
+            PostgresWorkflowQueries.claim(
+                claim, after: position, window: window, byServersClock: self.followsServersClock),
         ]
         var last: QueueCursor.Position?
         var (count, isCut) = (0, false)

@@ -3,7 +3,8 @@ package import FoundationEssentials
 /// Keeps pipelines, so that they outlive the process.
 ///
 /// Every method is atomic for each pipeline: all of a change is stored, or nothing. A pipeline is one runner's alone while it
-/// is `running`; the claim is its revision and its epoch, which every change compares and sets.
+/// is `running`; the claim is its owner, its revision and its epoch, which every change of its runner's compares. The numbers alone
+/// are given a second time by a server that lost its last commits in a failover.
 package protocol WorkflowStore: Sendable {
     /// Stores new pipelines; the answers are in their order, and as if they had come one after the other.
     func create(_ pipelines: [NewPipeline]) async throws(PipelineError) -> [Creation]
@@ -140,7 +141,7 @@ package enum Creation: Sendable, Hashable {
 package enum StoreOutcome: Sendable, Hashable {
     /// It is stored. Somebody may have asked for something since.
     case applied(PipelineRequest?)
-    /// The pipeline's revision or epoch is another one by now; nothing was stored.
+    /// The pipeline's owner, revision or epoch is another one by now; nothing was stored.
     case stale
 }
 
@@ -210,12 +211,15 @@ package struct NewPipeline: Sendable {
 /// A transition of a stored pipeline.
 package struct PipelineChange: Sendable {
     package var id: UUID
+    /// The runner that has the pipeline; nil where nobody does, and the revision and the epoch alone are compared.
+    package var owner: UUID?
     package var epoch: Int
     package var at: Date
     package var transition: PipelineTransition
 
-    package init(id: UUID, epoch: Int, at: Date, transition: PipelineTransition) {
+    package init(id: UUID, owner: UUID? = nil, epoch: Int, at: Date, transition: PipelineTransition) {
         self.id = id
+        self.owner = owner
         self.epoch = epoch
         self.at = at
         self.transition = transition
@@ -234,7 +238,7 @@ extension PipelineChange {
         var transition = PipelineTransition(expectedRevision: revision)
         transition.status = .paused
         transition.events = [.putAside(by: claim, error)]
-        self.init(id: id, epoch: epoch, at: claim.at, transition: transition)
+        self.init(id: id, owner: claim.runner, epoch: epoch, at: claim.at, transition: transition)
     }
 }
 

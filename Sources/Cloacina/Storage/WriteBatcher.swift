@@ -1,3 +1,4 @@
+import CloacinaWorkflow
 import Synchronization
 
 /// Gathers what many pipelines write at the same time into few commits.
@@ -12,11 +13,13 @@ final class WriteBatcher: Sendable {
         _ store: any WorkflowStore, maximumFlushes: Int = 2, executor: (any TaskExecutor)? = nil,
         metrics: EngineMetrics = .shared, noting note: @escaping @Sendable (PipelineError?) -> Void = { _ in }
     ) {
-        self.creations = WriteLane(maximumFlushes: maximumFlushes, executor: executor, metrics: metrics, noting: note) {
-            (pipelines: [NewPipeline]) throws(PipelineError) in try await store.create(pipelines)
+        self.creations = WriteLane(
+            maximumFlushes: maximumFlushes, executor: executor, metrics: metrics, noting: note, size: \.writtenBytes
+        ) { (pipelines: [NewPipeline]) throws(PipelineError) in try await store.create(pipelines)
         }
-        self.changes = WriteLane(maximumFlushes: maximumFlushes, executor: executor, metrics: metrics, noting: note) {
-            (changes: [PipelineChange]) throws(PipelineError) in try await store.apply(changes)
+        self.changes = WriteLane(
+            maximumFlushes: maximumFlushes, executor: executor, metrics: metrics, noting: note, size: \.writtenBytes
+        ) { (changes: [PipelineChange]) throws(PipelineError) in try await store.apply(changes)
         }
     }
 
@@ -40,7 +43,9 @@ final class WriteBatcher: Sendable {
 /// A write that finds nothing under way goes at once; what comes while the database is busy goes together when it is done. So
 /// the commits per task fall as the load rises, and nobody waits for company when there is none.
 final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
-    private typealias Entry = (item: Item, waiting: CheckedContinuation<Result<Answer, PipelineError>, Never>)
+    private typealias Entry = (
+        item: Item, bytes: Int, waiting: CheckedContinuation<Result<Answer, PipelineError>, Never>
+    )
 
     private struct State {
         var entries: [Entry] = []
@@ -50,6 +55,7 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
 
     private let maximumFlushes: Int
     private let maximumBatch: Int
+    private let size: @Sendable (Item) -> Int
     private let executor: (any TaskExecutor)?
     private let metrics: EngineMetrics
     private let note: @Sendable (PipelineError?) -> Void
@@ -60,11 +66,14 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
     ///   - maximumFlushes: How many commits may be under way at the same time.
     ///   - maximumBatch: How many writes go together at most.
     ///   - note: Is told what came of each commit: nil, or why it failed.
+    ///   - size: About how many bytes of text a write has. Those that go together have ``WriteStatistics/maximumBytes`` at most; one always goes.
     init(
         maximumFlushes: Int, maximumBatch: Int = 256, executor: (any TaskExecutor)? = nil, metrics: EngineMetrics,
         noting note: @escaping @Sendable (PipelineError?) -> Void = { _ in },
+        size: @escaping @Sendable (Item) -> Int = { _ in 0 },
         operation: @escaping @Sendable ([Item]) async throws(PipelineError) -> [Answer]
     ) {
+        self.size = size
         self.maximumFlushes = maximumFlushes
         self.maximumBatch = maximumBatch
         self.executor = executor
@@ -76,9 +85,10 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
     var statistics: WriteStatistics { self.state.withLock { $0.statistics } }
 
     func write(_ item: Item) async throws(PipelineError) -> Answer {
+        let bytes = self.size(item)
         let result: Result<Answer, PipelineError> = await withCheckedContinuation { waiting in
             let mustStart = self.state.withLock { state in
-                state.entries.append((item, waiting))
+                state.entries.append((item, bytes, waiting))
                 guard state.flushing < self.maximumFlushes else { return false }
                 state.flushing += 1
                 return true
@@ -92,7 +102,7 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
     private func flush() async {
         while true {
             let batch = self.state.withLock { state in
-                let batch = Array(state.entries.prefix(self.maximumBatch))
+                let batch = Array(state.entries.prefix(self.batchCount(state.entries)))
                 state.entries.removeFirst(batch.count)
                 if batch.isEmpty { state.flushing -= 1 }
                 return batch
@@ -100,6 +110,16 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
             if batch.isEmpty { return }
             await self.write(batch)
         }
+    }
+
+    /// How many of the writes that wait go together.
+    private func batchCount(_ entries: [Entry]) -> Int {
+        var bytes = 0
+        for (index, entry) in entries.prefix(self.maximumBatch).enumerated() {
+            bytes += entry.bytes
+            if bytes > WriteStatistics.maximumBytes { return max(1, index) }
+        }
+        return min(entries.count, self.maximumBatch)
     }
 
     private func write(_ batch: [Entry]) async {
@@ -135,8 +155,50 @@ public struct WriteStatistics: Sendable, Hashable {
         self.commits = commits
     }
 
+    /// About how many bytes of text go together in one commit at most: what a server and this process hold of it is several times
+    /// as much.
+    static let maximumBytes = 16 << 20
+
     mutating func note(_ count: Int) {
         self.writes += count
         self.commits += 1
+    }
+}
+
+extension NewPipeline {
+    /// About how many bytes of text are stored of it.
+    var writtenBytes: Int { self.input.byteCount }
+}
+
+extension PipelineChange {
+    /// About how many bytes of text are stored of it.
+    var writtenBytes: Int {
+        let results = (self.transition.output?.utf8.count ?? 0) + (self.transition.outcomes?.utf8.count ?? 0)
+        return self.transition.events.reduce(results) { bytes, event in
+            bytes + (event.detail?.utf8.count ?? 0) + (event.delta?.writtenBytes ?? 0)
+        }
+    }
+}
+
+extension ContextDelta {
+    fileprivate var writtenBytes: Int {
+        self.changes.reduce(0) { bytes, change in
+            switch change.value {
+            case .set(let value): bytes + change.key.utf8.count + value.writtenBytes
+            case .removed: bytes + change.key.utf8.count
+            case .merged(let delta): bytes + change.key.utf8.count + delta.writtenBytes
+            }
+        }
+    }
+}
+
+extension JSONValue {
+    fileprivate var writtenBytes: Int {
+        switch self {
+        case .string(let text): text.utf8.count + 2
+        case .array(let values): values.reduce(2) { $0 + $1.writtenBytes }
+        case .object(let values): values.reduce(2) { $0 + $1.key.utf8.count + $1.value.writtenBytes }
+        case .null, .bool, .integer, .double, .number: 8
+        }
     }
 }

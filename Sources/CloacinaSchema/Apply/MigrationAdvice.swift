@@ -10,7 +10,7 @@ package enum MigrationAdvice {
             "the server's lock table is full: one transaction holds a lock for each table it makes or drops. Raise "
                 + "max_locks_per_transaction (the server restarts for it), or cut the file into several"
         case "42501"?: self.lackingRight(statement, target)
-        case "57014"?:
+        case "57014"? where error.code == .rejectedByServer:
             "the server stopped the statement: a statement_timeout that the file sets itself, or somebody cancelled it"
         default: nil
         }
@@ -34,7 +34,7 @@ package enum MigrationAdvice {
         }
         return
             "\(owner) lacks a right that the statement needs, as the server says; the owner of that object grants it to "
-            + "\(owner)"
+            + "\(owner). A file that lays that role down, as RESET ROLE does, has no rights left"
     }
 
     private static func words(_ statement: SQLStatement?) -> [String] {

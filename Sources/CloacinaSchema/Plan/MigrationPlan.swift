@@ -64,7 +64,8 @@ public enum MigrationProblem: Sendable, Hashable {
                 + "restore the file and make the change in a new migration, or accept it as it is now with "
                 + "`migrate rebless`"
         case .unknownVersion(_, let title, true):
-            "the database has `\(title)`, which is newer than this program: deploy the newer program"
+            "the database has `\(title)`, which is newer than the files here: deploy the program that has it, or name the "
+                + "directory that this source's files come from"
         case .unknownVersion(_, let title, false):
             "the database has `\(title)`, whose file is missing here: restore the file"
         case .outOfOrder(_, let newest):

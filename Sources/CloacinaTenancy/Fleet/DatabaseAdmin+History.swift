@@ -10,11 +10,15 @@ extension DatabaseAdmin {
     ///   - source: The source it belongs to, one of the sets'.
     ///   - tenant: The tenant's name; see ``reblessAll(_:of:sets:onResult:)``.
     ///   - sets: The application's own migrations beside this library's.
+    /// - Returns: False when the file is what was applied, and nothing had to change.
     /// - Throws: ``AdminError``, also when there is no such file or the tenant doesn't have it applied.
-    public func rebless(_ version: Int, of source: String, tenant: String, sets: [MigrationSet]) async throws {
+    @discardableResult
+    public func rebless(
+        _ version: Int, of source: String, tenant: String, sets: [MigrationSet]
+    ) async throws -> Bool {
         let set = try Self.set(of: source, in: sets, tenant: tenant)
         let migrator = self.makeMigrator()
-        try await self.withConnection(tenant: tenant, ending: migrator) { connection in
+        return try await self.withConnection(tenant: tenant, ending: migrator) { connection in
             try await self.rebless(version, of: set, tenant, over: migrator, on: connection)
         }
     }
@@ -47,13 +51,14 @@ extension DatabaseAdmin {
 }
 
 extension DatabaseAdmin {
-    /// Accepts an edited file for one tenant, over a session that may act as its owner.
+    /// Accepts an edited file for one tenant, over a session that may act as its owner; false when it is what was applied.
     func rebless(
         _ version: Int, of set: MigrationSet, _ tenant: String, over migrator: Migrator,
         on connection: PostgresConnection
-    ) async throws {
+    ) async throws -> Bool {
         let survey = try await FleetSurvey(tenant: tenant, sets: [set], planner: MigrationPlanner(), on: connection)
         guard let entry = survey.entries.first else { throw AdminError.noTenant(tenant) }
+        if entry.hasApplied(version, of: set.source), !entry.isEdited(version) { return false }
         try await migrator.withSession(as: entry.tenant.owner, of: tenant, on: connection) { session in
             try await MigrationRunner(
                 files: session, administrator: connection, configuration: self.migration, logger: self.logger
@@ -63,6 +68,7 @@ extension DatabaseAdmin {
         let ledger = OperationLedger(kind: .migrate, tenant: tenant)
         let name = Migration.name(version: version, title: nil, source: set.source)
         try await connection.query(ledger.audit("tenant.migration_reblessed", detail: name))
+        return true
     }
 
     /// Lends the connection to an operation that writes tenants' histories, and drops its login at the end.

@@ -99,7 +99,8 @@ extension DatabaseAdmin {
         let name = entry.tenant.name
         guard !Task.isCancelled else { throw AdminError(CancellationError()) }
         do {
-            try await self.withConnection(tenant: name) { connection in
+            // Whoever else accepted it meanwhile has done the same.
+            _ = try await self.withConnection(tenant: name) { connection in
                 try await self.rebless(version, of: set, name, over: migrator, on: connection)
             }
             return ReblessResult(tenant: name, outcome: .reblessed, failure: nil)
@@ -124,12 +125,17 @@ extension DatabaseAdmin {
 }
 
 extension FleetSurvey.Entry {
-    fileprivate func isEdited(_ version: Int) -> Bool {
+    func isEdited(_ version: Int) -> Bool {
         self.plans.contains { plan in
             plan.problems.contains { problem in
                 if case .checksumChanged(version, _, _) = problem { true } else { false }
             }
         }
+    }
+
+    func hasApplied(_ version: Int, of source: String) -> Bool {
+        guard case .read(let records) = self.history else { return false }
+        return records.contains { $0.source == source && $0.version == version && $0.state == .applied }
     }
 
     /// The result for a tenant of which nobody knows what it has applied.

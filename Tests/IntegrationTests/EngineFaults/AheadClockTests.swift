@@ -6,8 +6,8 @@ import Testing
 @testable import Cloacina
 
 extension ServerTests {
-    /// A host whose clock is an hour ahead of everybody else's (engine fault A4): what it hands to the others is due for them at
-    /// once.
+    /// Hosts whose clocks are an hour ahead of everybody else's, or behind them (engine fault A4): what is due at once is so for
+    /// everybody.
     @Suite(.timeLimit(.minutes(40))) struct AheadClockTests {
         private static func ahead() -> Date { Date().addingTimeInterval(3_600) }
 
@@ -32,6 +32,21 @@ extension ServerTests {
                 }
                 await other.serveOnce()
                 #expect(try await other.result(of: transacted).status == .completed)
+            }
+        }
+
+        /// The other way round: a host that is ten minutes behind begins what others enqueue at once, and not ten minutes later.
+        @Test func aHostThatIsBehindBeginsAtOnceWhatOthersEnqueue() async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let clock = SystemEngineClock(wall: { Date().addingTimeInterval(-600) })
+                let behind = try fixture.runner(workflow, clock: clock)
+                let other = try fixture.runner(workflow)
+                let id = try await other.enqueue("w").id
+                let delayed = try await other.enqueue("w", options: ExecutionOptions(delay: .seconds(60))).id
+                await behind.serveOnce()
+                #expect(try await behind.result(of: id).status == .completed)
+                #expect(try await other.status(of: delayed) == .queued)
             }
         }
 

@@ -8,6 +8,23 @@ import Testing
 extension ServerTests {
     /// A server that is too slow for the recovery of everything that a dead runner had.
     @Suite(.timeLimit(.minutes(40))) struct SlowRecoveryTests {
+        /// S19 × C31: a runner that was ended while it stopped was so in every part of its recovery.
+        @Test func everyPartOfARecoveryKnowsThatTheRunnerWasStopping() async throws {
+            try await EngineFixture.with { fixture in
+                let store = PostgresWorkflowStore(
+                    pool: fixture.pool, label: fixture.label, pipelinesPerRecovery: 3)
+                _ = try await store.create((1...8).map { StoreConformance.new($0) })
+                _ = try await store.beat(
+                    StoreConformance.runner, number: 5, pipelines: [], isStopping: true, at: StoreConformance.at(1))
+                let recovered = try await store.recover(
+                    StoreConformance.runner, beats: 5, by: StoreConformance.other, at: StoreConformance.at(9))
+                #expect(recovered == 8)
+                let lines = try await store.events(EventQuery(limit: 100)).map(\.event)
+                    .filter { $0.kind == .pipelineRecovered }
+                #expect(lines.map(\.reason) == Array(repeating: .runnerStopped, count: 8))
+            }
+        }
+
         /// S19: it is asked for less, and not for the same again and again.
         @Test func whatTakesTooLongIsRecoveredInSmallerParts() async throws {
             try await EngineFixture.with { fixture in

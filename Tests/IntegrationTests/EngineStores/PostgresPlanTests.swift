@@ -48,7 +48,8 @@ extension ServerTests {
                 case .childrenAfterOne: return PostgresWorkflowQueries.children(of: id, after: id)
                 case .takeOver: return PostgresWorkflowQueries.takeOver(runner, beats: 0, as: id, limit: 10_000)
                 case .recover:
-                    return PostgresWorkflowQueries.recover(runner, beats: 0, by: runner, takenAs: id, at: at)
+                    return PostgresWorkflowQueries.recover(
+                        runner, beats: 0, wasStopping: false, by: runner, takenAs: id, at: at)
                 case .claim, .claimAfterAPlace, .claimOfManyWorkflows:
                     var known = ["w": "v1"]
                     if self == .claimOfManyWorkflows { for number in 0..<100 { known["w\(number)"] = "v1" } }

@@ -18,7 +18,8 @@ struct ExecutionGraph: AsyncParsableCommand {
             error, and tasks that an ended run lacks are `not in this run`.
             """)
 
-    @Argument(help: "The pipeline's id, from `execution list`.") var id: PipelineID
+    @Argument(help: "The pipeline's id, from `execution list`.", transform: PipelineID.init(parsing:))
+    var id: PipelineID
     @OptionGroup(title: "Tenant") var tenant: TenantOptions
     @OptionGroup(title: "Drawing") var drawing: DrawingOptions
     @OptionGroup(title: "Connection") var connection: ConnectionOptions

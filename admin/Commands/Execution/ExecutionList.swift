@@ -26,7 +26,9 @@ struct ExecutionList: AsyncParsableCommand {
     @Option(name: .long, help: ArgumentHelp("How many at most, from 1 to 10000.", valueName: "number"))
     var limit = 50
 
-    @Option(name: .long, help: ArgumentHelp("Continue after this one, the last of the page before.", valueName: "id"))
+    @Option(
+        name: .long, help: ArgumentHelp("Continue after this one, the last of the page before.", valueName: "id"),
+        transform: PipelineID.init(parsing:))
     var after: PipelineID?
 
     @OptionGroup(title: "Connection") var connection: ConnectionOptions

@@ -22,7 +22,8 @@ struct ExecutionShow: AsyncParsableCommand {
             `execution graph` knows more, from a definition.
             """)
 
-    @Argument(help: "The pipeline's id, from `execution list`.") var id: PipelineID
+    @Argument(help: "The pipeline's id, from `execution list`.", transform: PipelineID.init(parsing:))
+    var id: PipelineID
     @OptionGroup(title: "Tenant") var tenant: TenantOptions
     @Flag(name: .long, help: "Everything that happened, in the order of the runners' clocks.") var history = false
     @OptionGroup(title: "Connection") var connection: ConnectionOptions

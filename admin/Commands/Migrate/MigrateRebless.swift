@@ -17,7 +17,9 @@ struct MigrateRebless: AsyncParsableCommand {
               cloacina-admin migrate rebless --all-tenants app/0002 --migrations app/migrations=app
             """)
 
-    @Argument(help: ArgumentHelp("The migration.", valueName: "source/version")) var migration: MigrationReference
+    @Argument(
+        help: ArgumentHelp("The migration.", valueName: "source/version"), transform: MigrationReference.init(parsing:))
+    var migration: MigrationReference
     @Option(name: .long, help: ArgumentHelp("Only this tenant.", valueName: "name")) var tenant: String?
     @Flag(name: .long, help: "Every tenant that has the file applied with another text.") var allTenants = false
 
@@ -38,12 +40,15 @@ struct MigrateRebless: AsyncParsableCommand {
         let (migration, renderer) = (self.migration, Renderer(console, self.output.output))
         let (version, source) = (migration.version, migration.source)
         if let tenant {
-            try await Administration.with(
+            let isChanged = try await Administration.with(
                 self.connection, tenant: tenant, files: self.files.login, console: console
             ) {
                 try await $0.rebless(version, of: source, tenant: tenant, sets: sets)
             }
-            try renderer.show([HistoryChangeAnswer(tenant: tenant, migration: migration.text, change: "reblessed")])
+            if !isChanged { console.note("the file is what was applied; nothing had to change") }
+            try renderer.show([
+                HistoryChangeAnswer(tenant: tenant, migration: migration.text, change: isChanged ? "reblessed" : nil)
+            ])
             return
         }
         let results = try await Administration.with(self.connection, files: self.files.login, console: console) {

@@ -21,7 +21,9 @@ struct MigrateResolve: AsyncParsableCommand {
         case applied, rerun
     }
 
-    @Argument(help: ArgumentHelp("The migration.", valueName: "source/version")) var migration: MigrationReference
+    @Argument(
+        help: ArgumentHelp("The migration.", valueName: "source/version"), transform: MigrationReference.init(parsing:))
+    var migration: MigrationReference
     @Option(name: .long, help: ArgumentHelp("The tenant.", valueName: "name")) var tenant: String
     @Option(name: .customLong("as"), help: "What it is taken for.") var finding: Finding
 

@@ -43,7 +43,7 @@ extension Database {
                 .uuid(change.id), .text(transition.status.rawValue), .time(transition.dueAt),
                 .time(transition.status.isTerminal ? change.at : nil), .integer(transition.expectedRevision),
                 .integer(change.epoch), .text(transition.output), .text(transition.outcomes),
-                .integer(transition.isUnbegun ? 1 : 0), .text(transition.version),
+                .integer(transition.isUnbegun ? 1 : 0), .text(transition.version), .uuid(change.owner),
             ])
         guard self.changesCount > 0 else { return .stale }
         try self.note(transition.events, of: change.id, revision: transition.expectedRevision + 1)

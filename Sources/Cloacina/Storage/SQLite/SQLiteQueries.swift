@@ -55,14 +55,14 @@ enum SQLiteQueries {
     /// What was asked of a pipeline. RETURNING would make a table of its own for that.
     static let asked = "SELECT request FROM cloacina_pipelines WHERE id = ?1"
 
-    /// One transition; no row is changed when revision and epoch aren't as expected.
+    /// One transition; no row is changed when owner, revision and epoch aren't as expected.
     static let apply = """
         UPDATE cloacina_pipelines SET revision = revision + 1, state = ?2, due_at = ?3, ended_at = coalesce(?4, ended_at),
             owner = CASE ?2 WHEN 'running' THEN owner END, output = ?7, outcomes = ?8,
             started_at = CASE WHEN ?9 THEN NULL ELSE started_at END, version = coalesce(?10, version),
             request = CASE WHEN ?2 = 'running' OR ?2 = 'queued' AND request <> 'resume' OR ?2 = 'paused' AND request <> 'pause'
                 THEN request END
-        WHERE id = ?1 AND revision = ?5 AND epoch = ?6
+        WHERE id = ?1 AND revision = ?5 AND epoch = ?6 AND (?11 IS NULL OR owner = ?11)
         """
 
     static let claim = """
