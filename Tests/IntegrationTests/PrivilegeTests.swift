@@ -71,7 +71,8 @@ extension ServerTests {
                         "migrate", "apply", "--migrations", command.path("app") + "=app", "--output", "ndjson")
                     #expect(answer.status == 0, "\(answer.notes)")
                     #expect(
-                        answer.notes.contains("\(name): somebody had changed what its roles may do, put right: GRANT"))
+                        answer.notes.contains(
+                            "\(name): what its roles may do was changed, by a file or by somebody, and is put right: GRANT"))
                     #expect(answer.output.contains(#""restoredPrivileges":["ALTER DEFAULT PRIVILEGES"#))
                     try await admin.removeTenant(named: name)
                 }

@@ -18,10 +18,21 @@ enum Administration {
             if let warning = FileLoginOptions.warning(login) { console.note("warning: \(warning)") }
             let result = try await body(admin)
             await admin.close()
+            Self.noteRemainder(of: admin, console)
             return result
         } catch {
             await admin.close()
+            Self.noteRemainder(of: admin, console)
             throw error
+        }
+    }
+
+    private static func noteRemainder(of admin: DatabaseAdmin, _ console: Console) {
+        for login in admin.remainingLogins {
+            console.note(
+                "warning: the login \(login), made for files, could not be dropped; it is shut, and the next command that "
+                    + "changes something tries again. A superuser sees what it has with: SELECT * FROM pg_shdepend WHERE refobjid = "
+                    + "'\(login)'::regrole")
         }
     }
 

@@ -121,7 +121,7 @@ struct MigrationResultAnswer: Renderable, Equatable {
             + ["\(result.tenant): \(result.outcome.rawValue)" + (result.error.map { ": " + $0 } ?? "")]
             + (result.advice.map { ["\(result.tenant): \($0)"] } ?? [])
             + result.restoredPrivileges.map {
-                "\(result.tenant): somebody had changed what its roles may do, put right: \($0)"
+                "\(result.tenant): what its roles may do was changed, by a file or by somebody, and is put right: \($0)"
             }
     }
 

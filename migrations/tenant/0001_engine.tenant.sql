@@ -225,9 +225,10 @@ BEGIN
     END LOOP;
     INSERT INTO cloacina_events (pipeline_id, revision, position, kind, attempt, at, due_at)
     VALUES (new_id, 1, 0, 'pipeline queued', 0, created, due);
-    -- Delivered with the commit.
+    -- Delivered with the commit. Every login can fill the server's queue of calls, and a commit that calls fails then; without a
+    -- call, a sweep finds it.
     PERFORM pg_notify('cloacina_queue', ceil(extract(epoch FROM due - created) * 1000)::bigint || ' ' || token)
-    FROM cloacina_wakeups WHERE id = 1;
+    FROM cloacina_wakeups WHERE id = 1 AND pg_notification_queue_usage() < 0.5;
     RETURN new_id;
 END
 $function$;
@@ -256,7 +257,8 @@ BEGIN
             WHEN found_state = 'paused' AND wanted = 'pause' OR found_state = 'queued' AND wanted = 'resume' THEN NULL
             ELSE wanted END
     WHERE p.id = cloacina_signal.pipeline AND p.request IS DISTINCT FROM 'cancel';
-    PERFORM pg_notify('cloacina_queue', '0 ' || token) FROM cloacina_wakeups WHERE id = 1;
+    PERFORM pg_notify('cloacina_queue', '0 ' || token)
+    FROM cloacina_wakeups WHERE id = 1 AND pg_notification_queue_usage() < 0.5;
     RETURN found_state;
 END
 $function$;

@@ -21,10 +21,14 @@ struct QueueCall: Sendable, Hashable {
         self.delay = .milliseconds(min(milliseconds, 1 << 40))  // can't trap: thirty years at most
     }
 
-    /// Calls with the word of the schema that the lease is for.
+    /// Calls with the word of the schema that the lease is for, unless the server's queue of calls is half full: every login can
+    /// fill it, and sweeps find what nobody was called for.
     static func statement(after delay: Duration) -> PostgresStatement {
         PostgresStatement(
-            trusted: "SELECT pg_catalog.pg_notify($1, $2 || token) FROM cloacina_wakeups WHERE id = 1",
+            trusted: """
+                SELECT pg_catalog.pg_notify($1, $2 || token) FROM cloacina_wakeups
+                WHERE id = 1 AND pg_catalog.pg_notification_queue_usage() < 0.5
+                """,
             [.text(self.channel), .text("\(delay.wholeMilliseconds) ")])
     }
 }

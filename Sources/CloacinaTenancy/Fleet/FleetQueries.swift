@@ -25,7 +25,7 @@ enum FleetQueries {
 
     /// Whether nothing is tied to the table `c` that reading or planning would run, such as an index over a function of a user's:
     /// in the administrator's session such code could lay the owner's role down. What is built in leaves no dependency.
-    private static let isPlain = """
+    static let isPlain = """
         NOT c.relhasrules AND NOT c.relrowsecurity AND NOT c.relhassubclass AND NOT c.relispartition AND NOT EXISTS (
             SELECT FROM (
                 SELECT 'pg_class'::regclass::oid AS class, c.oid AS object
@@ -64,15 +64,18 @@ enum FleetQueries {
     }
 
     /// Fails with ``assertionFailure`` unless the histories of all of several schemas, once locked, can be read without running
-    /// somebody's code.
+    /// somebody's code, and are no larger than what is read.
     static func arePlain(_ schemas: [String]) -> PostgresStatement {
         """
         SELECT 1 / CASE WHEN count(*) = cardinality(\(schemas)::text[]) THEN 1 ELSE 0 END AS are_plain
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = ANY (\(schemas)::text[]) AND c.relname = 'cloacina_migrations' AND c.relkind = 'r'
-          AND \(unescaped: self.isPlain)
+          AND c.reltoastrelid = 0 AND pg_relation_size(c.oid) <= \(Self.mostBytes) AND \(unescaped: self.isPlain)
         """
     }
+
+    /// The bytes that a history may have to be read: room for some 20,000 rows. As it is made, no value of it is stored elsewhere.
+    private static let mostBytes: Int64 = 4 << 20
 
     /// The SQLSTATE of an assertion that does not hold.
     static let assertionFailure = "22012"

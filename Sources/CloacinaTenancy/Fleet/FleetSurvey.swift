@@ -25,7 +25,8 @@ struct FleetSurvey: Sendable {
 
     private static let untrusted = """
         its history was not read: cloacina_migrations may run somebody's code in this session, by row-level security, a rule, children, \
-        or a user's function or type; look at it with `\\d+` in psql, as a role with no rights of its own
+        or a user's function or type, or is larger than what is read, 4 MiB and no value elsewhere; look at it with `\\d+` in psql, as a \
+        role with no rights of its own
         """
 
     let entries: [Entry]

@@ -6,14 +6,19 @@ import Logging
 struct Bootstrap {
     private let options: BootstrapOptions
     private let connection: PostgresConnection
+    private let connect: RemovalSession.Connect
     private let logger: Logger
     private let verifier: String?
     private let ledger = OperationLedger(kind: .bootstrap, tenant: "")
     private let lease: AdministrationLease
 
-    init(_ options: BootstrapOptions, on connection: PostgresConnection, logger: Logger) throws {
+    init(
+        _ options: BootstrapOptions, on connection: PostgresConnection, connect: @escaping RemovalSession.Connect,
+        logger: Logger
+    ) throws {
         self.options = options
         self.connection = connection
+        self.connect = connect
         self.logger = logger
         self.lease = AdministrationLease(.bootstrap, on: connection)
         self.verifier = try options.servicePassword.map { try SCRAM.verifier(password: $0) }
@@ -48,7 +53,7 @@ struct Bootstrap {
         let control = MigrationTarget(schema: BootstrapQueries.controlSchema)
         let migrations = try await MigrationRunner(connection: self.connection, logger: self.logger)
             .apply([.embedded(.control)], to: control)
-        await Migrator.sweep(on: self.connection, logger: self.logger)
+        await Migrator.sweep(on: self.connection, connect: self.connect, logger: self.logger)
         let (service, tenants) = try await self.roleNames()
         let created = try await self.prepare(service: service, tenants: tenants)
         let warnings = try await self.verify(service: service, tenants: tenants)

@@ -11,15 +11,22 @@ final class Migrator: Sendable {
     private let login: MigrationLogin
     private let configuration: PostgresConfiguration
     private let logger: Logger
+    private let connect: RemovalSession.Connect
+    private let remainder: RemainingLogins
     /// Logins that were made, or may have been, and are not known to be gone.
     private let roles = Mutex<[String]>([])
 
     /// The number of attempts to change what others change at the same moment.
     private static let attempts = 5
 
-    init(_ login: MigrationLogin, _ configuration: PostgresConfiguration, logger: Logger) {
+    init(
+        _ login: MigrationLogin, _ configuration: PostgresConfiguration, logger: Logger,
+        connect: @escaping RemovalSession.Connect, remainder: RemainingLogins
+    ) {
         self.login = login
         self.configuration = configuration
+        self.connect = connect
+        self.remainder = remainder
         self.logger = logger
     }
 
@@ -42,10 +49,10 @@ final class Migrator: Sendable {
             try await Self.admit(role, to: owner, of: tenant, on: administrator)
             result = try await body(session)
         } catch {
-            await self.leave(role, session, on: administrator)
+            await self.leave(role, of: tenant, session, on: administrator)
             throw error
         }
-        await self.leave(role, session, on: administrator)
+        await self.leave(role, of: tenant, session, on: administrator)
         return result
     }
 
@@ -53,8 +60,11 @@ final class Migrator: Sendable {
     func end(on administrator: PostgresConnection) async {
         // In a task of its own, awaited at once: cancellation must leave no login behind.
         await Task {
-            for role in self.roles.withLock({ $0 }) { await self.drop(role, on: administrator) }
+            for role in self.roles.withLock({ $0 }) {
+                await self.drop(role, of: nil, on: administrator, isGuarded: false)
+            }
         }.value
+        self.remainder.note(self.roles.withLock { $0 })
     }
 
     // MARK: The login
@@ -67,7 +77,7 @@ final class Migrator: Sendable {
             self.logger.debug("login made for migrations", metadata: ["cloacina.role": "\(role)"])
             return (role, session)
         } catch {
-            await Task { await self.drop(role, on: administrator) }.value
+            await Task { await self.drop(role, of: nil, on: administrator, isGuarded: false) }.value
             throw error
         }
     }
@@ -148,93 +158,45 @@ final class Migrator: Sendable {
     }
 
     /// Ends what the turn left on the session, such as locks, and drops the login.
-    private func leave(_ role: String, _ session: PostgresConnection, on administrator: PostgresConnection) async {
+    private func leave(
+        _ role: String, of tenant: String, _ session: PostgresConnection, on administrator: PostgresConnection
+    ) async {
         // In a task of its own, awaited at once: cancellation must leave no login behind.
         await Task {
-            if !session.isClosed { try? await session.discardAll() }
-            // An open session keeps its place: nobody else gets it while the login is still there.
-            await self.drop(role, on: administrator)
+            // An open session keeps its place: nobody else gets it while the login is still there. One that was closed, such as after
+            // a cancel that the server didn't heed, may still work there, or have made place for somebody else.
+            var isGuarded = !session.isClosed
+            if isGuarded {
+                do { try await session.discardAll() } catch { isGuarded = false }
+            }
+            await self.drop(role, of: tenant, on: administrator, isGuarded: isGuarded)
             await session.close()
         }.value
     }
 
-    private func drop(_ role: String, on administrator: PostgresConnection) async {
-        guard await Self.drop(role, on: administrator, logger: self.logger) else { return }
+    private func drop(
+        _ role: String, of tenant: String?, on administrator: PostgresConnection, isGuarded: Bool
+    ) async {
+        let removal = MigratorRemoval(
+            role: role, tenant: tenant, administrator: administrator, connect: self.connect, logger: self.logger)
+        guard await removal.run(isGuarded: isGuarded) else { return }
         self.roles.withLock { roles in roles.removeAll { $0 == role } }
     }
 
     /// Drops what processes left that were killed, which happens to be seen now; see ``MigratorSQL/leftovers(serverVersion:)``.
     ///
     /// Nothing depends on it, so what goes wrong is left to the next operation.
-    static func sweep(on administrator: PostgresConnection, logger: Logger) async {
+    static func sweep(
+        on administrator: PostgresConnection, connect: @escaping RemovalSession.Connect, logger: Logger
+    ) async {
         let query = MigratorSQL.leftovers(serverVersion: administrator.serverVersion)
         guard let rows = try? await administrator.query(query), let roles: [String] = try? rows.column("role") else {
             return
         }
         for role in roles {
-            _ = await Self.drop(role, on: administrator, wait: MigratorSQL.briefWait, logger: logger)
-        }
-    }
-
-    /// Drops a login with whatever it made or was granted; shuts one that can't be dropped. Says whether it is gone.
-    private static func drop(
-        _ role: String, on administrator: PostgresConnection, wait: PostgresStatement = LimitQueries.boundedWait,
-        logger: Logger
-    ) async -> Bool {
-        let (database, version) = (administrator.endpoint.database, administrator.serverVersion)
-        do {
-            try await Self.patiently {
-                try await administrator.pipeline(MigratorSQL.drop(role, database: database, wait: wait))
-            }
-            return true
-        } catch let error as PostgresError where error.sqlState == "42704" {
-            return true
-        } catch let error as PostgresError where error.sqlState == "2BP01" {
-            // A file made something as the login, or gave it a right.
-        } catch {
-            await Self.shut(role, on: administrator, logger: logger)
-            return false
-        }
-        do {
-            try await Self.takeBack(from: role, on: administrator)
-            try await Self.patiently {
-                try await administrator.pipeline(
-                    MigratorSQL.dropWithBelongings(role, database: database, serverVersion: version))
-            }
-            return true
-        } catch {
-            await Self.shut(role, on: administrator, logger: logger)
-            return false
-        }
-    }
-
-    /// Takes from a login that can't be dropped yet the owner's role and the way in, unless somebody holds these up as well.
-    private static func shut(_ role: String, on administrator: PostgresConnection, logger: Logger) async {
-        let memberships = try? await administrator.query(MigratorSQL.memberships(of: role))
-        for owner in (try? memberships?.column("name", as: String.self)) ?? [] {
-            _ = try? await administrator.pipeline(MigratorSQL.dismiss(role, from: owner))
-        }
-        let isShut = (try? await administrator.pipeline(MigratorSQL.shut(role))) != nil
-        logger.debug(
-            "login of migrations not dropped", metadata: ["cloacina.role": "\(role)", "cloacina.shut": "\(isShut)"])
-    }
-
-    /// Takes from a login what tenants' roles granted it: nobody but the grantor can.
-    private static func takeBack(from role: String, on administrator: PostgresConnection) async throws {
-        let version = administrator.serverVersion
-        // A grantor can't become a member of its own member.
-        let owners: [String] = try await administrator.query(MigratorSQL.memberships(of: role)).column("name")
-        for owner in owners { try await administrator.pipeline(MigratorSQL.dismiss(role, from: owner)) }
-        let rows = try await administrator.query(MigratorSQL.grantors(to: role, serverVersion: version))
-        let sql = RemovalSQL(schema: "", owner: nil, roles: [role], serviceRole: "", serverVersion: version)
-        for row in rows {
-            let statements = sql.takingBack(from: try row.value("name"), mayAct: try row.value("may_act"))
-            // Not all of these granted anything, and the administrator may act as some only: what is left is told when the login is
-            // dropped.
-            _ = try? await Self.patiently {
-                try await administrator.pipeline(
-                    [LimitQueries.boundedWait] + statements.map(PostgresStatement.init(ddl:)))
-            }
+            let removal = MigratorRemoval(
+                role: role, tenant: nil, administrator: administrator, connect: connect, logger: logger)
+            _ = await removal.run(isGuarded: false)
         }
     }
 
@@ -250,4 +212,14 @@ final class Migrator: Sendable {
         }
         return try await change()
     }
+}
+
+/// The logins for files that an administrator's operations could not drop.
+final class RemainingLogins: Sendable {
+    private let names = Mutex<[String]>([])
+
+    /// The names, in the order in which they were left.
+    var all: [String] { self.names.withLock { $0 } }
+
+    func note(_ names: [String]) { self.names.withLock { $0 += names } }
 }

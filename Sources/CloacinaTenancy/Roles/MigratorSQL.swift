@@ -109,15 +109,48 @@ enum MigratorSQL {
             """
     }
 
-    /// Drops what a login owns, as itself, and then the login.
-    static func dropWithBelongings(_ role: String, database: String, serverVersion: Int) -> [PostgresStatement] {
-        let name = PostgresIdentifier.quote(role)
-        let sql = [
-            MembershipSQL.grant(role, to: "CURRENT_USER", serverVersion: serverVersion), "SET LOCAL ROLE \(name)",
-            "DROP OWNED BY \(name) CASCADE", "SET LOCAL ROLE NONE",
-        ]
-        return sql.map(PostgresStatement.init(ddl:)) + self.drop(role, database: database)
+    /// The other databases in which something names a login.
+    static func otherDatabases(with role: String, limit: Int64) -> PostgresStatement {
+        """
+        SELECT DISTINCT d.datname::text AS name FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = to_regrole(\(role)) AND d.datname <> current_database()
+        ORDER BY name LIMIT \(limit)
+        """
     }
+
+    /// The roles of tenants, and of other logins of migrations, whose sessions hold a login: every login may grant one something of
+    /// its own.
+    static func holders(of role: String) -> PostgresStatement {
+        """
+        SELECT DISTINCT r.rolname::text AS name FROM pg_locks l
+        JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_roles r ON r.oid = a.usesysid
+        WHERE l.granted AND l.pid <> pg_backend_pid() AND l.locktype = 'object' AND l.classid = 'pg_authid'::regclass
+          AND l.objid = to_regrole(\(role))
+          AND (EXISTS (SELECT FROM cloacina.tenants t WHERE r.oid = ANY (t.role_oids)) OR \(unescaped: Self.isMarked("r.oid")))
+        ORDER BY name LIMIT 100
+        """
+    }
+
+    /// Whether a role is a login of migrations, ours or another database's: a tenant can't comment on a role.
+    static func isMarked(_ role: String) -> String {
+        """
+        coalesce((SELECT m.rolname FROM pg_roles m WHERE m.oid = \(role)) ~ '^\(Self.prefix)[0-9a-f]{12}$'
+                 AND shobj_description(\(role), 'pg_authid') LIKE 'cloacina: migrator of database %', false)
+        """
+    }
+
+    /// Ends the sessions of the login that the transaction acts as, and fails with `22012` when one goes on.
+    static func endSessions(of role: String) -> PostgresStatement {
+        """
+        SELECT 1 / CASE WHEN coalesce(bool_and(pg_terminate_backend(a.pid, 5000)), true) THEN 1 ELSE 0 END AS are_ended
+        FROM pg_stat_activity a WHERE a.usesysid = to_regrole(\(role))
+        """
+    }
+
+    /// Bounds the wait for whoever locks what a login made or was granted.
+    static let patience: PostgresStatement = """
+        SELECT set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true)
+        """
 
     /// Shuts a login that can't be dropped yet.
     static func shut(_ role: String) -> [PostgresStatement] {
@@ -129,9 +162,11 @@ enum MigratorSQL {
     }
 
     /// Logins of operations on this database, or on one that is gone, that ended without dropping them: the session that made
-    /// each is gone, and so is its own, unless its time is up.
+    /// each is gone, and so is its own. What a killed command had begun may take hours, such as an index; it is not ended by who
+    /// only looks.
     ///
-    /// What this very session made is left from an earlier turn: turns don't overlap.
+    /// What this very session made is left from an earlier turn: turns don't overlap. Each time in another order, so that what can't
+    /// be dropped hides nothing.
     ///
     /// A name alone makes nobody ours, and whoever may not drop a login leaves it to those who may. What can't be seen of the
     /// session that made it counts as there.
@@ -139,7 +174,7 @@ enum MigratorSQL {
         let mayDrop = serverVersion >= 160_000 ? "pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')" : "true"
         return """
             SELECT l.role FROM (
-                SELECT r.oid, r.rolname::text AS role, r.rolvaliduntil AS until, m.mark
+                SELECT r.oid, r.rolname::text AS role, m.mark
                 FROM pg_roles r CROSS JOIN LATERAL (SELECT regexp_match(shobj_description(r.oid, 'pg_authid'),
                     '^cloacina: migrator of database (\\d+), made by session (\\d+) of role (\\d+) at ([0-9.]+)$') AS mark) m
                 WHERE r.rolname ~ '^cloacina_migrator_[0-9a-f]{12}$' AND \(unescaped: mayDrop)
@@ -150,8 +185,8 @@ enum MigratorSQL {
               AND NOT EXISTS (SELECT FROM pg_stat_activity a
                               WHERE a.pid::text = l.mark[2] AND a.usesysid::text = l.mark[3] AND a.pid <> pg_backend_pid()
                                 AND (extract(epoch FROM a.backend_start)::text = l.mark[4]) IS NOT FALSE)
-              AND (l.until < clock_timestamp() OR NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usesysid = l.oid))
-            ORDER BY l.role LIMIT 100
+              AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usesysid = l.oid)
+            ORDER BY random() LIMIT 100
             """
     }
 }

@@ -21,6 +21,7 @@ public actor DatabaseAdmin {
     nonisolated let faults: FaultPoints
     nonisolated let migration: MigrationRunner.Configuration
     nonisolated let migrationLogin: MigrationLogin
+    nonisolated let remainder = RemainingLogins()
     private nonisolated let gate = SerialGate()
     private var connection: PostgresConnection?
 
@@ -54,8 +55,13 @@ public actor DatabaseAdmin {
 
     /// The session over which the files of one operation run; nothing is opened yet.
     nonisolated func makeMigrator() -> Migrator {
-        Migrator(self.migrationLogin, self.configuration, logger: self.logger)
+        Migrator(
+            self.migrationLogin, self.configuration, logger: self.logger, connect: self.connector,
+            remainder: self.remainder)
     }
+
+    /// The logins that were made for tenants' files and could not be dropped: shut, and tried again by later operations.
+    package nonisolated var remainingLogins: [String] { self.remainder.all }
 
     /// Lends what makes logins for files to an operation of several turns, and drops at its end those that are left.
     func withMigrator<R>(_ body: (Migrator) async throws -> R) async throws -> R {

@@ -16,7 +16,7 @@ struct LockHolder: Sendable, Hashable, CustomStringConvertible {
     }
 
     var description: String {
-        if let pid { return "pid \(pid) of \(self.user)" }
+        if let pid { return "pid \(pid) of \(self.user.isEmpty ? "a role that is gone" : self.user)" }
         return "prepared transaction \(self.preparedTransaction ?? "") of \(self.user) in the database \(self.database)"
     }
 }

@@ -75,19 +75,26 @@ struct OtherDatabases: Sendable {
     private func checkRegistry(_ connection: PostgresConnection) async throws {
         guard try await connection.query(OwnershipQueries.registry).single(as: Bool.self) else { return }
         let database = connection.endpoint.database
-        let users: PostgresRows
+        let results: [PostgresRows]
         do {
-            users = try await connection.query(
-                OwnershipQueries.tenant(withRoles: self.target.roleOIDs, named: self.target.roleNames))
+            results = try await connection.transactionBlock(
+                OwnershipQueries.tenant(withRoles: self.target.roleOIDs, named: self.target.roleNames),
+                isolation: .readCommitted)
         } catch {
-            guard error.sqlState == "42501" else { throw error }
+            // Which row it has, which columns, and what is in its place, is its owner's to say.
+            guard error.code == .rejectedByServer else { throw error }
+            let reason =
+                error.sqlState == FleetQueries.assertionFailure
+                ? "of which the table cloacina.tenants may run somebody's code or is not this login's"
+                : "which this login can't read"
             throw AdminError(
                 .usedElsewhere,
-                "the database \(database) has tenants of its own, which this login can't read, and the roles of this "
-                    + "tenant hold something there; nothing was changed: log in as the administrator of both",
+                "the database \(database) has tenants of its own, \(reason), and the roles of this tenant hold something "
+                    + "there; nothing was changed: log in as the administrator of both, or where there is no installation of this "
+                    + "library, have the database's owner DROP SCHEMA cloacina",
                 tenant: self.target.name, underlying: error)
         }
-        guard let user: String = try users.first?.value("name") else { return }
+        guard let user: String = try results.last?.first?.value("name") else { return }
         throw AdminError(
             .usedElsewhere,
             "the tenant \(user) of the database \(database) uses these very roles, so that one of the two databases is a "

@@ -95,15 +95,35 @@ enum OwnershipQueries {
         SELECT to_regclass('cloacina.tenants') IS NOT NULL AS has_tenants
         """
 
-    /// A tenant of another database's registry that goes by these very roles and is not being removed there.
-    static func tenant(withRoles oids: [Int64], named names: [String]) -> PostgresStatement {
-        """
-        SELECT name FROM cloacina.tenants
-        WHERE state <> 'removing'
-          AND (role_oids && \(oids)::bigint[]::oid[]
-               OR (role_oids IS NOT NULL AND ARRAY[owner_role, runtime_role, login_a, login_b] && \(names)::text[]))
-        LIMIT 1
-        """
+    /// A tenant of another database's registry that goes by these very roles and is not being removed there; in one flush, of which
+    /// this is the last statement.
+    ///
+    /// The database may be a stranger's, and what has the registry's name there a view, or a table that runs its owner's code in the
+    /// session that reads it. So it is locked first, and read only once it is known to be a table with nothing tied to it, of
+    /// an owner who is no stranger; otherwise the flush fails with ``FleetQueries/assertionFailure``.
+    static func tenant(withRoles oids: [Int64], named names: [String]) -> [PostgresStatement] {
+        [
+            """
+            SELECT set_config('row_security', 'off', true), set_config('transaction_read_only', 'on', true),
+                   set_config('lock_timeout', '5s', true)
+            """,
+            PostgresStatement(
+                ddl: "LOCK TABLE ONLY cloacina.tenants IN SHARE UPDATE EXCLUSIVE MODE"),
+            """
+            SELECT 1 / CASE WHEN count(*) = 1 THEN 1 ELSE 0 END AS is_plain
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
+            WHERE n.nspname = 'cloacina' AND c.relname = 'tenants' AND c.relkind = 'r'
+              AND (o.rolsuper OR o.rolname = session_user) AND \(unescaped: FleetQueries.isPlain)
+            """,
+            """
+            SELECT name FROM cloacina.tenants
+            WHERE state <> 'removing'
+              AND (role_oids && \(oids)::bigint[]::oid[]
+                   OR (role_oids IS NOT NULL AND ARRAY[owner_role, runtime_role, login_a, login_b] && \(names)::text[]))
+            LIMIT 1
+            """,
+        ]
     }
 
     /// Others that own, or were granted too, what was granted to roles in this database: only they can take it back.
@@ -122,12 +142,13 @@ enum OwnershipQueries {
         """
     }
 
-    /// Which of roles are other tenants', by the registry.
+    /// Which of roles are other tenants', by the registry, or logins over which files ran.
     static func others(among roles: [String], than tenant: UUID) -> PostgresStatement {
         """
         SELECT r.name FROM unnest(\(roles)::text[]) r (name)
         WHERE EXISTS (SELECT FROM cloacina.tenants t
                       WHERE t.id <> \(tenant) AND to_regrole(quote_ident(r.name))::oid = ANY (t.role_oids))
+           OR \(unescaped: MigratorSQL.isMarked("to_regrole(quote_ident(r.name))::oid"))
         """
     }
 

@@ -89,7 +89,8 @@ enum RemovalQueries {
         """
     }
 
-    /// The same for the logins of other tenants alone, which have no business there: PostgreSQL lets every login lock tables that
+    /// The same for the logins of other tenants, and those over which files ran of a command that was killed, which have no business
+    /// there: PostgreSQL lets every login lock tables that
     /// it may not read, by `pg_get_viewdef` for example, and roles, by granting them something of its own.
     static func intruders(in schema: Int64?, roles: [Int64], of tenant: UUID) -> PostgresStatement {
         """
@@ -101,9 +102,22 @@ enum RemovalQueries {
                coalesce(a.datname::text, p.database::text, '') AS database
         FROM it CROSS JOIN pg_locks l \(unescaped: Self.holders)
         JOIN pg_roles r ON r.oid = a.usesysid OR r.rolname = p.owner
-        JOIN cloacina.tenants t ON r.oid = ANY (t.role_oids) AND t.id <> \(tenant)
-        WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (\(unescaped: Self.isOnIts))
+        WHERE (EXISTS (SELECT FROM cloacina.tenants t WHERE r.oid = ANY (t.role_oids) AND t.id <> \(tenant))
+               OR \(unescaped: MigratorSQL.isMarked("r.oid")))
+          AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (\(unescaped: Self.isOnIts))
         ORDER BY l.pid LIMIT \(Self.batch)
+        """
+    }
+
+    /// The sessions of other tenants' logins, and of those over which files ran, that a session waits for; in any database.
+    static func blockers(of pid: Int32, than tenant: UUID) -> PostgresStatement {
+        """
+        SELECT DISTINCT a.pid, r.rolname::text AS usename, NULL::text AS gid, coalesce(a.datname::text, '') AS database
+        FROM unnest(pg_blocking_pids(\(pid))) b (pid)
+        JOIN pg_stat_activity a ON a.pid = b.pid JOIN pg_roles r ON r.oid = a.usesysid
+        WHERE EXISTS (SELECT FROM cloacina.tenants t WHERE r.oid = ANY (t.role_oids) AND t.id <> \(tenant))
+           OR \(unescaped: MigratorSQL.isMarked("r.oid"))
+        ORDER BY a.pid LIMIT \(Self.batch)
         """
     }
 

@@ -25,6 +25,36 @@ extension RemovalSession {
         return hasEnded
     }
 
+    /// Makes an attempt while another session ends the logins of other tenants that this one waits for, whatever they hold: a row
+    /// that somebody changed and has not committed is no lock that can be seen before or after.
+    func watching<R>(_ attempt: () async throws -> R) async throws -> R {
+        // Cancelled, and waited for, when the attempt is over.
+        async let _: Void = self.endBlockers()
+        return try await attempt()
+    }
+
+    private func endBlockers() async {
+        let registry = self.registry.endpoint.database
+        guard let observer = try? await self.connect(registry) else { return }
+        let session = RemovalSession(
+            connection: observer, target: self.target, patience: self.patience, connect: self.connect,
+            tally: self.tally)
+        let query = RemovalQueries.blockers(of: self.connection.backendPID, than: self.target.id)
+        while !Task.isCancelled, let rows = try? await observer.query(query) {
+            for intruder in (try? rows.map(LockHolder.init)) ?? [] {
+                self.tally.didIntrude(intruder.user)
+                guard (try? await session.end(intruder)) != nil else { continue }
+                _ = try? await observer.query(
+                    RemovalQueries.auditIntrusion(tenant: self.target.name, intruder.description))
+            }
+            try? await ContinuousClock().sleep(for: Self.look)
+        }
+        await observer.close()
+    }
+
+    /// The time between two looks at who is in the way.
+    private static let look: Duration = .milliseconds(50)
+
     /// The call of a migration that waits for a lock in vain: the locks of other tenants' logins hold up no file either.
     ///
     /// - Parameter connection: The administrator's, which is idle meanwhile.
@@ -54,7 +84,7 @@ extension RemovalSession {
         }
     }
 
-    private func end(_ intruder: LockHolder) async throws {
+    func end(_ intruder: LockHolder) async throws {
         if let pid = intruder.pid {
             try await self.endSessions(of: intruder.user, [RemovalQueries.endSession(pid, of: intruder.user)])
         } else if let identifier = intruder.preparedTransaction {

@@ -65,16 +65,18 @@ struct RemovalSession: Sendable {
         try await self.change(statements.map(PostgresStatement.init(ddl:)))
     }
 
-    /// Makes an attempt again and again while something passing is in the way.
+    /// Makes an attempt again and again while something passing is in the way, from the second one on under another session's eyes.
     func patiently<R>(_ attempt: () async throws -> R) async throws -> R {
+        var isWatched = false
         while true {
             do {
-                return try await attempt()
+                return try await isWatched ? self.watching(attempt) : attempt()
             } catch {
                 guard RemovalPatience.isPassing(error) else { throw error }
                 if self.patience.isOver() { throw await self.busy(error) }
             }
             try await self.relieve()
+            isWatched = true
         }
     }
 

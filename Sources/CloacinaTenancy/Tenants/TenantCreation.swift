@@ -198,7 +198,7 @@ struct TenantCreation {
         let (sets, target) = (self.blueprint.migrationSets, self.blueprint.target)
         let isWhole = try MigrationSet.embedded(.tenant).migrations.allSatisfy(\.isTransactional)
         guard sets.count > 1 || !isWhole || !isNew else { return }
-        await Migrator.sweep(on: self.connection, logger: self.logger)
+        await Migrator.sweep(on: self.connection, connect: self.connect, logger: self.logger)
         do {
             let report = try await self.apply(sets, to: target)
             await self.migrator.end(on: self.connection)

@@ -39,6 +39,32 @@ extension ServerTests {
             }
         }
 
+        /// Two of them, in their own database or in another one: what the one gives, the other changes and doesn't commit.
+        @Test("C2, C3: a change of what a third one was given, which is not committed, holds up no removal", arguments: [
+            "postgres", nil,
+        ])
+        func anUncommittedChangeHoldsUpNoRemoval(elsewhere: String?) async throws {
+            try await self.withPair { admin, name, other in
+                let given = try await admin.reissueCredentials(forTenant: name).credentials
+                var (owner, intruder) = (
+                    PostgresConfiguration(given.connectionString), PostgresConfiguration(other.connectionString)
+                )
+                if let elsewhere { (owner.database, intruder.database) = (elsewhere, elsewhere) }
+                let object: Int = try await PostgresConnection.withConnection(owner) { connection in
+                    let object: Int = try await connection.query("SELECT lo_create(0)::bigint AS object").single()
+                    try await connection.script(
+                        "GRANT SELECT ON LARGE OBJECT \(object) TO \(other.username) WITH GRANT OPTION")
+                    return object
+                }
+                try await PostgresConnection.withConnection(intruder) { connection in
+                    try await connection.script("BEGIN; GRANT SELECT ON LARGE OBJECT \(object) TO PUBLIC")
+                    let report = try await admin.removeTenant(named: name)
+                    #expect(report.unlinkedLargeObjects == 1)
+                    await #expect(throws: PostgresError.self) { try await connection.query("SELECT 1") }
+                }
+            }
+        }
+
         @Test("C2: another tenant's locks hold up no migration")
         func anothersLocksHoldUpNoMigration() async throws {
             try await self.withPair { admin, name, other in

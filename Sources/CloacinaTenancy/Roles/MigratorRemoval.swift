@@ -1,0 +1,212 @@
+import CloacinaPostgres
+import Logging
+
+/// The removal of one login over which files ran: whatever they made as it, whoever granted it something, holds it, or still has
+/// a session of it.
+///
+/// None of that belongs to the tenant alone. Code that a file made may have the login grant other tenants something, which those
+/// can't be dropped with, and every login of the server may lock a role by granting it something.
+struct MigratorRemoval {
+    let role: String
+    /// The tenant whose files ran, for the audit trail; nil when that is not known.
+    let tenant: String?
+    /// The administrator's session, which nothing else uses meanwhile.
+    let administrator: PostgresConnection
+    /// Opens connections to other databases of the server.
+    let connect: RemovalSession.Connect
+    let logger: Logger
+
+    /// The number of attempts to change what others change, or hold, at the same moment.
+    private static let attempts = 5
+    /// How many large objects one transaction unlinks; each takes a lock.
+    private static let largestPart: Int64 = 1_000
+    /// The most databases that are looked after for one login.
+    private static let mostDatabases: Int64 = 50
+
+    /// Drops the login.
+    ///
+    /// - Parameter isGuarded: Whether a session of ours has the one place that the login has; otherwise somebody else may.
+    /// - Returns: Whether it is gone. One that can't be dropped is shut, and nobody has a session of it any more.
+    func run(isGuarded: Bool) async -> Bool {
+        do {
+            if !isGuarded { try await self.evict() }
+            try await self.dropLogin()
+            return true
+        } catch let error as PostgresError where error.sqlState == "42704" {
+            return true
+        } catch {
+            await self.shut(after: error)
+            return false
+        }
+    }
+
+    private func dropLogin() async throws {
+        do {
+            return try await self.dropBare()
+        } catch let error as PostgresError where error.sqlState == "2BP01" {
+            // A file made something as the login, or somebody gave it a right.
+        }
+        // A grantor can't become a member of its own member.
+        let owners: [String] = try await self.administrator.query(MigratorSQL.memberships(of: self.role)).column("name")
+        for owner in owners {
+            try await self.patiently {
+                try await self.administrator.pipeline(MigratorSQL.dismiss(self.role, from: owner))
+            }
+        }
+        try await self.clear(self.administrator)
+        let elsewhere: [String] = try await self.administrator
+            .query(MigratorSQL.otherDatabases(with: self.role, limit: Self.mostDatabases)).column("name")
+        for database in elsewhere { await self.clear(database) }
+        try await self.dropBare()
+    }
+
+    /// Drops a login that has nothing. Who holds it is ended first, and again as the first part of each further attempt: who comes
+    /// back at once is in the way of every change that begins a moment after the ending.
+    private func dropBare() async throws {
+        let drop = MigratorSQL.drop(
+            self.role, database: self.administrator.endpoint.database, wait: MigratorSQL.briefWait)
+        var holders: Set<String> = []
+        for attempt in 1...Self.attempts {
+            do {
+                if holders.isEmpty {
+                    try await self.administrator.pipeline(drop)
+                } else {
+                    let ending = holders.sorted().flatMap(self.ending(of:))
+                    _ = try await self.administrator.withTransaction { try await $0.pipeline(ending + drop) }
+                }
+                return
+            } catch let error as PostgresError {
+                guard attempt < Self.attempts, ["55P03", "XX000", "40P01", "23505"].contains(error.sqlState) else {
+                    throw error
+                }
+                let found: [String] = try await self.administrator.query(MigratorSQL.holders(of: self.role))
+                    .column("name")
+                for name in found where holders.insert(name).inserted { await self.note(name) }
+                // Whoever else holds it is not ours to end.
+                if error.sqlState == "55P03", holders.isEmpty { throw error }
+            }
+        }
+    }
+
+    /// Ends the sessions of a role, of which the memberships leave nothing behind.
+    private func ending(of name: String) -> [PostgresStatement] {
+        [
+            PostgresStatement(ddl: "SAVEPOINT ending"), PostgresStatement(ddl: self.joining(name)),
+            PostgresStatement(ddl: self.act(as: name)),
+            RemovalQueries.endSessions(of: name, wait: RemovalQueries.endingWait),
+            PostgresStatement(ddl: "ROLLBACK TO SAVEPOINT ending"),
+        ]
+    }
+
+    private func note(_ holder: String) async {
+        self.logger.warning(
+            "somebody held a login of migrations, and was ended",
+            metadata: ["cloacina.role": "\(self.role)", "cloacina.holder": "\(holder)"])
+        guard let tenant else { return }
+        _ = try? await self.administrator.query(
+            RemovalQueries.auditIntrusion(tenant: tenant, "\(holder), which held the login \(self.role)"))
+    }
+
+    // MARK: Sessions
+
+    /// Lets nobody in any more, and ends whoever is: also one whose statement goes on after its connection was closed.
+    private func evict() async throws {
+        try await self.patiently { try await self.administrator.pipeline(MigratorSQL.shut(self.role)) }
+        struct Undone: Error {}
+        do {
+            try await self.administrator.withTransaction { transaction in
+                _ = try await transaction.pipeline(
+                    [
+                        PostgresStatement(ddl: self.joining(self.role)), PostgresStatement(ddl: self.act(as: self.role)),
+                        MigratorSQL.endSessions(of: self.role),
+                    ])
+                throw Undone()
+            }
+        } catch is Undone {}
+    }
+
+    /// Takes from a login that can't be dropped yet the owner's role, the way in, and its sessions, unless somebody holds these up
+    /// as well.
+    private func shut(after error: any Error) async {
+        let memberships = try? await self.administrator.query(MigratorSQL.memberships(of: self.role))
+        for owner in (try? memberships?.column("name", as: String.self)) ?? [] {
+            _ = try? await self.administrator.pipeline(MigratorSQL.dismiss(self.role, from: owner))
+        }
+        let isShut = (try? await self.evict()) != nil
+        self.logger.warning(
+            "a login of migrations could not be dropped, and is tried again by the next operation",
+            metadata: [
+                "cloacina.role": "\(self.role)", "cloacina.shut": "\(isShut)", "cloacina.error": "\(error)",
+            ])
+    }
+
+    // MARK: Belongings
+
+    private func clear(_ database: String) async {
+        guard let other = try? await self.connect(database) else { return }
+        // What is left is told when the login is dropped.
+        try? await self.clear(other)
+        await other.close()
+    }
+
+    /// Drops what the login owns in one database, committed by itself, and then takes back what others granted it: nobody but the
+    /// grantor can, and not as long as something of theirs depends on the login's.
+    private func clear(_ connection: PostgresConnection) async throws {
+        try await self.unlinkLargeObjects(over: connection)
+        try await self.change(
+            [self.joining(self.role), self.act(as: self.role), "DROP OWNED BY \(self.quoted) CASCADE"],
+            over: connection)
+        let version = connection.serverVersion
+        let sql = RemovalSQL(schema: "", owner: nil, roles: [self.role], serviceRole: "", serverVersion: version)
+        for row in try await connection.query(MigratorSQL.grantors(to: self.role, serverVersion: version)) {
+            let statements = sql.takingBack(from: try row.value("name"), mayAct: try row.value("may_act"))
+            // Not all of these granted anything, and the administrator may act as some only.
+            try? await self.change(statements, over: connection)
+        }
+    }
+
+    private func unlinkLargeObjects(over connection: PostgresConnection) async throws {
+        while true {
+            let act = [self.joining(self.role), self.act(as: self.role)].map(PostgresStatement.init(ddl:))
+            let unlink = OwnershipQueries.unlinkLargeObjects(of: self.role, after: 0, limit: Self.largestPart)
+            let results: [PostgresRows]
+            do {
+                results = try await connection.withTransaction { transaction in
+                    Array(try await transaction.pipeline([MigratorSQL.patience] + act + [unlink]))
+                }
+            } catch let error as PostgresError where error.sqlState == "42501" {
+                // The server lets nobody unlink: `DROP OWNED` has to do, in one piece.
+                return
+            }
+            guard try results[3].single("unlinked", as: Int.self) > 0 else { return }
+        }
+    }
+
+    private func change(_ statements: [String], over connection: PostgresConnection) async throws {
+        try await self.patiently {
+            _ = try await connection.withTransaction { transaction in
+                try await transaction.pipeline([MigratorSQL.patience] + statements.map(PostgresStatement.init(ddl:)))
+            }
+        }
+    }
+
+    /// Makes a change again that met another one of the same row of the catalogs, or a deadlock.
+    private func patiently(_ change: () async throws -> some Sendable) async throws {
+        for attempt in 1...Self.attempts {
+            do {
+                _ = try await change()
+                return
+            } catch let error as PostgresError {
+                guard attempt < Self.attempts, ["XX000", "40P01", "23505"].contains(error.sqlState) else { throw error }
+            }
+        }
+    }
+
+    private var quoted: String { PostgresIdentifier.quote(self.role) }
+
+    private func joining(_ name: String) -> String {
+        MembershipSQL.grant(name, to: "CURRENT_USER", serverVersion: self.administrator.serverVersion)
+    }
+
+    private func act(as name: String) -> String { "SET LOCAL ROLE \(PostgresIdentifier.quote(name))" }
+}
