@@ -40,7 +40,9 @@ extension ServerTests {
             try await EngineFixture.with { fixture in
                 let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
                 let clock = SystemEngineClock(wall: { Date().addingTimeInterval(-600) })
-                let behind = try fixture.runner(workflow, clock: clock)
+                let store = PostgresWorkflowStore(
+                    pool: fixture.pool, label: fixture.label, followsServersClock: true)
+                let behind = try fixture.runner(workflow, store: store, clock: clock)
                 let other = try fixture.runner(workflow)
                 let id = try await other.enqueue("w").id
                 let delayed = try await other.enqueue("w", options: ExecutionOptions(delay: .seconds(60))).id
