@@ -51,9 +51,9 @@ final class HookedStore: ForwardingWorkflowStore {
         return claimed
     }
 
-    func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
+    func claims(of runner: UUID, includingCreated: Bool) async throws(PipelineError) -> [UUID: Int] {
         try await self.before(.claims)
-        let claims = try await self.underlying.claims(of: runner)
+        let claims = try await self.underlying.claims(of: runner, includingCreated: includingCreated)
         try await self.after(.claims)
         return claims
     }

@@ -230,8 +230,10 @@ struct ProcessStore: ForwardingWorkflowStore {
         }
     }
 
-    func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
-        try await self.asking { () throws(PipelineError) in try await self.underlying.claims(of: runner) }
+    func claims(of runner: UUID, includingCreated: Bool) async throws(PipelineError) -> [UUID: Int] {
+        try await self.asking { () throws(PipelineError) in
+            try await self.underlying.claims(of: runner, includingCreated: includingCreated)
+        }
     }
 
     func leave(_ runner: UUID) async throws(PipelineError) {

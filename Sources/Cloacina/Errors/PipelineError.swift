@@ -113,14 +113,20 @@ extension PipelineError {
             && !self.isUnreached
     }
 
-    /// True when the database heard nothing of it: it let nobody in, which a maintenance window or another password does for a
-    /// while, or its file may not be written just now. That says nothing about what was to be stored.
+    /// True when the database heard nothing of it: it let nobody in, or nobody as the tenant's role, which a maintenance window or
+    /// another password does for a while, or its file may not be written just now. That says nothing about what was to be stored.
     var isUnreached: Bool {
         switch self.underlying {
-        case let error as PostgresError: error.code == .connectionFailed
+        case let error as PostgresError: error.code == .connectionFailed || error.code == .labelRefused
         case let error as SQLiteError: error.code == .readOnly
         default: false
         }
+    }
+
+    /// True when the database can't be had just now, whatever is asked of it; otherwise what failed may be one thing's alone.
+    var isAway: Bool {
+        let state = (self.underlying as? PostgresError)?.sqlState
+        return self.isUnreached || self.isTransient && !["55P03", "57014", "40001", "40P01"].contains(state)
     }
 
     /// True when the server itself ended a statement: it has a `statement_timeout`, or somebody cancelled it.

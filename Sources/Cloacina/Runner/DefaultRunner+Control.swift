@@ -333,12 +333,14 @@ extension DefaultRunner {
             } catch {
                 guard request == .cancel, let standing = try await self.standing(of: id, unread: error) else { throw error }
                 switch standing.status {
-                case .running: try await self.store.ask(.cancel, of: id)
+                case .running:
+                    try await self.store.ask(.cancel, of: id)
+                    // It may have been set aside just before; then it is decided here.
+                    if try await self.store.standing(of: id)?.status == .running { return false }
                 case .queued, .paused: if try await self.cancel(id, standing) { return true }
                 case .completed, .failed, .cancelled: return false
                 case .unknown: throw error
                 }
-                if standing.status == .running { return false }
                 continue
             }
             switch stored.status {
@@ -419,7 +421,7 @@ extension DefaultRunner {
         while let parent = ended.popLast() {
             do throws(PipelineError) {
                 var last: UUID?
-                while case let page = try await self.store.children(of: parent, after: last), let next = page.last {
+                while case let page = try await self.children(of: parent, after: last), let next = page.last {
                     for child in page {
                         if try await self.cancelChild(child, of: parent) { ended.append(child) }
                     }
@@ -431,13 +433,28 @@ extension DefaultRunner {
         }
     }
 
+    /// The next page of children; a database that is away for a moment is waited for.
+    private func children(of parent: UUID, after last: UUID?) async throws(PipelineError) -> [UUID] {
+        try await self.means.patiently { () throws(PipelineError) in
+            try await self.store.children(of: parent, after: last)
+        }
+    }
+
     /// - Returns: Whether it was cancelled here, and its own children are to be too.
     private func cancelChild(_ child: UUID, of id: UUID) async throws(PipelineError) -> Bool {
         do throws(PipelineError) {
-            return try await self.changeAlone(child, request: .cancel)
+            return try await self.means.patiently { () throws(PipelineError) in
+                do throws(PipelineError) {
+                    return try await self.changeAlone(child, request: .cancel)
+                } catch {
+                    // The others must not wait for one that somebody has locked, or that can't be read.
+                    guard !error.isAway else { throw error }
+                    self.noteUncancelled(id, error)
+                    return false
+                }
+            }
         } catch {
-            // The others must not wait for one that somebody has locked, or that can't be read.
-            guard !error.isTransient || error.isContention else { throw error }
+            guard !error.isAway else { throw error }
             self.noteUncancelled(id, error)
             return false
         }

@@ -38,7 +38,7 @@ extension DefaultRunner {
                     hasLeft = true
                 } else {
                     try await self.beat(for: active)
-                    try await self.lookForOwn()
+                    self.beginLookingForOwn()
                 }
                 self.noteHeartbeat(nil)
             } catch {
@@ -64,23 +64,48 @@ extension DefaultRunner {
     /// How many heartbeats come between two looks for what the database calls this runner's own.
     private static let beatsBetweenOwnLooks = 12
 
+    /// Begins a look, beside the heartbeats, which it must not hold up.
+    private func beginLookingForOwn() {
+        let mustStart = self.state.withLock { state in
+            state.beatsSinceOwnLook += 1
+            // What was found once is looked at again with the next heartbeat.
+            let isDue = state.beatsSinceOwnLook > Self.beatsBetweenOwnLooks || !state.foreignOwn.isEmpty
+            guard isDue, !state.isLookingForOwn, !state.hasLeft else { return false }
+            (state.isLookingForOwn, state.beatsSinceOwnLook) = (true, 0)
+            return true
+        }
+        guard mustStart else { return }
+        self.inBackground {
+            await self.lookForOwn()
+            self.state.withLock { $0.isLookingForOwn = false }
+        }
+    }
+
     /// Finds pipelines that the database calls this runner's own and that it doesn't drive, now and then and after each heartbeat that
     /// failed: a failover may have undone their last transition. Nobody else finds them while this runner lives.
-    private func lookForOwn() async throws(PipelineError) {
-        let begun = self.state.withLock { state -> Int? in
-            state.beatsSinceOwnLook += 1
-            guard state.beatsSinceOwnLook > Self.beatsBetweenOwnLooks, state.claims.underWay == 0 else { return nil }
-            return state.claims.begun
+    ///
+    /// What a claim or a creation has taken is not active yet. So one is given back that is found twice, when all that had begun at
+    /// the first time has ended.
+    private func lookForOwn() async {
+        do throws(PipelineError) {
+            let claims = try await self.store.claims(of: self.id, includingCreated: true)
+            let forgotten = self.state.withLock { state -> [UUID: Int] in
+                var found: [UUID: (epoch: Int, lastBeginning: Int)] = [:]
+                for (id, epoch) in claims where state.active[id] == nil && state.adrift[id] == nil {
+                    let known = state.foreignOwn[id]
+                    found[id] = known?.epoch == epoch ? known : (epoch, state.lastBeginning)
+                }
+                let oldest = state.beginnings.keys.min() ?? .max
+                let confirmed = found.filter { id, sight in
+                    state.foreignOwn[id] != nil && sight.lastBeginning < oldest
+                }
+                state.foreignOwn = found.filter { confirmed[$0.key] == nil }
+                return confirmed.mapValues(\.epoch)
+            }
+            for (id, epoch) in forgotten { self.setAdrift(id, Adrift(epoch: epoch, isLostClaim: true)) }
+        } catch {
+            self.logger.warning("a runner's own pipelines can't be looked for", metadata: [LogKeys.error: "\(error)"])
         }
-        guard let begun else { return }
-        let claims = try await self.store.claims(of: self.id)
-        let forgotten = self.state.withLock { state -> [UUID: Int] in
-            // What a claim has taken meanwhile is not active yet: the next heartbeat looks again.
-            guard state.claims.begun == begun else { return [:] }
-            state.beatsSinceOwnLook = 0
-            return claims.filter { state.active[$0.key] == nil && state.adrift[$0.key] == nil }
-        }
-        for (id, epoch) in forgotten { self.setAdrift(id, Adrift(epoch: epoch, isLostClaim: true)) }
     }
 
     private func noteHeartbeat(_ error: PipelineError?) {
@@ -171,22 +196,23 @@ extension DefaultRunner {
 
     /// Puts such pipelines back into the queue, once the database answers again.
     private func giveBackAdrift() async {
-        let (adrift, isActive) = self.state.withLock { state in
-            (state.adrift, Set(state.active.filter { !$0.value.isOver }.keys))
-        }
+        let adrift = self.state.withLock { $0.adrift }
         var (hasGivenBack, isForOthers) = (false, false)
-        for (id, adrift) in adrift {
+        // Each time in another order, so that what can't be had holds up nothing for ever.
+        for (id, adrift) in adrift.shuffled() {
             // One that was given back without an answer may be active again.
-            if isActive.contains(id), adrift.request != .cancel { continue }
+            let isActive = self.state.withLock { $0.active[id].map { !$0.isOver } ?? false }
+            if isActive, adrift.request != .cancel { continue }
             do throws(PipelineError) {
-                if !isActive.contains(id), let stored = try await self.giveBack(id, adrift) {
+                switch try await isActive ? .isAnothers : self.giveBack(id, adrift) {
+                case .isBack(let stored):
                     hasGivenBack = true
                     isForOthers = isForOthers || (try? self.workflow(of: stored)) == nil
-                } else if !isActive.contains(id), try await self.mayStillCome(id, adrift) {
-                    continue
-                } else if adrift.request == .cancel {
+                case .mayBeClaimed: continue
+                case .isAnothers:
+                    if !isActive, try await self.mayStillCome(id, adrift) { continue }
                     // Whoever has it now is told. Nothing else that a run was asked is stored nowhere.
-                    try await self.cancelIfThere(id)
+                    if adrift.request == .cancel { try await self.cancelIfThere(id) }
                 }
                 self.state.withLock { if $0.adrift[id]?.epoch == adrift.epoch { $0.adrift[id] = nil } }
             } catch {
@@ -194,12 +220,19 @@ extension DefaultRunner {
                 self.logger.warning(
                     "a pipeline can't be given back",
                     metadata: [LogKeys.pipeline: "\(id)", LogKeys.error: "\(error)"])
-                if error.isTransient { break }
+                if error.isAway { break }
             }
         }
         if hasGivenBack { await self.ring() }
         // This runner may serve the queue, and not know the version.
         if isForOthers { await self.callOthers() }
+    }
+
+    /// Whether a claim has taken a pipeline again, or may be just about to.
+    private func isBegunAnew(_ id: UUID) -> Bool {
+        self.state.withLock { state in
+            state.beginnings.values.contains(true) || state.active[id].map { !$0.isOver } ?? false
+        }
     }
 
     private func cancelIfThere(_ id: UUID) async throws(PipelineError) {
@@ -218,10 +251,18 @@ extension DefaultRunner {
         return status == .running
     }
 
+    /// The outcome of a give-back.
+    private enum GiveBack {
+        /// It is in the queue; the pipeline as it was.
+        case isBack(StoredPipeline)
+        /// A claim under way, or done meanwhile, may have taken it under the same number: nothing was done yet.
+        case mayBeClaimed
+        /// It is not this runner's under the claim in question, or it was set aside.
+        case isAnothers
+    }
+
     /// Puts a pipeline back into the queue, or sets one aside that can't be read.
-    ///
-    /// - Returns: The pipeline as it was; nil when it is not in the queue now.
-    private func giveBack(_ id: UUID, _ adrift: Adrift) async throws(PipelineError) -> StoredPipeline? {
+    private func giveBack(_ id: UUID, _ adrift: Adrift) async throws(PipelineError) -> GiveBack {
         while true {
             let stored: StoredPipeline?
             do throws(PipelineError) {
@@ -229,11 +270,12 @@ extension DefaultRunner {
             } catch {
                 guard !error.isTransient, let standing = try await self.store.standing(of: id) else { throw error }
                 try await self.setAside(id, standing, adrift, error)
-                return nil
+                return .isAnothers
             }
             guard let stored, stored.status == .running, stored.owner == self.id, stored.epoch == adrift.epoch else {
-                return nil
+                return .isAnothers
             }
+            if self.isBegunAnew(id) { return .mayBeClaimed }
             if let request = adrift.request { try await self.store.ask(request, of: id) }
             let now = self.clock.now()
             let pause = adrift.isLostClaim ? 0 : self.pause(beforeRequeuing: stored)
@@ -245,7 +287,7 @@ extension DefaultRunner {
                     reason: adrift.isLostClaim ? .claimLost : .givenBack,
                     detail: adrift.isLostClaim ? PipelineEvent.claimLost : PipelineEvent.givenBack)
             ]
-            if try await self.apply(transition, to: stored, at: now) { return stored }
+            if try await self.apply(transition, to: stored, at: now) { return .isBack(stored) }
         }
     }
 
@@ -291,6 +333,8 @@ extension DefaultRunner {
             if let nextDue = survey.nextDue { self.wake(at: nextDue) }
             if survey.isDue || self.state.withLock({ $0.lostClaims != nil }) { self.wake(lookingAhead: survey.isDue) }
             let beats = survey.beats.filter { $0.key != self.id }
+            // Known as an owner without being heard of: what a runner that does nothing just now has by the database alone.
+            if survey.beats[self.id] != nil { await self.lookForOwn() }
             let instant = self.clock.instant()
             let verdict = self.state.withLock { $0.detector.look(beats, at: instant) }
             let end = instant.advanced(by: Self.timeForOthers)

@@ -44,7 +44,8 @@ extension DefaultRunner {
         in transaction: borrowing PostgresTransaction
     ) async throws -> PipelineExecution {
         let new = try self.queued(workflowName, context, options)
-        let creation = try await PostgresWorkflowStore.create(new, in: transaction)
+        let creation = try await PostgresWorkflowStore.create(
+            new, byServersClock: self.clock is SystemEngineClock, in: transaction)
         let earlier = try creation.earlier(than: new)
         return PipelineExecution(id: earlier ?? new.id, runner: self, isNew: earlier == nil)
     }
@@ -209,11 +210,8 @@ extension DefaultRunner {
             // Where that takes too long, the queue must be served all the same.
             self.logger.warning("lost claims can't be looked for", metadata: [LogKeys.error: "\(error)"])
         }
-        self.state.withLock { state in
-            state.claims.begun += 1
-            state.claims.underWay += 1
-        }
-        defer { self.state.withLock { $0.claims.underWay -= 1 } }
+        let number = self.beginBeginning(isClaim: true)
+        defer { self.endBeginning(number) }
         // What is claimed begins the heartbeat; a tenant with nothing to do is only read.
         let claimed: [StoredPipeline]
         do throws(PipelineError) {
@@ -237,6 +235,17 @@ extension DefaultRunner {
         }
         return claimed.count == look.limit || bytes >= look.byteLimit
     }
+
+    /// Notes that pipelines may be this runner's from now on that are not active yet.
+    func beginBeginning(isClaim: Bool) -> Int {
+        self.state.withLock { state in
+            state.lastBeginning += 1
+            state.beginnings[state.lastBeginning] = isClaim
+            return state.lastBeginning
+        }
+    }
+
+    func endBeginning(_ number: Int) { self.state.withLock { _ = $0.beginnings.removeValue(forKey: number) } }
 
     /// True when the pipeline that another one is a part of has ended meanwhile, without anybody there to cancel the part.
     private func hasEnded(_ parent: UUID) async -> Bool {

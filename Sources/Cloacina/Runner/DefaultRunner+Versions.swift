@@ -207,7 +207,12 @@ extension DefaultRunner {
                     continued += 1
                 }
             } catch {
-                if error.isTransient { throw error }
+                if error.isAway { throw error }
+                // What is locked, or takes too long just now, is tried with a later look, and holds up no other.
+                guard !error.isTransient else {
+                    isDone = false
+                    continue
+                }
                 // Its history doesn't fit, or can't be read; that is the same with the next look.
                 self.state.withLock { $0.strandings.note(misfit: error.message, of: pipeline.id) }
                 self.logger.warning(

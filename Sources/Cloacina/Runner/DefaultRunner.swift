@@ -88,10 +88,14 @@ public final class DefaultRunner: PipelineExecutor {
         var isGivingBack = false
         /// When a claim failed last of which nobody knows whether it was stored, and whether that was looked up since.
         var lostClaims: (since: ContinuousClock.Instant, isLookedUp: Bool)?
-        /// The number of claims from the queue that have begun, and of those under way.
-        var claims = (begun: 0, underWay: 0)
+        /// The claims and creations whose pipelines are not active yet, by their numbers, and whether each is a claim.
+        var beginnings: [Int: Bool] = [:]
+        var lastBeginning = 0
         /// How many heartbeats ago the runner last looked for pipelines that the database calls its own and that it doesn't drive.
         var beatsSinceOwnLook = 0
+        var isLookingForOwn = false
+        /// What it found, with the number of the last claim or creation that had begun by then.
+        var foreignOwn: [UUID: (epoch: Int, lastBeginning: Int)] = [:]
         var sweeps = 0
         /// True when a dead runner's pipelines were taken over since the last look at every owner: some may have been locked.
         var mustLookForOwners = false
@@ -325,6 +329,8 @@ public final class DefaultRunner: PipelineExecutor {
         }
         self.beginning.begin()
         defer { self.beginning.end() }
+        let number = self.beginBeginning(isClaim: false)
+        defer { self.endBeginning(number) }
         guard !self.state.withLock({ $0.isShutDown }) else {
             throw PipelineError(.released, "the runner was shut down")
         }
@@ -344,8 +350,9 @@ public final class DefaultRunner: PipelineExecutor {
         do throws(PipelineError) {
             creation = try await self.create(new)
         } catch {
-            // It may be stored all the same, or be so later; not where nothing may be written.
-            guard error.code != .noEngineAccess else { throw error }
+            // It may be stored all the same, or be so later. Where nothing was written, a look for what is this runner's finds what an
+            // earlier try has stored.
+            guard error.code != .noEngineAccess, !error.isUnreached else { throw error }
             let lease = self.configuration.leaseDuration.atMostACentury
             let end = error.isTransient ? self.clock.instant().advanced(by: lease) : nil
             self.setAdrift(new.id, Adrift(epoch: 1, isLostClaim: true, mayComeUntil: end))
@@ -434,8 +441,9 @@ extension DefaultRunner {
         if fromQueue { means.place = QueuePlace { self.note($0, bytes: pipeline.storedBytes) } }
         let active = self.state.withLock { state in
             let earlier = state.active[pipeline.id]
-            // A runner that claims what is active here had lost it, whatever number the new claim has.
-            earlier?.mailbox.post(.superseded)
+            // A runner that claims what is active here had lost it, whatever number the new claim has; one whose creation was tried
+            // again may have the older claim.
+            earlier?.mailbox.post(mayBeLost ? .mayBeLost : .superseded)
             let task = self.driving { [means] in
                 var run = PipelineRun(
                     pipeline, workflow: workflow, worker: self.id, means: means, mailbox: mailbox, observe: observe)

@@ -33,6 +33,7 @@ extension PipelineRun {
                 self.note(error, waited: waited, pause: pause)
                 waited += pause
                 await self.listen(for: pause)
+                if let lost = self.lost { throw lost }
                 try await self.checkEpoch()
             }
         }

@@ -38,7 +38,7 @@ struct PipelineRun {
     /// What to do once a task that is storing its own completion has done so.
     private var deferred: [Mailbox.Mail] = []
     /// Why the run can't go on: only what is stored knows what became of a task.
-    private var lost: PipelineError?
+    private(set) var lost: PipelineError?
     /// Whether somebody else may have claimed the pipeline.
     var mayBeLost = false
     /// True once mail was read while a write was being tried again: the machine may have more to say.

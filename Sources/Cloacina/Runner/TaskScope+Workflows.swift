@@ -143,7 +143,7 @@ extension DefaultRunner {
             do throws(PipelineError) {
                 return try await body()
             } catch {
-                guard error.isTransient, !Task.isCancelled else { throw error }
+                guard error.isTransient || error.isUnreached, !Task.isCancelled else { throw error }
                 try? await self.clock.sleep(for: DatabaseRetry.longestPause)
             }
         }
@@ -154,7 +154,7 @@ extension PipelineError {
     /// The child goes on, or is begun, when the database is back, and so must the task: such an error is not the task's.
     fileprivate var cuttingOff: PipelineError {
         var error = self
-        error.isCutOff = self.isTransient
+        error.isCutOff = self.isTransient || self.isUnreached
         return error
     }
 }

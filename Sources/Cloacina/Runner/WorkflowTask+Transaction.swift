@@ -107,7 +107,7 @@ extension TaskScope {
                 return try await self.askOnce(database, means)
             } catch let error as PipelineError {
                 // For as long as the claim may stand: only the database knows what the task came to.
-                guard error.isTransient, !Task.isCancelled else { throw error }
+                guard error.isTransient || error.isUnreached, !Task.isCancelled else { throw error }
                 try? await means.runner.clock.sleep(for: DatabaseRetry.longestPause)
             }
         }

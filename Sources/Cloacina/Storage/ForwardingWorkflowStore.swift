@@ -69,8 +69,8 @@ extension ForwardingWorkflowStore {
         try await self.underlying.recover(runner, beats: beats, by: rescuer, at: at)
     }
 
-    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
-        try await self.underlying.claims(of: runner)
+    package func claims(of runner: UUID, includingCreated: Bool) async throws(PipelineError) -> [UUID: Int] {
+        try await self.underlying.claims(of: runner, includingCreated: includingCreated)
     }
 
     package func leave(_ runner: UUID) async throws(PipelineError) { try await self.underlying.leave(runner) }

@@ -153,9 +153,11 @@ package final class InMemoryWorkflowStore: WorkflowStore {
         }
     }
 
-    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
+    package func claims(of runner: UUID, includingCreated: Bool) async throws(PipelineError) -> [UUID: Int] {
         self.state.withLock { state in
-            state.pipelines.filter { $0.value.owner == runner && $0.value.status == .running && $0.value.revision > 1 }
+            state.pipelines.filter {
+                $0.value.owner == runner && $0.value.status == .running && ($0.value.revision > 1 || includingCreated)
+            }
                 .mapValues(\.epoch)
         }
     }

@@ -91,11 +91,12 @@ extension PostgresWorkflowQueries {
             ], prepared: false)
     }
 
-    /// The pipelines that a runner has; asked only after a claim whose answer was lost.
-    static func claims(of runner: UUID) -> PostgresStatement {
+    /// The pipelines that a runner has; asked after a claim whose answer was lost, and now and then.
+    static func claims(of runner: UUID, includingCreated: Bool = false) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                SELECT id, epoch FROM cloacina_pipelines WHERE owner = $1 AND state = 'running' AND revision > 1 LIMIT 100000
+                SELECT id, epoch FROM cloacina_pipelines
+                WHERE owner = $1 AND state = 'running' \(includingCreated ? "" : "AND revision > 1") LIMIT 100000
                 """, [.uuid(runner)], prepared: false)
     }
 

@@ -30,7 +30,7 @@ extension PostgresWorkflowQueries {
 
     /// One transition: the statement of a healthy pipeline. It answers a row unless the owner, the revision or the epoch has changed,
     /// and then nothing is stored. Own commits that it folds in are taken away where they stand apart.
-    static func apply(_ change: PipelineChange) -> PostgresStatement {
+    static func apply(_ change: PipelineChange, byServersClock: Bool = false) -> PostgresStatement {
         let transition = change.transition
         var binds: [PostgresValue] = [
             .uuid(change.id), .int32(Int32(clamping: transition.expectedRevision)),
@@ -59,7 +59,11 @@ extension PostgresWorkflowQueries {
                 """
             binds.append(.textArray(transition.folds))
         }
-        let dueAt = change.isDueAtOnce ? self.dueNow("$5") : "$5"
+        var dueAt = change.isDueAtOnce ? self.dueNow("$5") : "$5"
+        if byServersClock, !change.isDueAtOnce, transition.dueAt != nil {
+            binds.append(.timestamp(change.at))
+            dueAt = self.later("$5::timestamptz", asOf: "$\(binds.count)::timestamptz", true)
+        }
         return PostgresStatement(
             trusted: """
                 WITH guard AS (
@@ -95,7 +99,7 @@ extension PostgresWorkflowQueries {
     }
 
     /// Transitions of several pipelines at once; answers the ids of those that are stored. None of them folds everything.
-    static func apply(_ changes: [PipelineChange]) -> PostgresStatement {
+    static func apply(_ changes: [PipelineChange], byServersClock: Bool = false) -> PostgresStatement {
         let events = changes.flatMap(\.transition.events)
         var binds: [PostgresValue] = [
             .uuidArray(changes.map(\.id)), .int32Array(changes.map { Int32(clamping: $0.transition.expectedRevision) }),
@@ -127,11 +131,16 @@ extension PostgresWorkflowQueries {
                 .textArray(changes.flatMap(\.transition.folds)),
             ]
         }
-        var (isDueAtOnce, dueAt) = ("NULL::bool[]", "c.due_at")
+        var (isDueAtOnce, decidedAt, dueAt) = ("NULL::bool[]", "NULL::timestamptz[]", "c.due_at")
+        if byServersClock, changes.contains(where: { !$0.isDueAtOnce && $0.transition.dueAt != nil }) {
+            binds.append(.timestampArray(changes.map(\.at)))
+            decidedAt = "$\(binds.count)::timestamptz[]"
+            dueAt = self.later("c.due_at", asOf: "c.decided_at", true)
+        }
         if changes.contains(where: \.isDueAtOnce) {
             binds.append(.boolArray(changes.map(\.isDueAtOnce)))
             isDueAtOnce = "$\(binds.count)::bool[]"
-            dueAt = "CASE WHEN c.is_due_at_once THEN \(self.dueNow("c.due_at")) ELSE c.due_at END"
+            dueAt = "CASE WHEN c.is_due_at_once THEN \(self.dueNow("c.due_at")) ELSE \(dueAt) END"
         }
         return PostgresStatement(
             trusted: """
@@ -141,9 +150,10 @@ extension PostgresWorkflowQueries {
                         outcomes = c.outcomes, started_at = CASE WHEN c.is_unbegun THEN NULL ELSE p.started_at END,
                         version = coalesce(c.version, p.version), request = \(self.pending("p.request", at: "c.state"))
                     FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::text[], $5::timestamptz[], $6::timestamptz[],
-                            $19::text[], $20::text[], $21::bool[], $22::text[], $23::uuid[], \(isDueAtOnce))
+                            $19::text[], $20::text[], $21::bool[], $22::text[], $23::uuid[], \(isDueAtOnce),
+                            \(decidedAt))
                         AS c (id, revision, epoch, state, due_at, ended_at, output, outcomes, is_unbegun, version,
-                            owner, is_due_at_once)
+                            owner, is_due_at_once, decided_at)
                     WHERE p.id = c.id AND p.revision = c.revision AND p.epoch = c.epoch
                         AND (c.owner IS NULL OR p.owner = c.owner)
                     RETURNING p.id, p.revision, p.request

@@ -11,15 +11,18 @@ enum PostgresWorkflowQueries {
     /// Stores pipelines and the first line of each one's history; answers the ids of those that were not there.
     ///
     /// A pipeline that is to begin at once is due by the server's clock when that is behind the creator's: see ``dueNow(_:)``.
-    static func create(_ pipelines: [NewPipeline]) -> PostgresStatement {
-        PostgresStatement(
+    ///
+    /// - Parameter byServersClock: Whether a delay begins by the server's clock, by which it ends; see ``now(_:_:)``.
+    static func create(_ pipelines: [NewPipeline], byServersClock: Bool = false) -> PostgresStatement {
+        let delayed = self.later("n.due_at", asOf: "n.created_at", byServersClock)
+        return PostgresStatement(
             trusted: """
                 WITH pipeline AS (
                     INSERT INTO cloacina_pipelines (id, workflow, version, format, state, revision, epoch, recoveries, priority,
                         owner, due_at, created_at, started_at, timeout_ms, idempotency_key, parent_id, depth, input)
                     SELECT n.id, n.workflow, n.version, \(StoredLimits.format), CASE WHEN n.owner IS NULL THEN 'queued' ELSE 'running' END, 1,
                         CASE WHEN n.owner IS NULL THEN 0 ELSE 1 END, 0, n.priority, n.owner,
-                        CASE WHEN n.due_at <= n.created_at THEN \(self.dueNow("n.due_at")) ELSE n.due_at END, n.created_at,
+                        CASE WHEN n.due_at <= n.created_at THEN \(self.dueNow("n.due_at")) ELSE \(delayed) END, n.created_at,
                         CASE WHEN n.owner IS NOT NULL THEN n.created_at END, nullif(n.timeout_ms, -1),
                         n.idempotency_key, n.parent_id, n.depth, n.input
                     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int4[], $5::uuid[], $6::timestamptz[],
@@ -52,6 +55,11 @@ enum PostgresWorkflowQueries {
     /// The place of what is due at once: the time that its runner's clock shows, or the server's where that is earlier. A runner whose
     /// clock is an hour ahead would otherwise put off what it hands to the others by an hour.
     static func dueNow(_ time: String) -> String { "least(\(time), statement_timestamp())" }
+
+    /// A time that a host's clock has ahead of it, by the clock by which it is due then.
+    static func later(_ time: String, asOf now: String, _ byServersClock: Bool) -> String {
+        byServersClock ? "statement_timestamp() + (\(time) - \(now))" : time
+    }
 
     /// The time by which something is due: that of the runner's clock, or the server's where that is later.
     static func now(_ time: String, _ byServersClock: Bool) -> String {

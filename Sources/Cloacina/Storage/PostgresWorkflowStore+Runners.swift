@@ -90,8 +90,9 @@ extension PostgresWorkflowStore {
         }
     }
 
-    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
-        try await self.run([PostgresWorkflowQueries.claims(of: runner)], within: Self.patience) { results in
+    package func claims(of runner: UUID, includingCreated: Bool) async throws(PipelineError) -> [UUID: Int] {
+        let question = PostgresWorkflowQueries.claims(of: runner, includingCreated: includingCreated)
+        return try await self.run([question], within: Self.patience) { results in
             var claims: [UUID: Int] = [:]
             for row in results[0] { claims[try row.value("id")] = try row.value("epoch", as: Int.self) }
             return claims

@@ -40,7 +40,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
             for pipeline in pipelines { creations += try await self.create([pipeline]) }
             return creations
         }
-        var queries = Self.creating(pipelines)
+        var queries = Self.creating(pipelines, byServersClock: self.followsServersClock)
         if pipelines.contains(where: { $0.options.idempotencyKey != nil }) {
             queries.insert(PostgresWorkflowQueries.impatiently, at: 0)
         }
@@ -53,10 +53,10 @@ package struct PostgresWorkflowStore: WorkflowStore {
     }
 
     /// The statements that store pipelines, in one transaction.
-    private static func creating(_ pipelines: [NewPipeline]) -> [PostgresStatement] {
+    private static func creating(_ pipelines: [NewPipeline], byServersClock: Bool) -> [PostgresStatement] {
         let taking = pipelines.filter(\.takesKey)
         return (taking.isEmpty ? [] : [PostgresWorkflowQueries.releaseKeys(for: taking)])
-            + [PostgresWorkflowQueries.create(pipelines)]
+            + [PostgresWorkflowQueries.create(pipelines, byServersClock: byServersClock)]
     }
 
     /// True when one of several pipelines with one key may take it from an earlier pipeline: then their order counts, and one
@@ -72,10 +72,10 @@ package struct PostgresWorkflowStore: WorkflowStore {
 
     /// Stores a pipeline inside a transaction of the caller's.
     static func create(
-        _ new: NewPipeline, in transaction: borrowing PostgresTransaction
+        _ new: NewPipeline, byServersClock: Bool, in transaction: borrowing PostgresTransaction
     ) async throws -> Creation {
         while true {
-            let created = try await transaction.pipeline(self.creating([new]))
+            let created = try await transaction.pipeline(self.creating([new], byServersClock: byServersClock))
             guard created.last?.isEmpty ?? true, let key = new.options.idempotencyKey else { return .created }
             let rows = try await transaction.query(PostgresWorkflowQueries.holders(of: [new]))
             // Without one, what was in its way has been deleted since.
@@ -151,7 +151,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
             return outcomes
         }
         if changes.count == 1 {
-            var queries = [PostgresWorkflowQueries.apply(changes[0])]
+            var queries = [PostgresWorkflowQueries.apply(changes[0], byServersClock: self.followsServersClock)]
             if changes[0].transition.foldsEverything {
                 // What is being committed must be visible to the statement that folds it in.
                 queries.insert(PostgresWorkflowQueries.lock(changes[0].id), at: 0)
@@ -161,7 +161,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
                 return [.applied(try Self.request(of: row))]
             }
         }
-        let query = PostgresWorkflowQueries.apply(changes)
+        let query = PostgresWorkflowQueries.apply(changes, byServersClock: self.followsServersClock)
         return try await self.run([query], lockTimeout: Self.batchLockTimeout) { results in
             var applied: [UUID: StoreOutcome] = [:]
             for row in results[0] { applied[try row.value("id")] = .applied(try Self.request(of: row)) }

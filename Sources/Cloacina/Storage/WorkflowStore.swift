@@ -59,9 +59,9 @@ package protocol WorkflowStore: Sendable {
     /// doing; the number of pipelines. They wait where they would have, had they never been claimed.
     func recover(_ runner: UUID, beats: Int, by rescuer: UUID, at: Date) async throws(PipelineError) -> Int
 
-    /// The pipelines that a runner has from the queue, with their epochs. Those that it began itself and has written nothing
-    /// of are not among them.
-    func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int]
+    /// The pipelines that a runner has from the queue, with their epochs; those that it began itself and has written nothing of only
+    /// with `includingCreated`.
+    func claims(of runner: UUID, includingCreated: Bool) async throws(PipelineError) -> [UUID: Int]
 
     /// Forgets a runner that has nothing to do.
     func leave(_ runner: UUID) async throws(PipelineError)
@@ -119,6 +119,11 @@ extension WorkflowStore {
         _ runner: UUID, number: Int, pipelines: [UUID], at: Date
     ) async throws(PipelineError) -> BeatAnswer {
         try await self.beat(runner, number: number, pipelines: pipelines, isStopping: false, at: at)
+    }
+
+    /// The pipelines that a runner has from the queue, with their epochs.
+    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
+        try await self.claims(of: runner, includingCreated: false)
     }
 
     /// The number that each known runner said last.

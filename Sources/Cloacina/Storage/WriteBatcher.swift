@@ -131,7 +131,7 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
             for (entry, answer) in zip(batch, answers) { entry.waiting.resume(returning: .success(answer)) }
         } catch {
             self.note(error)
-            guard batch.count > 1, !error.isTransient || error.isContention else {
+            guard batch.count > 1, !error.isUnreached, !error.isTransient || error.isContention else {
                 for entry in batch { entry.waiting.resume(returning: .failure(error)) }
                 return
             }

@@ -52,6 +52,38 @@ extension ServerTests {
             }
         }
 
+        /// Its own delays included: they end by the server's clock, and begin by it.
+        @Test func aDelayAskedForByAHostThatIsBehindIsADelay() async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let clock = SystemEngineClock(wall: { Date().addingTimeInterval(-600) })
+                let store = PostgresWorkflowStore(
+                    pool: fixture.pool, label: fixture.label, followsServersClock: true)
+                let behind = try fixture.runner(workflow, store: store, clock: clock)
+                let id = try await behind.enqueue("w", options: ExecutionOptions(delay: .seconds(300))).id
+                let transacted = try await fixture.pool.withConnection(fixture.label) { lease in
+                    try await lease.withTransaction {
+                        try await behind.enqueue("w", options: ExecutionOptions(delay: .seconds(300)), in: $0).id
+                    }
+                }
+                for id in [id, transacted] {
+                    let stored = try #require(try await fixture.store.load(id))
+                    #expect(try #require(stored.dueAt) > Date().addingTimeInterval(200))
+                }
+                // Given back, alone and together with others, one waits for the time of its retry by the same clock.
+                let now = clock.now()
+                _ = try await store.create((1...3).map { StoreConformance.new($0, at: now) })
+                let later = now.addingTimeInterval(300)
+                let changes = (1...3).map { StoreConformance.change($0, status: .queued, dueAt: later, at: now) }
+                #expect(try await store.apply([changes[0]]) == [.applied(nil)])
+                #expect(try await store.apply(Array(changes[1...])) == [.applied(nil), .applied(nil)])
+                for number in 1...3 {
+                    let stored = try #require(try await store.load(StoreConformance.id(number)))
+                    #expect(try #require(stored.dueAt) > Date().addingTimeInterval(200))
+                }
+            }
+        }
+
         /// By itself, and together with others, of which one waits for the time of a retry.
         @Test(arguments: [1, 3]) func whatAHostThatIsAheadGivesBackIsDueAtOnce(count: Int) async throws {
             try await EngineFixture.with { fixture in

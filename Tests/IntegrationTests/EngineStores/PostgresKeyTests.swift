@@ -103,7 +103,8 @@ extension ServerTests {
                 _ = try await store.apply([StoreConformance.change(1, status: .failed)])
                 try await fixture.pool.withConnection(fixture.label) { lease in
                     try await lease.withTransaction { transaction in
-                        let taken = try await PostgresWorkflowStore.create(new(2, .afterFailure), in: transaction)
+                        let taken = try await PostgresWorkflowStore.create(
+                            new(2, .afterFailure), byServersClock: false, in: transaction)
                         #expect(taken == .created)
                         for reuse in KeyReusePolicy.allCases {
                             await #expect { try await store.create([new(3, reuse)]) } throws: {

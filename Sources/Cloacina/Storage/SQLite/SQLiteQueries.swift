@@ -82,7 +82,8 @@ enum SQLiteQueries {
     static let leave = "DELETE FROM cloacina_runners WHERE id = ?1"
 
     static let claims = """
-        SELECT id, epoch FROM cloacina_pipelines WHERE owner = ?1 AND state = 'running' AND revision > 1 LIMIT 100000
+        SELECT id, epoch FROM cloacina_pipelines
+        WHERE owner = ?1 AND state = 'running' AND (revision > 1 OR ?2) LIMIT 100000
         """
 
     static let recover = """

@@ -222,9 +222,10 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         }
     }
 
-    package func claims(of runner: UUID) async throws(PipelineError) -> [UUID: Int] {
+    package func claims(of runner: UUID, includingCreated: Bool) async throws(PipelineError) -> [UUID: Int] {
         try await self.database.read { database in
-            let claims = try database.rows(SQLiteQueries.claims, [.uuid(runner)]) {
+            let binds: [SQLiteValue] = [.uuid(runner), .integer(includingCreated ? 1 : 0)]
+            let claims = try database.rows(SQLiteQueries.claims, binds) {
                 (try $0.value(UUID.self), try $0.value(Int.self))
             }
             return Dictionary(claims) { known, _ in known }
