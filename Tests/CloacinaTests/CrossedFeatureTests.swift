@@ -247,7 +247,7 @@ import Testing
         await self.clock.settle()
         mayBegin.add()
         await self.clock.settle()
-        // One may have been handed the slot just when it was lent. 
+        // One may have been handed the slot just when it was lent.
         let place = try #require(order.withLock { $0.firstIndex(of: "child") })
         #expect(place <= 1)
     }

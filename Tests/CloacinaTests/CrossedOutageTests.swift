@@ -77,7 +77,6 @@ import Testing
     private let begun = Tally()
     private let mayEnd = Tally()
 
-
     /// A failover x execute(): the promoted standby has the creation and not the end. It is revision 1, which
     /// `claims(of:)` leaves out, so no own look ever finds it, and its owner lives, so nobody else does either.
     @Test func whatWasExecutedAndWhoseEndTheDatabaseForgotGoesBackIntoTheQueue() async throws {
@@ -106,7 +105,6 @@ import Testing
         _ = await busy.result
     }
 
-
     /// A refused login x a child that is to begin: the task that waits has not failed.
     @Test func aTaskThatBeginsAChildWhileLoginsAreRefusedHasNotFailed() async throws {
         let mayBegin = Tally()
@@ -129,7 +127,6 @@ import Testing
         #expect(try await running.value.status == .completed)
         #expect(self.begun.count == 1)
     }
-
 
     /// One adrift pipeline that can't be had for as long as this runner lives: locked, or with a history that takes longer to read
     /// than the server's own statement_timeout allows. The others must not wait for it.
@@ -204,7 +201,6 @@ import Testing
         #expect(cancelled == 3)
     }
 
-
     /// A failover x a give-back under way: what the runner has claimed anew meanwhile, under the number that the lost claim had,
     /// must not be put back from under it. The hold stands for the other entries that a give-back goes through first.
     @Test func aGiveBackTakesNothingThatWasClaimedAnewMeanwhile() async throws {
@@ -246,7 +242,6 @@ import Testing
         #expect(self.begun.count == 2)
     }
 
-
     /// Writes that go together while nobody is let in fail together: one login for all, not one for each.
     @Test func aRefusedLoginIsTriedOnceForAllThatGoTogether() async throws {
         let (begun, mayEnd) = (Tally(), Tally())
@@ -268,7 +263,6 @@ import Testing
         #expect(calls.withLock { $0 } == 2)
     }
 
-
     /// Failed creations while nobody is let in: a look at what is adrift ends with the first refusal.
     @Test func whatIsAdriftIsNotTriedOneByOneWhileLoginsAreRefused() async throws {
         let workflow = try Workflow("w") { WorkflowTask("a") { _ in } }
@@ -283,7 +277,6 @@ import Testing
         await self.clock.advance(by: runner.configuration.heartbeatInterval)
         #expect(store.tries - before <= 5)
     }
-
 
     /// A creation whose answer was lost, and that this runner has taken from the queue meanwhile: the retried creation has the
     /// older claim, and must not end the newer one.
@@ -336,10 +329,10 @@ import Testing
         _ = await running.result
     }
 
-
     /// A role that may not be taken on for a while, as the recommended `label(.role)` meets it: nothing was run, so it says
     /// nothing about what was to be stored. LongOutageTests' refused logins have it for `connectionFailed` only.
-    @Test(arguments: ["42501", "22023"]) func whatATaskCameToIsStoredAfterItsRoleWasRefused(state: String) async throws {
+    @Test(arguments: ["42501", "22023"]) func whatATaskCameToIsStoredAfterItsRoleWasRefused(state: String) async throws
+    {
         final class RoleStore: InterceptingWorkflowStore {
             let underlying: any WorkflowStore
             let error = Mutex<PipelineError?>(nil)
@@ -380,7 +373,6 @@ import Testing
         _ = await running.result
     }
 
-
     /// A cancel of what can't be read, just as its runner sets it aside: it is kept, as it is for what can be read.
     @Test func aCancelOfWhatCannotBeReadIsKeptWhenItIsSetAsideJustThen() async throws {
         final class UnreadableStore: ForwardingWorkflowStore {
@@ -415,7 +407,6 @@ import Testing
         for _ in 0..<8 { await runner.serveOnce() }
         #expect(try await shared.status(of: new.id) == .cancelled)
     }
-
 
     /// A slow own look must not stand between two heartbeats: 9 s + 5 s + 9 s is more than the lease.
     @Test func anOwnLookHoldsUpNoHeartbeat() async throws {

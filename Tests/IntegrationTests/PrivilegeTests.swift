@@ -72,7 +72,8 @@ extension ServerTests {
                     #expect(answer.status == 0, "\(answer.notes)")
                     #expect(
                         answer.notes.contains(
-                            "\(name): what its roles may do was changed, by a file or by somebody, and is put right: GRANT"))
+                            "\(name): what its roles may do was changed, by a file or by somebody, and is put right: GRANT"
+                        ))
                     #expect(answer.output.contains(#""restoredPrivileges":["ALTER DEFAULT PRIVILEGES"#))
                     try await admin.removeTenant(named: name)
                 }

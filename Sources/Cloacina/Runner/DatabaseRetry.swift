@@ -7,7 +7,7 @@ struct DatabaseRetry {
     private let patience: Duration
     private var pause = Duration.milliseconds(20)
     private var timeouts = 0
-    /// Whether a database that can't be reached is waited for, also one that lets nobody in.
+    /// True when a database that lets nobody in is waited for, as one that can't be reached is.
     private let bearsRefusedLogins: Bool
 
     init(patience: Duration = .zero, bearsRefusedLogins: Bool = false) {

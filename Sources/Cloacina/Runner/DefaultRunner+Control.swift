@@ -331,7 +331,9 @@ extension DefaultRunner {
             do throws(PipelineError) {
                 stored = try await self.load(id)
             } catch {
-                guard request == .cancel, let standing = try await self.standing(of: id, unread: error) else { throw error }
+                guard request == .cancel, let standing = try await self.standing(of: id, unread: error) else {
+                    throw error
+                }
                 switch standing.status {
                 case .running:
                     try await self.store.ask(.cancel, of: id)

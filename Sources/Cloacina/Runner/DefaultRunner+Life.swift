@@ -61,7 +61,7 @@ extension DefaultRunner {
         }
     }
 
-    /// How many heartbeats come between two looks for what the database calls this runner's own.
+    /// The number of heartbeats between two looks for pipelines that the database calls this runner's own.
     private static let beatsBetweenOwnLooks = 12
 
     /// Begins a look, beside the heartbeats, which it must not hold up.
@@ -84,7 +84,7 @@ extension DefaultRunner {
     /// Finds pipelines that the database calls this runner's own and that it doesn't drive, now and then and after each heartbeat that
     /// failed: a failover may have undone their last transition. Nobody else finds them while this runner lives.
     ///
-    /// What a claim or a creation has taken is not active yet. So one is given back that is found twice, when all that had begun at
+    /// A pipeline that a claim or a creation has taken is not active yet. So one is given back that is found twice, when all that had begun at
     /// the first time has ended.
     private func lookForOwn() async {
         do throws(PipelineError) {
@@ -228,7 +228,7 @@ extension DefaultRunner {
         if isForOthers { await self.callOthers() }
     }
 
-    /// Whether a claim has taken a pipeline again, or may be just about to.
+    /// True when a claim has taken a pipeline again, or may be just about to.
     private func isBegunAnew(_ id: UUID) -> Bool {
         self.state.withLock { state in
             state.beginnings.values.contains(true) || state.active[id].map { !$0.isOver } ?? false

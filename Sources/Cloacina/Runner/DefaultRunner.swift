@@ -91,10 +91,10 @@ public final class DefaultRunner: PipelineExecutor {
         /// The claims and creations whose pipelines are not active yet, by their numbers, and whether each is a claim.
         var beginnings: [Int: Bool] = [:]
         var lastBeginning = 0
-        /// How many heartbeats ago the runner last looked for pipelines that the database calls its own and that it doesn't drive.
+        /// The heartbeats since the last look for pipelines that the database calls this runner's own and that it doesn't drive.
         var beatsSinceOwnLook = 0
         var isLookingForOwn = false
-        /// What it found, with the number of the last claim or creation that had begun by then.
+        /// The pipelines that look found, with the number of the last claim or creation that had begun by then.
         var foreignOwn: [UUID: (epoch: Int, lastBeginning: Int)] = [:]
         var sweeps = 0
         /// True when a dead runner's pipelines were taken over since the last look at every owner: some may have been locked.

@@ -181,7 +181,7 @@ extension PipelineRun {
 }
 
 extension PipelineEvent {
-    /// Whether a stored line is the one that was to be written; databases keep a time in microseconds.
+    /// True when a stored line is the one that was to be written; databases keep a time in microseconds.
     fileprivate func isLine(_ written: PipelineEvent) -> Bool {
         self.kind == written.kind && self.task == written.task && self.attempt == written.attempt
             && self.worker == written.worker && abs(self.at.timeIntervalSince(written.at)) < 0.001

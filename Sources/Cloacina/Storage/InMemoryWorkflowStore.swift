@@ -158,7 +158,7 @@ package final class InMemoryWorkflowStore: WorkflowStore {
             state.pipelines.filter {
                 $0.value.owner == runner && $0.value.status == .running && ($0.value.revision > 1 || includingCreated)
             }
-                .mapValues(\.epoch)
+            .mapValues(\.epoch)
         }
     }
 

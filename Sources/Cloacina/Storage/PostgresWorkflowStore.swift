@@ -9,7 +9,7 @@ package struct PostgresWorkflowStore: WorkflowStore {
     /// How many lines of histories one statement deletes.
     private let linesPerDeletion: Int
     let recoveries: RecoveryBatch
-    /// Whether what is due by the server's clock is due, too: a host whose clock is behind would serve the others late by as much.
+    /// True when a pipeline that is due by the server's clock is due, too: a host whose clock is behind would serve the others late by as much.
     let followsServersClock: Bool
     /// True for an administrator's session, which must not run what somebody has tied to the tables.
     private let isGuarded: Bool

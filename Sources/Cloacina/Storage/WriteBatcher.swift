@@ -112,7 +112,7 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
         }
     }
 
-    /// How many of the writes that wait go together.
+    /// The number of waiting writes that go together.
     private func batchCount(_ entries: [Entry]) -> Int {
         var bytes = 0
         for (index, entry) in entries.prefix(self.maximumBatch).enumerated() {

@@ -18,7 +18,7 @@ struct MigratorRemoval {
 
     /// The number of attempts to change what others change, or hold, at the same moment.
     private static let attempts = 5
-    /// How many large objects one transaction unlinks; each takes a lock.
+    /// The number of large objects that one transaction unlinks; each takes a lock.
     private static let largestPart: Int64 = 1_000
     /// The most databases that are looked after for one login.
     private static let mostDatabases: Int64 = 50
@@ -117,7 +117,8 @@ struct MigratorRemoval {
             try await self.administrator.withTransaction { transaction in
                 _ = try await transaction.pipeline(
                     [
-                        PostgresStatement(ddl: self.joining(self.role)), PostgresStatement(ddl: self.act(as: self.role)),
+                        PostgresStatement(ddl: self.joining(self.role)),
+                        PostgresStatement(ddl: self.act(as: self.role)),
                         MigratorSQL.endSessions(of: self.role),
                     ])
                 throw Undone()

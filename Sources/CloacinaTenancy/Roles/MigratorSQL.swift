@@ -131,11 +131,21 @@ enum MigratorSQL {
         """
     }
 
-    /// Whether a role is a login of migrations, ours or another database's: a tenant can't comment on a role.
+    /// A condition that a role is a login of migrations, ours or another database's: a tenant can't comment on a role.
     static func isMarked(_ role: String) -> String {
         """
         coalesce((SELECT m.rolname FROM pg_roles m WHERE m.oid = \(role)) ~ '^\(Self.prefix)[0-9a-f]{12}$'
                  AND shobj_description(\(role), 'pg_authid') LIKE 'cloacina: migrator of database %', false)
+        """
+    }
+
+    /// The same of one whose turn is over: the session that made it is gone.
+    static func isAbandoned(_ role: String) -> String {
+        """
+        (\(self.isMarked(role)) AND NOT EXISTS (
+            SELECT FROM pg_stat_activity maker
+            WHERE shobj_description(\(role), 'pg_authid')
+                  LIKE format('%%, made by session %s of role %s at %%', maker.pid, maker.usesysid)))
         """
     }
 

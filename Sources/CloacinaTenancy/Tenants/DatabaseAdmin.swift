@@ -143,9 +143,12 @@ public actor DatabaseAdmin {
         return opened
     }
 
-    /// Whoever locks a table of the control schema is waited for no longer than this; changes set bounds of their own.
+    /// Whoever locks a table of the control schema is waited for no longer than this; changes set bounds of their own. The path is the
+    /// database owner's until then, who may be a stranger.
     private static let settings = PostgresStatement(
-        "SELECT set_config('search_path', 'pg_catalog, pg_temp', false), set_config('lock_timeout', '30s', false)")
+        """
+        SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), pg_catalog.set_config('lock_timeout', '30s', false)
+        """)
 
     /// Opens a connection on which nothing that a tenant could create ever stands in for what we name.
     static func open(_ configuration: PostgresConfiguration, _ logger: Logger) async throws -> PostgresConnection {

@@ -103,7 +103,7 @@ enum RemovalQueries {
         FROM it CROSS JOIN pg_locks l \(unescaped: Self.holders)
         JOIN pg_roles r ON r.oid = a.usesysid OR r.rolname = p.owner
         WHERE (EXISTS (SELECT FROM cloacina.tenants t WHERE r.oid = ANY (t.role_oids) AND t.id <> \(tenant))
-               OR \(unescaped: MigratorSQL.isMarked("r.oid")))
+               OR \(unescaped: MigratorSQL.isAbandoned("r.oid")))
           AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (\(unescaped: Self.isOnIts))
         ORDER BY l.pid LIMIT \(Self.batch)
         """
@@ -116,7 +116,7 @@ enum RemovalQueries {
         FROM unnest(pg_blocking_pids(\(pid))) b (pid)
         JOIN pg_stat_activity a ON a.pid = b.pid JOIN pg_roles r ON r.oid = a.usesysid
         WHERE EXISTS (SELECT FROM cloacina.tenants t WHERE r.oid = ANY (t.role_oids) AND t.id <> \(tenant))
-           OR \(unescaped: MigratorSQL.isMarked("r.oid"))
+           OR \(unescaped: MigratorSQL.isAbandoned("r.oid"))
         ORDER BY a.pid LIMIT \(Self.batch)
         """
     }

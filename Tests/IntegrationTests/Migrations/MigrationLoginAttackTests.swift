@@ -68,9 +68,11 @@ extension ServerTests {
         }
 
         /// Every login may connect to `postgres`, see there who is made, and grant it something.
-        @Test("C2, C8: what another tenant grants the login elsewhere, committed or held open, keeps no login", arguments: [
-            false, true,
-        ])
+        @Test(
+            "C2, C8: what another tenant grants the login elsewhere, committed or held open, keeps no login",
+            arguments: [
+                false, true,
+            ])
         func whatOthersGrantTheLoginKeepsNone(isCommitted: Bool) async throws {
             let (name, other) = (TenantFixture.name(), TenantFixture.name())
             let texts = [1: "CREATE TABLE gate (id int);"]
@@ -132,13 +134,18 @@ extension ServerTests {
                 }
                 task.cancel()
                 _ = await task.result
-                #expect(try await TenantFixture.withSuperuser { try await $0.query(MigratorWatch.isGone).single(as: Bool.self) })
+                #expect(
+                    try await TenantFixture.withSuperuser {
+                        try await $0.query(MigratorWatch.isGone).single(as: Bool.self)
+                    })
                 #expect(try await MigratorWatch.logins().isEmpty)
                 try await admin.removeTenant(named: name)
             }
         }
 
-        @Test("C8: the session of a killed command's file is ended by the removal of its tenant, and left alone by others")
+        @Test(
+            "C8: the session of a killed command's file is ended by the removal of its tenant, and left alone by others"
+        )
         func aLeftSessionIsEndedByARemoval() async throws {
             let (name, login) = (TenantFixture.name(), "cloacina_migrator_0123456789ab")
             try await TenantFixture.withAdmin { admin in
@@ -153,7 +160,8 @@ extension ServerTests {
                     ).single()
                     let set = connection.serverVersion >= 160_000 ? " WITH INHERIT FALSE, SET TRUE" : ""
                     for sql in [
-                        "CREATE ROLE \(login) LOGIN NOINHERIT PASSWORD 'known'", "COMMENT ON ROLE \(login) IS '\(mark)'",
+                        "CREATE ROLE \(login) LOGIN NOINHERIT PASSWORD 'known'",
+                        "COMMENT ON ROLE \(login) IS '\(mark)'",
                         "GRANT CONNECT ON DATABASE \(PostgresIdentifier.quote(database)) TO \(login)",
                         "GRANT \(name)_owner TO \(login)\(set)",
                     ] { try await connection.query(PostgresStatement(sql, prepared: false)) }
@@ -196,9 +204,11 @@ extension ServerTests {
 
     /// C8: what a stranger keeps in a database of his own, which the administrator visits because a tenant's roles hold something.
     @Suite(.serialized, .privateServer, .timeLimit(.minutes(40))) struct StrangersRegistryTests {
-        @Test("C8: code in the place of another database's registry doesn't run, in a plan or in a removal", arguments: [
-            "view", "policy",
-        ])
+        @Test(
+            "C8: code in the place of another database's registry doesn't run, in a plan or in a removal",
+            arguments: [
+                "view", "policy",
+            ])
         func codeInARegistrysPlaceDoesNotRun(kind: String) async throws {
             try await withPrivateDatabase { _ in
                 let (name, stranger) = (TenantFixture.name(), TestDatabase.uniqueName("bob"))
@@ -248,6 +258,40 @@ extension ServerTests {
                         try await $0.script("DROP SCHEMA cloacina CASCADE; DROP TABLE held")
                     }
                     try await admin.removeTenant(named: name)
+                }
+                try await TenantFixture.withSuperuser { try await $0.script("DROP DATABASE \(stranger)") }
+            }
+        }
+
+        @Test("C8: a stranger's functions in the path of his database don't run in the administrator's session")
+        func functionsInADatabasesPathDoNotRun() async throws {
+            try await withPrivateDatabase { _ in
+                let (name, stranger) = (TenantFixture.name(), TestDatabase.uniqueName("bob"))
+                let evil = TestDatabase.uniqueName("evil")
+                try await TenantFixture.withAdmin { admin in
+                    let credentials = try await admin.createTenant(TenantConfig(name: name))
+                    try await TenantFixture.withSuperuser {
+                        for sql in ["CREATE ROLE \(stranger)", "CREATE DATABASE \(stranger) OWNER \(stranger)"] {
+                            try await $0.script(sql)
+                        }
+                    }
+                    var configuration = try #require(TestDatabase.current).superuser
+                    configuration.database = stranger
+                    try await PostgresConnection.withConnection(configuration) {
+                        try await $0.script(
+                            """
+                            SET ROLE \(stranger); CREATE SCHEMA bad; GRANT USAGE ON SCHEMA bad TO PUBLIC;
+                            CREATE FUNCTION bad.set_config(text, text, boolean) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+                                EXECUTE 'CREATE ROLE \(evil)'; RETURN pg_catalog.set_config($1, $2, $3); END $$;
+                            ALTER DATABASE \(stranger) SET search_path TO bad, pg_catalog
+                            """)
+                    }
+                    var elsewhere = PostgresConfiguration(credentials.connectionString)
+                    elsewhere.database = stranger
+                    try await PostgresConnection.withConnection(elsewhere) { try await $0.query("SELECT lo_create(0)") }
+                    _ = try await admin.plannedSQL(removing: name)
+                    #expect(try await admin.removeTenant(named: name).cleanedDatabases == [stranger])
+                    #expect(try await MigratorWatch.exists(evil) == false)
                 }
                 try await TenantFixture.withSuperuser { try await $0.script("DROP DATABASE \(stranger)") }
             }

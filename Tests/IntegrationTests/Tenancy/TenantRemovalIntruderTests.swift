@@ -40,9 +40,11 @@ extension ServerTests {
         }
 
         /// Two of them, in their own database or in another one: what the one gives, the other changes and doesn't commit.
-        @Test("C2, C3: a change of what a third one was given, which is not committed, holds up no removal", arguments: [
-            "postgres", nil,
-        ])
+        @Test(
+            "C2, C3: a change of what a third one was given, which is not committed, holds up no removal",
+            arguments: [
+                "postgres", nil,
+            ])
         func anUncommittedChangeHoldsUpNoRemoval(elsewhere: String?) async throws {
             try await self.withPair { admin, name, other in
                 let given = try await admin.reissueCredentials(forTenant: name).credentials
