@@ -25,7 +25,9 @@ struct CommandRunner {
         if outcome.isInterrupted, let interrupt = interrupts.first(where: \.hasFired) {
             Interrupt.end(by: interrupt.number)
         }
-        exit(outcome.status)
+        // Everything is written. What libraries would free here threads of closed connections may be freeing as well.
+        fflush(nil)
+        _exit(outcome.status)
     }
 
     /// How a command ended.

@@ -469,6 +469,23 @@ extension ServerTests {
             await connection.close()
         }
 
+        /// Without a transaction of the caller's, the commit comes after the statement's own answer.
+        @Test(arguments: [1, 3]) func aStatementWhoseCommitFailsIsRefused(count: Int) async throws {
+            let connection = try await self.connect()
+            try await connection.query("CREATE TABLE t (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+            let insertion = PostgresStatement("INSERT INTO t VALUES (1), (1)")
+            for isPrepared in [true, false] {
+                let statement = PostgresStatement(insertion.sql, prepared: isPrepared)
+                let error = await #expect(throws: PostgresError.self) {
+                    try await connection.pipeline(Array(repeating: "SELECT 1", count: count - 1) + [statement])
+                }
+                #expect(error?.sqlState == "23505")
+            }
+            #expect(connection.report.current.isEmpty)
+            #expect(try await connection.query("SELECT count(*) FROM t").single() == 0)
+            await connection.close()
+        }
+
         @Test func transactionsDoNotNestUnnoticed() async throws {
             let connection = try await self.connect()
             try await connection.query("CREATE TABLE t (a int)")

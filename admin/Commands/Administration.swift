@@ -28,10 +28,11 @@ enum Administration {
     }
 
     private static func noteRemainder(of admin: DatabaseAdmin, _ console: Console) {
-        for login in admin.remainingLogins {
+        for (login, isShut) in admin.remainingLogins {
+            let state = isShut ? "it is shut and has no session" : "it may not be shut, and may have a session"
             console.note(
-                "warning: the login \(login), made for files, could not be dropped; it is shut, and the next command that "
-                    + "changes something tries again. A superuser sees what it has with: SELECT * FROM pg_shdepend WHERE refobjid = "
+                "warning: the login \(login), made for files, could not be dropped; \(state). The next command that changes "
+                    + "something tries again. A superuser sees what it has with: SELECT * FROM pg_shdepend WHERE refobjid = "
                     + "'\(login)'::regrole")
         }
     }

@@ -1,4 +1,5 @@
 import CLibPQ
+import COpenSSL
 import Glibc
 
 /// Owns one `PGconn`, and the only place that calls libpq on it.
@@ -52,6 +53,8 @@ import Glibc
     func finish() {
         unsafe PQfinish(self.pointer)
         unsafe self.pointer = nil
+        // This thread may end while the process does, which frees the rest of OpenSSL: nothing of it is left to the thread then.
+        OPENSSL_thread_stop()
     }
 
     var isOpen: Bool { unsafe self.pointer != nil }

@@ -318,7 +318,9 @@ extension PostgresConnection {
                 }
             }
         }
-        try self.awaitSync(&wait)
+        // Statements outside of a transaction are committed only now, and may yet fail.
+        let refusal = try self.awaitSync(&wait)
+        failure = failure ?? refusal
         try self.finishCancelling(wait)
         let lease = scope?.number ?? 0
         guard let failure else {
@@ -559,7 +561,7 @@ extension PostgresConnection {
             var wait = StatementWait(deadline: nil)
             for _ in names {
                 while try self.nextResult(&wait) != nil {}  // one that is gone already is an error of its own alone
-                try self.awaitSync(&wait)
+                _ = try self.awaitSync(&wait)
             }
             try self.finishCancelling(wait)
         } catch {
@@ -582,11 +584,18 @@ extension PostgresConnection {
         }
     }
 
-    private func awaitSync(_ wait: inout StatementWait) throws(PostgresError) {
+    /// Waits for the end of a batch.
+    ///
+    /// - Returns: The refusal that came with it: that of a commit, such as by a deferred constraint.
+    private func awaitSync(_ wait: inout StatementWait) throws(PostgresError) -> PostgresError? {
+        var refusal: PostgresError?
         while true {
             let result = try self.nextResult(&wait)
-            if result?.status == PGRES_PIPELINE_SYNC { return }
+            if result?.status == PGRES_PIPELINE_SYNC { return refusal }
             if !self.handle.isGood { throw self.broken() }  // nothing more will come
+            if let result, result.status == PGRES_FATAL_ERROR {
+                refusal = refusal ?? PostgresError.rejected(result, statement: nil)
+            }
         }
     }
 

@@ -60,7 +60,8 @@ extension DatabaseAdmin {
             let control = try await MigrationRunner(
                 connection: connection, configuration: configuration, logger: self.logger
             ).apply([.embedded(.control)], to: Self.control)
-            await Migrator.sweep(on: connection, connect: self.connector, logger: self.logger)
+            await Migrator.sweep(
+                on: connection, connect: self.connector, remainder: self.remainder, logger: self.logger)
             let survey = try await FleetSurvey(
                 tenant: tenant, sets: sets, planner: configuration.planner, on: connection)
             return (control, survey.entries, sets)

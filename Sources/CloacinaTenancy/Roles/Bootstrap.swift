@@ -7,6 +7,7 @@ struct Bootstrap {
     private let options: BootstrapOptions
     private let connection: PostgresConnection
     private let connect: RemovalSession.Connect
+    private let remainder: RemainingLogins
     private let logger: Logger
     private let verifier: String?
     private let ledger = OperationLedger(kind: .bootstrap, tenant: "")
@@ -14,8 +15,9 @@ struct Bootstrap {
 
     init(
         _ options: BootstrapOptions, on connection: PostgresConnection, connect: @escaping RemovalSession.Connect,
-        logger: Logger
+        remainder: RemainingLogins, logger: Logger
     ) throws {
+        self.remainder = remainder
         self.options = options
         self.connection = connection
         self.connect = connect
@@ -53,7 +55,8 @@ struct Bootstrap {
         let control = MigrationTarget(schema: BootstrapQueries.controlSchema)
         let migrations = try await MigrationRunner(connection: self.connection, logger: self.logger)
             .apply([.embedded(.control)], to: control)
-        await Migrator.sweep(on: self.connection, connect: self.connect, logger: self.logger)
+        await Migrator.sweep(
+            on: self.connection, connect: self.connect, remainder: self.remainder, logger: self.logger)
         let (service, tenants) = try await self.roleNames()
         let created = try await self.prepare(service: service, tenants: tenants)
         let warnings = try await self.verify(service: service, tenants: tenants)

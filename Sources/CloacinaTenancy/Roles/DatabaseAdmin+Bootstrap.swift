@@ -16,7 +16,9 @@ extension DatabaseAdmin {
         handingOver keep: (BootstrapReport) async throws -> Void = { _ in }
     ) async throws -> BootstrapReport {
         try await self.withConnection { connection in
-            let bootstrap = try Bootstrap(options, on: connection, connect: self.connector, logger: self.logger)
+            let bootstrap = try Bootstrap(
+                options, on: connection, connect: self.connector, remainder: self.remainder,
+                logger: self.logger)
             return try await bootstrap.run(patience: self.patience, handingOver: keep)
         }
     }

@@ -43,7 +43,7 @@ final class Migrator: Sendable {
         _ body: (PostgresConnection) async throws -> R
     ) async throws -> R {
         guard self.login == .shortLived else { return try await body(administrator) }
-        let (role, session) = try await self.open(on: administrator)
+        let (role, session) = try await self.open(for: tenant, on: administrator)
         let result: R
         do {
             try await Self.admit(role, to: owner, of: tenant, on: administrator)
@@ -64,16 +64,21 @@ final class Migrator: Sendable {
                 await self.drop(role, of: nil, on: administrator, isGuarded: false)
             }
         }.value
-        self.remainder.note(self.roles.withLock { $0 })
+        self.noteRemainder()
     }
+
+    /// Tells of the logins that are not known to be gone.
+    func noteRemainder() { for role in self.roles.withLock({ $0 }) { self.remainder.note(role, isShut: false) } }
 
     // MARK: The login
 
-    private func open(on administrator: PostgresConnection) async throws -> (String, PostgresConnection) {
+    private func open(
+        for tenant: String, on administrator: PostgresConnection
+    ) async throws -> (String, PostgresConnection) {
         let role = try MigratorSQL.name()
         self.roles.withLock { $0.append(role) }
         do {
-            let session = try await self.make(role, on: administrator)
+            let session = try await self.make(role, for: tenant, on: administrator)
             self.logger.debug("login made for migrations", metadata: ["cloacina.role": "\(role)"])
             return (role, session)
         } catch {
@@ -82,16 +87,21 @@ final class Migrator: Sendable {
         }
     }
 
-    private func make(_ role: String, on administrator: PostgresConnection) async throws -> PostgresConnection {
+    private func make(
+        _ role: String, for tenant: String, on administrator: PostgresConnection
+    ) async throws -> PostgresConnection {
         let (database, version) = (administrator.endpoint.database, administrator.serverVersion)
         let row = try await administrator.query(MigratorSQL.survey)[0]
         let (mark, until): (String, String) = (try row.value("mark"), try row.value("until"))
         let password = try SecureRandom.password()
         // 256 random bits can't be guessed however fast a guess is, and both sides would stretch them for each tenant.
         let verifier = try SCRAM.verifier(password: password, iterations: 1)
-        try await Self.patiently {
-            try await administrator.pipeline(
-                MigratorSQL.creation(role, mark: mark, until: until, database: database))
+        let watcher = RemovalSession.watcher(of: tenant, on: administrator, connect: self.connect)
+        try await watcher.unblocked { wait in
+            try await Self.patiently {
+                try await administrator.pipeline(
+                    MigratorSQL.creation(role, mark: mark, until: until, database: database, wait: wait))
+            }
         }
         try await administrator.pipeline(
             [RegistryQueries.commitWithoutWaiting]
@@ -179,7 +189,12 @@ final class Migrator: Sendable {
     ) async {
         let removal = MigratorRemoval(
             role: role, tenant: tenant, administrator: administrator, connect: self.connect, logger: self.logger)
-        guard await removal.run(isGuarded: isGuarded) else { return }
+        switch await removal.run(isGuarded: isGuarded) {
+        case .gone: break
+        // Once more at the operation's end, when it is not shut.
+        case .left(isShut: false): return
+        case .left(isShut: true): self.remainder.note(role, isShut: true)
+        }
         self.roles.withLock { roles in roles.removeAll { $0 == role } }
     }
 
@@ -187,18 +202,24 @@ final class Migrator: Sendable {
     ///
     /// Nothing depends on it, so what goes wrong is left to the next operation.
     static func sweep(
-        on administrator: PostgresConnection, connect: @escaping RemovalSession.Connect, logger: Logger
+        on administrator: PostgresConnection, connect: @escaping RemovalSession.Connect, remainder: RemainingLogins,
+        logger: Logger
     ) async {
+        let end = ContinuousClock.now.advanced(by: Self.timeOfASweep)
         let query = MigratorSQL.leftovers(serverVersion: administrator.serverVersion)
         guard let rows = try? await administrator.query(query), let roles: [String] = try? rows.column("role") else {
             return
         }
         for role in roles {
+            guard .now < end else { return }
             let removal = MigratorRemoval(
                 role: role, tenant: nil, administrator: administrator, connect: connect, logger: logger)
-            _ = await removal.run(isGuarded: false)
+            if case .left(let isShut) = await removal.run(isGuarded: false) { remainder.note(role, isShut: isShut) }
         }
     }
+
+    /// The longest time that an operation spends on what others left, before its own work; the rest is left to later ones.
+    private static let timeOfASweep: Duration = .seconds(5)
 
     /// Makes a change again that met another one of the same row of the catalogs, or a deadlock.
     @discardableResult
@@ -216,10 +237,12 @@ final class Migrator: Sendable {
 
 /// The logins for files that an administrator's operations could not drop.
 final class RemainingLogins: Sendable {
-    private let names = Mutex<[String]>([])
+    private let logins = Mutex<[String: Bool]>([:])
 
-    /// The names, in the order in which they were left.
-    var all: [String] { self.names.withLock { $0 } }
+    /// Each login, and true when nobody can log in by it and it has no session.
+    var all: [(login: String, isShut: Bool)] {
+        self.logins.withLock { $0.sorted { $0.key < $1.key }.map { (login: $0.key, isShut: $0.value) } }
+    }
 
-    func note(_ names: [String]) { self.names.withLock { $0 += names } }
+    func note(_ login: String, isShut: Bool) { self.logins.withLock { $0[login] = isShut } }
 }

@@ -26,18 +26,23 @@ struct MigratorRemoval {
     /// Drops the login.
     ///
     /// - Parameter isGuarded: Whether a session of ours has the one place that the login has; otherwise somebody else may.
-    /// - Returns: Whether it is gone. One that can't be dropped is shut, and nobody has a session of it any more.
-    func run(isGuarded: Bool) async -> Bool {
+    func run(isGuarded: Bool) async -> Outcome {
         do {
             if !isGuarded { try await self.evict() }
             try await self.dropLogin()
-            return true
+            return .gone
         } catch let error as PostgresError where error.sqlState == "42704" {
-            return true
+            return .gone
         } catch {
-            await self.shut(after: error)
-            return false
+            return .left(isShut: await self.shut(after: error))
         }
+    }
+
+    /// The end that it came to.
+    enum Outcome: Sendable, Hashable {
+        case gone
+        /// It is there still. One that is shut lets nobody in and has no session.
+        case left(isShut: Bool)
     }
 
     private func dropLogin() async throws {
@@ -63,16 +68,19 @@ struct MigratorRemoval {
     /// Drops a login that has nothing. Who holds it is ended first, and again as the first part of each further attempt: who comes
     /// back at once is in the way of every change that begins a moment after the ending.
     private func dropBare() async throws {
-        let drop = MigratorSQL.drop(
-            self.role, database: self.administrator.endpoint.database, wait: MigratorSQL.briefWait)
         var holders: Set<String> = []
         for attempt in 1...Self.attempts {
+            let drop = MigratorSQL.drop(
+                self.role, database: self.administrator.endpoint.database,
+                wait: attempt == 1 ? MigratorSQL.briefWait : LimitQueries.boundedWait)
             do {
-                if holders.isEmpty {
+                if attempt == 1 {
                     try await self.administrator.pipeline(drop)
                 } else {
                     let ending = holders.sorted().flatMap(self.ending(of:))
-                    _ = try await self.administrator.withTransaction { try await $0.pipeline(ending + drop) }
+                    try await self.watcher.watching {
+                        _ = try await self.administrator.withTransaction { try await $0.pipeline(ending + drop) }
+                    }
                 }
                 return
             } catch let error as PostgresError {
@@ -83,7 +91,7 @@ struct MigratorRemoval {
                     .column("name")
                 for name in found where holders.insert(name).inserted { await self.note(name) }
                 // Whoever else holds it is not ours to end.
-                if error.sqlState == "55P03", holders.isEmpty { throw error }
+                if error.sqlState == "55P03", attempt > 1, holders.isEmpty { throw error }
             }
         }
     }
@@ -111,15 +119,24 @@ struct MigratorRemoval {
 
     /// Lets nobody in any more, and ends whoever is: also one whose statement goes on after its connection was closed.
     private func evict() async throws {
-        try await self.patiently { try await self.administrator.pipeline(MigratorSQL.shut(self.role)) }
+        // Those who are in go first: one may hold the login's row, and so may another tenant's session.
+        try? await self.endSessions()
+        try await self.watcher.unblocked { wait in
+            try await self.patiently {
+                try await self.administrator.pipeline(MigratorSQL.shut(self.role, wait: wait))
+            }
+        }
+        try await self.endSessions()
+    }
+
+    private func endSessions() async throws {
         struct Undone: Error {}
         do {
             try await self.administrator.withTransaction { transaction in
                 _ = try await transaction.pipeline(
                     [
-                        PostgresStatement(ddl: self.joining(self.role)),
-                        PostgresStatement(ddl: self.act(as: self.role)),
-                        MigratorSQL.endSessions(of: self.role),
+                        MigratorSQL.patience, PostgresStatement(ddl: self.joining(self.role)),
+                        PostgresStatement(ddl: self.act(as: self.role)), MigratorSQL.endSessions(of: self.role),
                     ])
                 throw Undone()
             }
@@ -127,8 +144,8 @@ struct MigratorRemoval {
     }
 
     /// Takes from a login that can't be dropped yet the owner's role, the way in, and its sessions, unless somebody holds these up
-    /// as well.
-    private func shut(after error: any Error) async {
+    /// as well; says whether nobody can use it any more.
+    private func shut(after error: any Error) async -> Bool {
         let memberships = try? await self.administrator.query(MigratorSQL.memberships(of: self.role))
         for owner in (try? memberships?.column("name", as: String.self)) ?? [] {
             _ = try? await self.administrator.pipeline(MigratorSQL.dismiss(self.role, from: owner))
@@ -139,6 +156,12 @@ struct MigratorRemoval {
             metadata: [
                 "cloacina.role": "\(self.role)", "cloacina.shut": "\(isShut)", "cloacina.error": "\(error)",
             ])
+        return isShut
+    }
+
+    /// Ends whoever of the tenants keeps the administrator's session waiting.
+    private var watcher: RemovalSession {
+        RemovalSession.watcher(of: self.tenant ?? "", on: self.administrator, connect: self.connect)
     }
 
     // MARK: Belongings
@@ -153,46 +176,60 @@ struct MigratorRemoval {
     /// Drops what the login owns in one database, committed by itself, and then takes back what others granted it: nobody but the
     /// grantor can, and not as long as something of theirs depends on the login's.
     private func clear(_ connection: PostgresConnection) async throws {
+        let act = [self.joining(self.role), self.act(as: self.role)].map(PostgresStatement.init(ddl:))
+        try await self.change(act + [MigratorSQL.dropRoutines], over: connection)
         try await self.unlinkLargeObjects(over: connection)
         try await self.change(
-            [self.joining(self.role), self.act(as: self.role), "DROP OWNED BY \(self.quoted) CASCADE"],
-            over: connection)
+            act + [PostgresStatement(ddl: "DROP OWNED BY \(self.quoted) CASCADE")], over: connection)
         let version = connection.serverVersion
         let sql = RemovalSQL(schema: "", owner: nil, roles: [self.role], serviceRole: "", serverVersion: version)
         for row in try await connection.query(MigratorSQL.grantors(to: self.role, serverVersion: version)) {
             let statements = sql.takingBack(from: try row.value("name"), mayAct: try row.value("may_act"))
             // Not all of these granted anything, and the administrator may act as some only.
-            try? await self.change(statements, over: connection)
+            try? await self.change(statements.map(PostgresStatement.init(ddl:)), over: connection)
         }
     }
 
+    /// Unlinks the large objects that are there now, in parts; what comes meanwhile is the last statement's.
     private func unlinkLargeObjects(over connection: PostgresConnection) async throws {
-        while true {
+        let highest: Int64 = try await connection.query(MigratorSQL.lastLargeObject(of: self.role)).single("last")
+        var last: Int64 = 0
+        while last < highest {
             let act = [self.joining(self.role), self.act(as: self.role)].map(PostgresStatement.init(ddl:))
-            let unlink = OwnershipQueries.unlinkLargeObjects(of: self.role, after: 0, limit: Self.largestPart)
+            let unlink = OwnershipQueries.unlinkLargeObjects(of: self.role, after: last, limit: Self.largestPart)
             let results: [PostgresRows]
             do {
-                results = try await connection.withTransaction { transaction in
-                    Array(try await transaction.pipeline([MigratorSQL.patience] + act + [unlink]))
+                results = try await self.watcher(of: connection).unblocked { wait in
+                    try await connection.withTransaction { transaction in
+                        Array(try await transaction.pipeline([wait] + act + [unlink]))
+                    }
                 }
             } catch let error as PostgresError where error.sqlState == "42501" {
                 // The server lets nobody unlink: `DROP OWNED` has to do, in one piece.
                 return
             }
-            guard try results[3].single("unlinked", as: Int.self) > 0 else { return }
+            guard let next = try results[3].single("last", as: Int64?.self) else { return }
+            last = next
         }
     }
 
-    private func change(_ statements: [String], over connection: PostgresConnection) async throws {
+    private func watcher(of connection: PostgresConnection) -> RemovalSession {
+        RemovalSession.watcher(of: self.tenant ?? "", on: connection, connect: self.connect)
+            .registered(in: self.administrator)
+    }
+
+    private func change(_ statements: [PostgresStatement], over connection: PostgresConnection) async throws {
         try await self.patiently {
-            _ = try await connection.withTransaction { transaction in
-                try await transaction.pipeline([MigratorSQL.patience] + statements.map(PostgresStatement.init(ddl:)))
+            try await self.watcher(of: connection).unblocked { wait in
+                _ = try await connection.withTransaction { transaction in
+                    try await transaction.pipeline([wait] + statements)
+                }
             }
         }
     }
 
     /// Makes a change again that met another one of the same row of the catalogs, or a deadlock.
-    private func patiently(_ change: () async throws -> some Sendable) async throws {
+    private func patiently(_ change: () async throws -> some Any) async throws {
         for attempt in 1...Self.attempts {
             do {
                 _ = try await change()

@@ -27,7 +27,9 @@ enum MigratorSQL {
     ///
     /// Nothing of a login's life waits for the disk: a crash of the server ends its session, and what is left is swept.
     /// One session at a time: whoever makes a file give the login another password still finds no place.
-    static func creation(_ role: String, mark: String, until: String, database: String) -> [PostgresStatement] {
+    static func creation(
+        _ role: String, mark: String, until: String, database: String, wait: PostgresStatement = Self.patience
+    ) -> [PostgresStatement] {
         let name = PostgresIdentifier.quote(role)
         let sql =
             [
@@ -35,7 +37,7 @@ enum MigratorSQL {
                     + "CONNECTION LIMIT 1 VALID UNTIL \(PostgresIdentifier.literal(until))",
                 "COMMENT ON ROLE \(name) IS \(PostgresIdentifier.literal(mark))",
             ] + ConnectSQL.grantStatements(to: role, database: database)
-        return [LimitQueries.boundedWait, RegistryQueries.commitWithoutWaiting] + sql.map(PostgresStatement.init(ddl:))
+        return [wait, RegistryQueries.commitWithoutWaiting] + sql.map(PostgresStatement.init(ddl:))
     }
 
     /// Lets a login act as a tenant's owner, and keeps the administrator's session from being ended while it waits for files.
@@ -109,6 +111,22 @@ enum MigratorSQL {
             """
     }
 
+    /// Drops the functions of the login that the transaction acts as: they make, in others' sessions, what is to be removed.
+    static let dropRoutines = PostgresStatement(
+        ddl: """
+            DO $drop$ DECLARE routine text; BEGIN
+                FOR routine IN SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p
+                               JOIN pg_catalog.pg_roles r ON r.oid = p.proowner WHERE r.rolname = current_user LOOP
+                    EXECUTE 'DROP ROUTINE IF EXISTS ' || routine || ' CASCADE';
+                END LOOP;
+            END $drop$
+            """)
+
+    /// The last large object that a login has in this database.
+    static func lastLargeObject(of role: String) -> PostgresStatement {
+        "SELECT coalesce(max(oid)::bigint, 0) AS last FROM pg_largeobject_metadata WHERE lomowner = to_regrole(\(role))"
+    }
+
     /// The other databases in which something names a login.
     static func otherDatabases(with role: String, limit: Int64) -> PostgresStatement {
         """
@@ -149,6 +167,18 @@ enum MigratorSQL {
         """
     }
 
+    /// The logins of migrations that may act as a role and whose turn is over. What this very session made is left from an earlier turn.
+    static func abandoned(actingAs owner: String) -> PostgresStatement {
+        """
+        SELECT r.rolname::text AS name FROM pg_auth_members o JOIN pg_roles r ON r.oid = o.member
+        WHERE o.roleid = to_regrole(quote_ident(\(owner))) AND \(unescaped: Self.isMarked("r.oid")) AND NOT EXISTS (
+            SELECT FROM pg_stat_activity maker
+            WHERE maker.pid <> pg_backend_pid() AND shobj_description(r.oid, 'pg_authid')
+                  LIKE format('%%, made by session %s of role %s at %%', maker.pid, maker.usesysid))
+        ORDER BY name LIMIT 100
+        """
+    }
+
     /// Ends the sessions of the login that the transaction acts as, and fails with `22012` when one goes on.
     static func endSessions(of role: String) -> PostgresStatement {
         """
@@ -157,23 +187,23 @@ enum MigratorSQL {
         """
     }
 
-    /// Bounds the wait for whoever locks what a login made or was granted.
+    /// Bounds the wait for whoever locks what a login made or was granted, or needs to be made.
     static let patience: PostgresStatement = """
         SELECT set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true)
         """
 
     /// Shuts a login that can't be dropped yet.
-    static func shut(_ role: String) -> [PostgresStatement] {
+    static func shut(_ role: String, wait: PostgresStatement = Self.briefWait) -> [PostgresStatement] {
         [
-            self.briefWait,
+            wait,
             PostgresStatement(
                 ddl: "ALTER ROLE \(PostgresIdentifier.quote(role)) NOLOGIN PASSWORD NULL CONNECTION LIMIT 0"),
         ]
     }
 
     /// Logins of operations on this database, or on one that is gone, that ended without dropping them: the session that made
-    /// each is gone, and so is its own. What a killed command had begun may take hours, such as an index; it is not ended by who
-    /// only looks.
+    /// each is gone, and so is its own. A statement that a killed command had begun may take hours, such as an index; it is not ended
+    /// by who only looks. One that was taken from its owner's role has no such statement.
     ///
     /// What this very session made is left from an earlier turn: turns don't overlap. Each time in another order, so that what can't
     /// be dropped hides nothing.
@@ -195,7 +225,8 @@ enum MigratorSQL {
               AND NOT EXISTS (SELECT FROM pg_stat_activity a
                               WHERE a.pid::text = l.mark[2] AND a.usesysid::text = l.mark[3] AND a.pid <> pg_backend_pid()
                                 AND (extract(epoch FROM a.backend_start)::text = l.mark[4]) IS NOT FALSE)
-              AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usesysid = l.oid)
+              AND NOT EXISTS (SELECT FROM pg_stat_activity a JOIN pg_auth_members m ON m.member = a.usesysid
+                              WHERE a.usesysid = l.oid)
             ORDER BY random() LIMIT 100
             """
     }

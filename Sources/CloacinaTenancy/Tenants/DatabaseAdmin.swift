@@ -61,7 +61,7 @@ public actor DatabaseAdmin {
     }
 
     /// The logins that were made for tenants' files and could not be dropped: shut, and tried again by later operations.
-    package nonisolated var remainingLogins: [String] { self.remainder.all }
+    package nonisolated var remainingLogins: [(login: String, isShut: Bool)] { self.remainder.all }
 
     /// Lends what makes logins for files to an operation of several turns, and drops at its end those that are left.
     func withMigrator<R>(_ body: (Migrator) async throws -> R) async throws -> R {
@@ -80,7 +80,8 @@ public actor DatabaseAdmin {
     private func end(_ migrator: Migrator) async {
         guard migrator.hasLogin else { return }
         // In a task of its own, awaited at once: cancellation must leave no login behind.
-        await Task { _ = try? await self.withConnection { await migrator.end(on: $0) } }.value
+        let isEnded = await Task { (try? await self.withConnection { await migrator.end(on: $0) }) != nil }.value
+        if !isEnded { migrator.noteRemainder() }
     }
 
     /// Closes the connection, if there is one. A later call opens another.

@@ -109,15 +109,31 @@ enum RemovalQueries {
         """
     }
 
-    /// The sessions of other tenants' logins, and of those over which files ran, that a session waits for; in any database.
+    /// The sessions of other tenants' logins, and of those over which files ran, that a session waits for, and the transactions that
+    /// they prepared; in any database.
     static func blockers(of pid: Int32, than tenant: UUID) -> PostgresStatement {
         """
-        SELECT DISTINCT a.pid, r.rolname::text AS usename, NULL::text AS gid, coalesce(a.datname::text, '') AS database
-        FROM unnest(pg_blocking_pids(\(pid))) b (pid)
-        JOIN pg_stat_activity a ON a.pid = b.pid JOIN pg_roles r ON r.oid = a.usesysid
-        WHERE EXISTS (SELECT FROM cloacina.tenants t WHERE r.oid = ANY (t.role_oids) AND t.id <> \(tenant))
-           OR \(unescaped: MigratorSQL.isAbandoned("r.oid"))
-        ORDER BY a.pid LIMIT \(Self.batch)
+        WITH found AS (
+            SELECT a.pid, r.oid, r.rolname::text AS usename, NULL::text AS gid, coalesce(a.datname::text, '') AS database
+            FROM unnest(pg_blocking_pids(\(pid))) b (pid)
+            JOIN pg_stat_activity a ON a.pid = b.pid JOIN pg_roles r ON r.oid = a.usesysid
+            UNION ALL
+            SELECT NULL::integer, r.oid, r.rolname::text, p.gid, p.database::text
+            FROM pg_locks w JOIN pg_prepared_xacts p ON p.transaction = w.transactionid JOIN pg_roles r ON r.rolname = p.owner
+            WHERE w.pid = \(pid) AND NOT w.granted AND w.locktype = 'transactionid'
+            UNION ALL
+            SELECT NULL::integer, r.oid, r.rolname::text, p.gid, p.database::text
+            FROM pg_locks w JOIN pg_locks l ON l.pid IS NULL AND l.granted AND l.locktype = w.locktype
+                AND (l.database, l.relation, l.classid, l.objid) IS NOT DISTINCT FROM (w.database, w.relation, w.classid, w.objid)
+            JOIN pg_locks x ON x.pid IS NULL AND x.locktype = 'transactionid' AND x.granted
+                AND x.virtualtransaction = l.virtualtransaction
+            JOIN pg_prepared_xacts p ON p.transaction = x.transactionid JOIN pg_roles r ON r.rolname = p.owner
+            WHERE w.pid = \(pid) AND NOT w.granted AND w.locktype IN ('relation', 'object')
+        )
+        SELECT DISTINCT f.pid, f.usename, f.gid, f.database FROM found f
+        WHERE EXISTS (SELECT FROM cloacina.tenants t WHERE f.oid = ANY (t.role_oids) AND t.id <> \(tenant))
+           OR \(unescaped: MigratorSQL.isAbandoned("f.oid"))
+        ORDER BY f.pid LIMIT \(Self.batch)
         """
     }
 

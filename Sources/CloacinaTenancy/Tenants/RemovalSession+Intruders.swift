@@ -1,4 +1,5 @@
 import CloacinaPostgres
+import FoundationEssentials
 
 extension RemovalSession {
     /// Ends what logins of other tenants have in the way: sessions that hold locks on what is to be removed, and transactions that
@@ -28,21 +29,53 @@ extension RemovalSession {
     /// Makes an attempt while another session ends the logins of other tenants that this one waits for, whatever they hold: a row
     /// that somebody changed and has not committed is no lock that can be seen before or after.
     func watching<R>(_ attempt: () async throws -> R) async throws -> R {
+        // Before the attempt, whose patience with a lock is short.
+        guard let observer = try? await self.connect(self.registry.endpoint.database) else {
+            return try await attempt()
+        }
         // Cancelled, and waited for, when the attempt is over.
-        async let _: Void = self.endBlockers()
+        async let _: Void = self.endBlockers(observer)
         return try await attempt()
     }
 
-    private func endBlockers() async {
-        let registry = self.registry.endpoint.database
-        guard let observer = try? await self.connect(registry) else { return }
+    /// A session whose ``watching(_:)`` serves other changes than a removal's: whoever of the tenants keeps one waiting is ended, this
+    /// tenant included.
+    ///
+    /// - Parameter tenant: The one whose matter it is, for the audit trail.
+    static func watcher(
+        of tenant: String, on connection: PostgresConnection, connect: @escaping Connect
+    ) -> RemovalSession {
+        let sql = RemovalSQL(
+            schema: "", owner: nil, roles: [], serviceRole: "", serverVersion: connection.serverVersion)
+        let target = RemovalTarget(
+            id: UUID(), name: tenant, schema: "", schemaOID: nil, hasSchema: false, roleOIDs: [], roleNames: [],
+            tenantsRole: "", sql: sql)
+        return RemovalSession(
+            connection: connection, target: target, patience: RemovalPatience(.seconds(10)), connect: connect,
+            tally: RemovalTally())
+    }
+
+    /// Makes a change, and once more under another session's eyes when somebody's lock was in its way.
+    ///
+    /// - Parameter change: Is given how long to wait for a lock: longer once somebody is ended for it.
+    @discardableResult
+    func unblocked<R>(_ change: (_ wait: PostgresStatement) async throws -> R) async throws -> R {
+        do {
+            return try await change(MigratorSQL.patience)
+        } catch {
+            guard (error as? PostgresError)?.sqlState == "55P03" else { throw error }
+        }
+        return try await self.watching { try await change(LimitQueries.boundedWait) }
+    }
+
+    private func endBlockers(_ observer: PostgresConnection) async {
         let session = RemovalSession(
             connection: observer, target: self.target, patience: self.patience, connect: self.connect,
             tally: self.tally)
         let query = RemovalQueries.blockers(of: self.connection.backendPID, than: self.target.id)
         while !Task.isCancelled, let rows = try? await observer.query(query) {
             for intruder in (try? rows.map(LockHolder.init)) ?? [] {
-                self.tally.didIntrude(intruder.user)
+                if intruder.pid != nil { self.tally.didIntrude(intruder.user) }
                 guard (try? await session.end(intruder)) != nil else { continue }
                 _ = try? await observer.query(
                     RemovalQueries.auditIntrusion(tenant: self.target.name, intruder.description))
@@ -119,14 +152,19 @@ extension RemovalSession {
             OwnershipQueries.mayAct(as: transaction.owner, serverVersion: sql.serverVersion)
         ).single(as: Bool.self)
         if !mayAct { try await self.connection.query(PostgresStatement(ddl: sql.joining(transaction.owner))) }
-        let other = try await self.connect(transaction.database)
         do {
-            try await self.rollBack(transaction, over: other)
-        } catch {
+            let other = try await self.connect(transaction.database)
+            do {
+                try await self.rollBack(transaction, over: other)
+            } catch {
+                await other.close()
+                throw error
+            }
             await other.close()
+        } catch {
+            if !mayAct { _ = try? await self.connection.query(PostgresStatement(ddl: sql.leaving(transaction.owner))) }
             throw error
         }
-        await other.close()
         if !mayAct { try await self.connection.query(PostgresStatement(ddl: sql.leaving(transaction.owner))) }
     }
 }

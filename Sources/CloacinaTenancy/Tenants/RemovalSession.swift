@@ -26,6 +26,13 @@ struct RemovalSession: Sendable {
             tally: self.tally, home: self.registry)
     }
 
+    /// The same, with the registry in the database of another connection.
+    func registered(in home: PostgresConnection) -> RemovalSession {
+        var session = self
+        session.home = home
+        return session
+    }
+
     /// Where the registry is.
     var registry: PostgresConnection { self.home ?? self.connection }
 
@@ -65,7 +72,8 @@ struct RemovalSession: Sendable {
         try await self.change(statements.map(PostgresStatement.init(ddl:)))
     }
 
-    /// Makes an attempt again and again while something passing is in the way, from the second one on under another session's eyes.
+    /// Makes an attempt again and again while something passing is in the way; after one that waited for a lock in vain, under another
+    /// session's eyes.
     func patiently<R>(_ attempt: () async throws -> R) async throws -> R {
         var isWatched = false
         while true {
@@ -74,9 +82,9 @@ struct RemovalSession: Sendable {
             } catch {
                 guard RemovalPatience.isPassing(error) else { throw error }
                 if self.patience.isOver() { throw await self.busy(error) }
+                isWatched = (error as? PostgresError)?.sqlState == "55P03"
             }
             try await self.relieve()
-            isWatched = true
         }
     }
 

@@ -22,6 +22,7 @@ struct TenantCreation {
     private let faults: FaultPoints
     private let logger: Logger
     private let migrator: Migrator
+    private let remainder: RemainingLogins
     private let migration: MigrationRunner.Configuration
     private let connect: RemovalSession.Connect
     private let ledger: OperationLedger
@@ -46,6 +47,7 @@ struct TenantCreation {
         self.connection = connection
         self.faults = admin.faults
         self.migrator = admin.makeMigrator()
+        self.remainder = admin.remainder
         self.migration = admin.migration
         self.connect = admin.connector
         self.ledger = OperationLedger(kind: .create, tenant: blueprint.name.rawValue)
@@ -63,7 +65,9 @@ struct TenantCreation {
             if case .reissue = beginning {
                 try await self.reissue(id)
             } else {
-                try await self.provision(id, sql, self.blueprint.freshSchema(on: self.connection))
+                let fresh = self.blueprint.freshSchema(on: self.connection)
+                let watcher = RemovalSession.watcher(of: self.name, on: self.connection, connect: self.connect)
+                try await watcher.unblocked { wait in try await self.provision(id, sql, fresh, wait) }
             }
         }
         let isNew = if case .reissue = beginning { false } else { true }
@@ -159,7 +163,9 @@ struct TenantCreation {
         return id
     }
 
-    private func provision(_ id: UUID, _ sql: ProvisioningSQL, _ fresh: FreshSchema) async throws {
+    private func provision(
+        _ id: UUID, _ sql: ProvisioningSQL, _ fresh: FreshSchema, _ wait: PostgresStatement
+    ) async throws {
         try await self.connection.withTransaction { transaction in
             try await self.step(.roles) {
                 let limits = self.blueprint.limitStatements(serverVersion: self.connection.serverVersion)
@@ -182,6 +188,7 @@ struct TenantCreation {
                 statements += RegistryQueries.record(id: id, versions)
                 statements += [self.ledger.finish(.provision), self.ledger.start(.deliver, at: 2)]
                 // Last: other creations wait for what this locks.
+                statements.append(wait)
                 statements += sql.connectStatements.map(PostgresStatement.init(ddl:))
                 _ = try await transaction.pipeline(statements)
             }
@@ -198,7 +205,8 @@ struct TenantCreation {
         let (sets, target) = (self.blueprint.migrationSets, self.blueprint.target)
         let isWhole = try MigrationSet.embedded(.tenant).migrations.allSatisfy(\.isTransactional)
         guard sets.count > 1 || !isWhole || !isNew else { return }
-        await Migrator.sweep(on: self.connection, connect: self.connect, logger: self.logger)
+        await Migrator.sweep(
+            on: self.connection, connect: self.connect, remainder: self.remainder, logger: self.logger)
         do {
             let report = try await self.apply(sets, to: target)
             await self.migrator.end(on: self.connection)

@@ -1,4 +1,5 @@
 import CloacinaPostgres
+import Logging
 
 extension TenantRemoval {
     // MARK: Out
@@ -31,6 +32,7 @@ extension TenantRemoval {
 
     /// Ends the logins' sessions and waits until they are gone. No new ones can begin.
     func endSessions(_ session: RemovalSession) async throws {
+        try await self.endFiles(session)
         let count = RemovalQueries.countSessions(of: session.target.roleOIDs)
         while true {
             try await session.endSessions()
@@ -44,6 +46,19 @@ extension TenantRemoval {
             try await ContinuousClock().sleep(for: .milliseconds(20))
         }
         try await session.change(self.notes(.sessions, next: .prepared))
+    }
+
+    /// Ends the files of killed commands that are at it still, and drops the logins over which they run.
+    private func endFiles(_ session: RemovalSession) async throws {
+        guard let owner = session.target.sql.owner else { return }
+        let logins: [String] = try await self.connection.query(MigratorSQL.abandoned(actingAs: owner)).column("name")
+        for login in logins {
+            let removal = MigratorRemoval(
+                role: login, tenant: self.name, administrator: self.connection, connect: self.connect,
+                logger: Logger(label: "cloacina.admin", factory: { _ in SwiftLogNoOpLogHandler() }))
+            // One that can't be dropped is swept by a later command; what it has in the way is ended with the rest.
+            _ = await removal.run(isGuarded: false)
+        }
     }
 
     /// Rolls back what the tenant's roles prepared and nobody would ever commit.

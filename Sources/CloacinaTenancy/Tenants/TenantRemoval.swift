@@ -16,7 +16,7 @@ struct TenantRemoval {
     let roles: TenantRoles
     let ledger: OperationLedger
     let patience: RemovalPatience
-    private let connect: RemovalSession.Connect
+    let connect: RemovalSession.Connect
     private let faults: FaultPoints
     let lease: AdministrationLease
     private let progress = Progress()

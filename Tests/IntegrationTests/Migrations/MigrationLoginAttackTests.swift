@@ -112,6 +112,120 @@ extension ServerTests {
             }
         }
 
+        /// The server answers with a warning alone, and has changed the database's row.
+        @Test("C2: a tenant's open change of the database's row holds up no creation, file, or removal")
+        func anOpenChangeOfTheDatabasesRowHoldsUpNobody() async throws {
+            let names = (0..<3).map { _ in TenantFixture.name() }
+            let set = try MigrationFixture.set([1: "CREATE TABLE made (id int);"])
+            try await TenantFixture.withAdmin { admin in
+                let credentials = try await admin.createTenant(TenantConfig(name: names[0]))
+                _ = try await admin.createTenant(TenantConfig(name: names[1]))
+                let database = PostgresIdentifier.quote(try await admin.endpoint().database)
+                let open = "BEGIN; GRANT CONNECT ON DATABASE \(database) TO \(names[0])_a"
+                let changes: [() async throws -> Void] = [
+                    { _ = try await admin.createTenant(TenantConfig(name: names[2])) },
+                    {
+                        let report = try await admin.migrate(tenant: names[1], sets: [set])
+                        #expect(report.results.map(\.outcome) == [.migrated], "\(report)")
+                    },
+                    { _ = try await admin.removeTenant(named: names[2]) },
+                ]
+                for change in changes {
+                    try await TenantFixture.withTenant(credentials) { tenant in
+                        try await tenant.script(open)
+                        try await change()
+                        await #expect(throws: PostgresError.self) { try await tenant.query("SELECT 1") }
+                    }
+                }
+                #expect(try await MigratorWatch.logins().isEmpty)
+                for name in names[..<2] { try await admin.removeTenant(named: name) }
+            }
+        }
+
+        /// Functions that belong to the login, called by the tenant's own sessions: one makes large objects as long as it is there.
+        @Test("C8: functions of the login's end with it, however often they are called")
+        func functionsOfTheLoginEndWithIt() async throws {
+            let name = TenantFixture.name()
+            let sets = try Self.gated(
+                name,
+                "CREATE FUNCTION \(name).mk() RETURNS oid LANGUAGE sql SECURITY DEFINER AS $f$ SELECT lo_create(0) $f$")
+            try await TenantFixture.withAdmin { admin in
+                let credentials = try await admin.createTenant(TenantFixture.config(name, sets: [sets[0]]))
+                try await TenantFixture.withSuperuser { gate in
+                    try await gate.script("BEGIN; LOCK TABLE \(PostgresIdentifier.quote(name)).gate")
+                    let task = Task { try await admin.migrate(tenant: name, sets: [sets[1]]) }
+                    try await TenantFixture.withSuperuser { try await $0.waitUntil(MigratorWatch.waits) }
+                    try await TenantFixture.withTenant(credentials) { caller in
+                        let calling = Task { while true { try await caller.query("SELECT \(identifier: name).mk()") } }
+                        try await gate.script("ROLLBACK")
+                        let report = try await task.value
+                        #expect(report.results.map(\.outcome) == [.migrated], "\(report)")
+                        // Its function is gone.
+                        await #expect(throws: PostgresError.self) { try await calling.value }
+                    }
+                }
+                #expect(try await MigratorWatch.logins().isEmpty)
+                try await admin.removeTenant(named: name)
+            }
+        }
+
+        /// The login's own session is ended, and its row held, by code that a file made as it.
+        @Test("C8: nobody keeps a session of the login's by holding its row")
+        func nobodyKeepsASessionByHoldingTheLoginsRow() async throws {
+            let name = TenantFixture.name()
+            let sets = try Self.gated(
+                name,
+                """
+                CREATE FUNCTION \(name).pw() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS
+                    $f$ BEGIN ALTER ROLE CURRENT_USER PASSWORD 'known'; END $f$
+                """,
+                """
+                CREATE FUNCTION \(name).dismiss() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS
+                    $f$ SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = current_user $f$
+                """)
+            try await TenantFixture.withAdmin { admin in
+                let credentials = try await admin.createTenant(TenantFixture.config(name, sets: [sets[0]]))
+                try await TenantFixture.withSuperuser { gate in
+                    try await gate.script("BEGIN; LOCK TABLE \(PostgresIdentifier.quote(name)).gate")
+                    let task = Task { try await admin.migrate(tenant: name, sets: [sets[1]]) }
+                    try await TenantFixture.withSuperuser { try await $0.waitUntil(MigratorWatch.waits) }
+                    let login = try #require(try await MigratorWatch.logins().first)
+                    let schema = PostgresIdentifier.quote(name)
+                    try await TenantFixture.withTenant(credentials) { holder in
+                        try await holder.script("SELECT \(schema).pw()")
+                        try await holder.script("BEGIN; SELECT \(schema).pw()")
+                        try await TenantFixture.withTenant(credentials) {
+                            try await $0.script("SELECT \(schema).dismiss()")
+                        }
+                        var configuration = try #require(TestDatabase.current).administrator
+                        (configuration.user, configuration.password) = (login, "known")
+                        // It may find the place taken, or be in for a moment.
+                        let thief = try? await PostgresConnection.connect(configuration)
+                        _ = try? await thief?.query("SELECT set_config('role', \(name + "_owner"), false)")
+                        try await gate.script("ROLLBACK")
+                        _ = await task.result
+                        await #expect(throws: (any Error).self) { try await holder.query("SELECT 1") }
+                        let answer = try? await thief?.query("SELECT 1")
+                        #expect(answer == nil)
+                        await thief?.close()
+                    }
+                }
+                try await TenantFixture.withSuperuser { try await $0.waitUntil(MigratorWatch.isGone) }
+                #expect(try await MigratorWatch.logins().isEmpty)
+                try await admin.removeTenant(named: name)
+            }
+        }
+
+        /// Files of which the last one waits for a lock on a table of the first, when the second one has run statements as the login: the
+        /// first alone, and all.
+        private static func gated(_ name: String, _ statements: String...) throws -> [MigrationSet] {
+            let first = [1: "CREATE TABLE gate (id int);"]
+            let made = statements.map { "EXECUTE $x$ \($0) $x$;" }.joined(separator: "\n")
+            let grant = "EXECUTE format('GRANT ALL ON SCHEMA \(name) TO %I', login);"
+            let rest = [2: Self.asLogin(name, grant, made), 3: "ALTER TABLE gate ADD title text;"]
+            return [try MigrationFixture.set(first), try MigrationFixture.set(first.merging(rest) { $1 })]
+        }
+
         @Test("C8: a file that heeds no cancel is ended with its login, and keeps the tenant from nothing")
         func aFileThatHeedsNoCancelIsEnded() async throws {
             let name = TenantFixture.name()
@@ -288,7 +402,9 @@ extension ServerTests {
                     }
                     var elsewhere = PostgresConfiguration(credentials.connectionString)
                     elsewhere.database = stranger
-                    try await PostgresConnection.withConnection(elsewhere) { try await $0.query("SELECT lo_create(0)") }
+                    _ = try await PostgresConnection.withConnection(elsewhere) {
+                        try await $0.query("SELECT lo_create(0)")
+                    }
                     _ = try await admin.plannedSQL(removing: name)
                     #expect(try await admin.removeTenant(named: name).cleanedDatabases == [stranger])
                     #expect(try await MigratorWatch.exists(evil) == false)
