@@ -333,8 +333,8 @@ extension DefaultRunner {
             if let nextDue = survey.nextDue { self.wake(at: nextDue) }
             if survey.isDue || self.state.withLock({ $0.lostClaims != nil }) { self.wake(lookingAhead: survey.isDue) }
             let beats = survey.beats.filter { $0.key != self.id }
-            // Known as an owner without being heard of: what a runner that does nothing just now has by the database alone.
-            if survey.beats[self.id] != nil { await self.lookForOwn() }
+            // Known as an owner that never said anything: what a runner that does nothing just now has by the database alone.
+            if survey.beats[self.id] == 0 { await self.lookForOwn() }
             let instant = self.clock.instant()
             let verdict = self.state.withLock { $0.detector.look(beats, at: instant) }
             let end = instant.advanced(by: Self.timeForOthers)

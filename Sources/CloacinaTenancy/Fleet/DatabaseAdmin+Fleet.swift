@@ -19,7 +19,8 @@ extension DatabaseAdmin {
                 connection: connection, configuration: configuration, logger: self.logger
             ).status(of: [shared], in: Self.control)
             let survey = try await FleetSurvey(
-                tenant: tenant, sets: sets, planner: configuration.planner, on: connection)
+                tenant: tenant, sets: sets, planner: configuration.planner, on: connection,
+                connect: self.connector)
             return FleetStatus(
                 controlVersion: control.first?.version ?? 0,
                 controlPending: control.flatMap { status in status.pending.map { "\(status.source)/\($0.name)" } },
@@ -63,7 +64,8 @@ extension DatabaseAdmin {
             await Migrator.sweep(
                 on: connection, connect: self.connector, remainder: self.remainder, logger: self.logger)
             let survey = try await FleetSurvey(
-                tenant: tenant, sets: sets, planner: configuration.planner, on: connection)
+                tenant: tenant, sets: sets, planner: configuration.planner, on: connection,
+                connect: self.connector)
             return (control, survey.entries, sets)
         }
         var (results, upToDate, isReachable): ([TenantMigrationResult], Int, Bool) = ([], 0, true)

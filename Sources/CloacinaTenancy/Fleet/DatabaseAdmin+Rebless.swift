@@ -56,7 +56,9 @@ extension DatabaseAdmin {
         let found = try await self.withConnection { connection in
             await Migrator.sweep(
                 on: connection, connect: self.connector, remainder: self.remainder, logger: self.logger)
-            return try await FleetSurvey(tenant: nil, sets: [set], planner: MigrationPlanner(), on: connection).entries
+            return try await FleetSurvey(
+                tenant: nil, sets: [set], planner: MigrationPlanner(), on: connection, connect: self.connector
+            ).entries
         }
         var results: [ReblessResult] = []
         // The lease on what all share, and a server that is gone, are waited for once and not for each tenant.

@@ -38,8 +38,7 @@ enum FleetQueries {
                                    'pg_opfamily'::regclass))
         """
 
-    /// A tenant's history as one text, read as its owner in a transaction that can't write; a policy on the table is an error
-    /// instead of running.
+    /// A tenant's history as one text, read as its owner in a transaction with ``settings``.
     ///
     /// Most tenants of a fleet have the same text, which is then decoded and compared once.
     static func history(_ target: MigrationTarget) -> [PostgresStatement] {
@@ -80,11 +79,15 @@ enum FleetQueries {
     /// The SQLSTATE of an assertion that does not hold.
     static let assertionFailure = "22012"
 
+    /// Settings of the transaction in which histories are read: nothing is written, a policy is an error, and nobody is waited for
+    /// for long.
+    static let settings: PostgresStatement = """
+        SELECT set_config('row_security', 'off', true), set_config('transaction_read_only', 'on', true),
+               set_config('lock_timeout', '5s', true)
+        """
+
     private static func act(_ target: MigrationTarget) -> PostgresStatement {
-        """
-        SELECT set_config('role', \(target.owner ?? "none"), true), set_config('row_security', 'off', true),
-               set_config('transaction_read_only', 'on', true), set_config('lock_timeout', '5s', true)
-        """
+        "SELECT set_config('role', \(target.owner ?? "none"), true)"
     }
 
     private static func table(_ target: MigrationTarget) -> String {

@@ -22,6 +22,8 @@ struct FleetSurvey: Sendable {
 
     /// The number of histories that travel in one flush.
     private static let batch = 100
+    /// The number of histories from which on two sessions read them: the server's part is by far the larger one.
+    static let manyHistories = 400
 
     private static let untrusted = """
         its history was not read: cloacina_migrations may run somebody's code in this session, by row-level security, a rule, children, \
@@ -33,20 +35,19 @@ struct FleetSurvey: Sendable {
 
     /// Reads the registry and then each tenant's own history, batch by batch.
     ///
+    /// - Parameters:
+    ///   - connect: Opens the second session for very many; without it there is one.
+    ///   - manyHistories: The number from which on there are two.
     /// - Throws: ``AdminError`` with ``AdminError/Code/tenantNotFound``.
     init(
-        tenant name: String?, sets: [MigrationSet], planner: MigrationPlanner, on connection: PostgresConnection
+        tenant name: String?, sets: [MigrationSet], planner: MigrationPlanner, on connection: PostgresConnection,
+        connect: RemovalSession.Connect? = nil, manyHistories: Int = Self.manyHistories
     ) async throws {
         let tenants = try await connection.query(FleetQueries.versions(tenant: name)).map(RegisteredTenant.init)
         if let name, tenants.isEmpty { throw AdminError.noTenant(name) }
         let readable = tenants.filter { $0.hasHistory && $0.isPlain }
-        var texts: [String: Result<String, AdminError>] = [:]
-        var rest = readable[...]
-        while !rest.isEmpty {
-            let batch = Array(rest.prefix(Self.batch))
-            rest = rest.dropFirst(Self.batch)
-            texts.merge(try await Self.texts(of: batch, on: connection)) { $1 }
-        }
+        let texts = try await Self.allTexts(
+            of: readable, on: connection, connect: readable.count >= manyHistories ? connect : nil)
         let sources = Set(sets.map(\.source))
         var known: [String: (records: [MigrationRecord], plans: [MigrationPlan])] = [:]
         self.entries = tenants.map { tenant in
@@ -69,6 +70,37 @@ struct FleetSurvey: Sendable {
         }
     }
 
+    private static func allTexts(
+        of tenants: [RegisteredTenant], on connection: PostgresConnection, connect: RemovalSession.Connect?
+    ) async throws -> [String: Result<String, AdminError>] {
+        guard let connect, let second = try? await connect(connection.endpoint.database)
+        else { return try await self.batches(of: tenants, on: connection) }
+        do {
+            let half = tenants.count / 2
+            async let others = self.batches(of: Array(tenants[half...]), on: second)
+            var texts = try await self.batches(of: Array(tenants[..<half]), on: connection)
+            texts.merge(try await others) { $1 }
+            await second.close()
+            return texts
+        } catch {
+            await second.close()
+            throw error
+        }
+    }
+
+    private static func batches(
+        of tenants: [RegisteredTenant], on connection: PostgresConnection
+    ) async throws -> [String: Result<String, AdminError>] {
+        var texts: [String: Result<String, AdminError>] = [:]
+        var rest = tenants[...]
+        while !rest.isEmpty {
+            let batch = Array(rest.prefix(Self.batch))
+            rest = rest.dropFirst(Self.batch)
+            texts.merge(try await Self.texts(of: batch, on: connection)) { $1 }
+        }
+        return texts
+    }
+
     /// The histories of a batch; each by itself when the server refuses one of them, so that one doesn't hide the others.
     private static func texts(
         of batch: [RegisteredTenant], on connection: PostgresConnection
@@ -77,7 +109,9 @@ struct FleetSurvey: Sendable {
             // Looked at again under the locks: what was plain before may be a view by now, whose functions would run here. One flush,
             // so that two surveys hold each other up for a moment only.
             let targets = batch.map(\.target)
-            let locks = targets.flatMap(FleetQueries.lock) + [FleetQueries.arePlain(targets.map(\.schema))]
+            let locks =
+                [FleetQueries.settings] + targets.flatMap(FleetQueries.lock)
+                + [FleetQueries.arePlain(targets.map(\.schema))]
             let rows = try await connection.transactionBlock(
                 locks + targets.flatMap(FleetQueries.history), isolation: .readCommitted)
             var texts: [String: Result<String, AdminError>] = [:]
