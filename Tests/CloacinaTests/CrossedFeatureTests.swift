@@ -169,12 +169,7 @@ import Testing
     @Test func aClaimThatTheDatabaseHasForgottenWritesNothing() async throws {
         let (mayEndFirst, mayEndSecond) = (Tally(), Tally())
         let workflow = try Workflow("w") {
-            WorkflowTask("a") { context in
-                self.begun.add()
-                let number = self.begun.count
-                await (number == 1 ? mayEndFirst : mayEndSecond).reached(1)
-                try context.set("by", to: number)
-            }
+            WorkflowTask.numbering("a", self.begun, mayEnd: [mayEndFirst, mayEndSecond])
             WorkflowTask("b", after: "a") { _ in }
         }
         let new = NewPipeline(workflow, at: self.clock.now())
@@ -256,12 +251,7 @@ import Testing
     @Test func aRunnerThatClaimsAnewWhatItDrivesDrivesItOnce() async throws {
         let (mayEndFirst, mayEndSecond) = (Tally(), Tally())
         let workflow = try Workflow("w") {
-            WorkflowTask("a") { context in
-                self.begun.add()
-                let number = self.begun.count
-                await (number == 1 ? mayEndFirst : mayEndSecond).reached(1)
-                try context.set("by", to: number)
-            }
+            WorkflowTask.numbering("a", self.begun, mayEnd: [mayEndFirst, mayEndSecond])
         }
         let new = NewPipeline(workflow, at: self.clock.now())
         _ = try await self.store.create([new])

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Cloacina
 
-/// What a fourth reading found: failovers, refused logins and slow reads, each crossed with something else.
+/// Failovers, refused logins and slow reads, each crossed with something else.
 @Suite(.timeLimit(.minutes(5))) struct CrossedOutageTests {
     /// A store whose server lets nobody in as long as a test says so, and that counts what was tried meanwhile.
     private final class RefusingStore: InterceptingWorkflowStore {
@@ -76,6 +76,16 @@ import Testing
     private let store = InMemoryWorkflowStore()
     private let begun = Tally()
     private let mayEnd = Tally()
+
+    /// A workflow whose one task says that it has begun, and waits until it may end.
+    private func gatedWorkflow() throws -> Workflow {
+        try Workflow("w") {
+            WorkflowTask("a") { _ in
+                self.begun.add()
+                await self.mayEnd.reached(1)
+            }
+        }
+    }
 
     /// A failover x execute(): the promoted standby has the creation and not the end. It is revision 1, which
     /// `claims(of:)` leaves out, so no own look ever finds it, and its owner lives, so nobody else does either.
@@ -206,12 +216,7 @@ import Testing
     @Test func aGiveBackTakesNothingThatWasClaimedAnewMeanwhile() async throws {
         let (mayEndFirst, mayEndSecond) = (Tally(), Tally())
         let workflow = try Workflow("w") {
-            WorkflowTask("a") { context in
-                self.begun.add()
-                let number = self.begun.count
-                await (number == 1 ? mayEndFirst : mayEndSecond).reached(1)
-                try context.set("by", to: number)
-            }
+            WorkflowTask.numbering("a", self.begun, mayEnd: [mayEndFirst, mayEndSecond])
         }
         let store = HoldingStore(self.store)
         let new = NewPipeline(workflow, at: self.clock.now())
@@ -298,12 +303,7 @@ import Testing
                 throw PipelineError(.storageFailed, "on demand", underlying: PostgresError(.connectionLost))
             }
         }
-        let workflow = try Workflow("w") {
-            WorkflowTask("a") { _ in
-                self.begun.add()
-                await self.mayEnd.reached(1)
-            }
-        }
+        let workflow = try self.gatedWorkflow()
         let runner = try self.clock.runner(workflow, store: store)
         let running = self.clock.begin { try await runner.execute("w") }
         await toldAgain.reached(1)
@@ -349,12 +349,7 @@ import Testing
             }
         }
         let store = RoleStore(self.store)
-        let workflow = try Workflow("w") {
-            WorkflowTask("a") { _ in
-                self.begun.add()
-                await self.mayEnd.reached(1)
-            }
-        }
+        let workflow = try self.gatedWorkflow()
         let runner = try self.clock.runner(workflow, store: store)
         let running = self.clock.begin { try await runner.execute("w") }
         await self.clock.settle()
@@ -415,12 +410,7 @@ import Testing
             // Within the ten seconds that either may take.
             if call == .beat || call == .claims { try? await clock.sleep(for: .seconds(9)) }
         }
-        let workflow = try Workflow("w") {
-            WorkflowTask("a") { _ in
-                self.begun.add()
-                await self.mayEnd.reached(1)
-            }
-        }
+        let workflow = try self.gatedWorkflow()
         let runner = try self.clock.runner(workflow, store: slow)
         let other = try self.clock.runner(workflow, store: self.store)
         let running = self.clock.begin { try await runner.execute("w") }

@@ -38,7 +38,7 @@ import Testing
         #expect(recorder.counts == ["cloacina_writes": 2, "cloacina_commits": 2])
     }
 
-    /// What a server and this process hold of one commit is several times what is stored.
+    /// A server and this process hold of one commit several times what is stored.
     @Test func whatGoesTogetherIsBoundedInBytes() async throws {
         let (begun, mayEnd) = (Tally(), Tally())
         let batches = Mutex<[[Int]]>([])

@@ -444,21 +444,15 @@ extension DefaultRunner {
 
     /// - Returns: Whether it was cancelled here, and its own children are to be too.
     private func cancelChild(_ child: UUID, of id: UUID) async throws(PipelineError) -> Bool {
-        do throws(PipelineError) {
-            return try await self.means.patiently { () throws(PipelineError) in
-                do throws(PipelineError) {
-                    return try await self.changeAlone(child, request: .cancel)
-                } catch {
-                    // The others must not wait for one that somebody has locked, or that can't be read.
-                    guard !error.isAway else { throw error }
-                    self.noteUncancelled(id, error)
-                    return false
-                }
+        try await self.means.patiently { () throws(PipelineError) in
+            do throws(PipelineError) {
+                return try await self.changeAlone(child, request: .cancel)
+            } catch {
+                // The others must not wait for one that somebody has locked, or that can't be read.
+                guard !error.isAway else { throw error }
+                self.noteUncancelled(id, error)
+                return false
             }
-        } catch {
-            guard !error.isAway else { throw error }
-            self.noteUncancelled(id, error)
-            return false
         }
     }
 

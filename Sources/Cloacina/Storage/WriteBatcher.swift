@@ -53,6 +53,9 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
         var statistics = WriteStatistics()
     }
 
+    /// The most bytes of text, or about that, that go together in one commit: a server and this process hold several times as much.
+    private static var maximumBytes: Int { 16 << 20 }
+
     private let maximumFlushes: Int
     private let maximumBatch: Int
     private let size: @Sendable (Item) -> Int
@@ -66,7 +69,7 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
     ///   - maximumFlushes: How many commits may be under way at the same time.
     ///   - maximumBatch: How many writes go together at most.
     ///   - note: Is told what came of each commit: nil, or why it failed.
-    ///   - size: About how many bytes of text a write has. Those that go together have ``WriteStatistics/maximumBytes`` at most; one always goes.
+    ///   - size: About how many bytes of text a write has. Those that go together have ``maximumBytes`` at most; one always goes.
     init(
         maximumFlushes: Int, maximumBatch: Int = 256, executor: (any TaskExecutor)? = nil, metrics: EngineMetrics,
         noting note: @escaping @Sendable (PipelineError?) -> Void = { _ in },
@@ -117,7 +120,7 @@ final class WriteLane<Item: Sendable, Answer: Sendable>: Sendable {
         var bytes = 0
         for (index, entry) in entries.prefix(self.maximumBatch).enumerated() {
             bytes += entry.bytes
-            if bytes > WriteStatistics.maximumBytes { return max(1, index) }
+            if bytes > Self.maximumBytes { return max(1, index) }
         }
         return min(entries.count, self.maximumBatch)
     }
@@ -154,10 +157,6 @@ public struct WriteStatistics: Sendable, Hashable {
         self.writes = writes
         self.commits = commits
     }
-
-    /// About how many bytes of text go together in one commit at most: what a server and this process hold of it is several times
-    /// as much.
-    static let maximumBytes = 16 << 20
 
     mutating func note(_ count: Int) {
         self.writes += count

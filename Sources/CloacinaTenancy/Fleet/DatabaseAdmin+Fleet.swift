@@ -61,8 +61,7 @@ extension DatabaseAdmin {
             let control = try await MigrationRunner(
                 connection: connection, configuration: configuration, logger: self.logger
             ).apply([.embedded(.control)], to: Self.control)
-            await Migrator.sweep(
-                on: connection, connect: self.connector, remainder: self.remainder, logger: self.logger)
+            await migrator.sweep(on: connection)
             let survey = try await FleetSurvey(
                 tenant: tenant, sets: sets, planner: configuration.planner, on: connection,
                 connect: self.connector)

@@ -76,8 +76,7 @@ extension DatabaseAdmin {
         tenant: String?, ending migrator: Migrator, _ body: (PostgresConnection) async throws -> R
     ) async throws -> R {
         try await self.withConnection(tenant: tenant) { connection in
-            await Migrator.sweep(
-                on: connection, connect: self.connector, remainder: self.remainder, logger: self.logger)
+            await migrator.sweep(on: connection)
             do {
                 let result = try await body(connection)
                 await migrator.end(on: connection)

@@ -54,8 +54,7 @@ extension DatabaseAdmin {
         _ version: Int, of set: MigrationSet, over migrator: Migrator, onResult: (ReblessResult) async -> Void
     ) async throws -> [ReblessResult] {
         let found = try await self.withConnection { connection in
-            await Migrator.sweep(
-                on: connection, connect: self.connector, remainder: self.remainder, logger: self.logger)
+            await migrator.sweep(on: connection)
             return try await FleetSurvey(
                 tenant: nil, sets: [set], planner: MigrationPlanner(), on: connection, connect: self.connector
             ).entries

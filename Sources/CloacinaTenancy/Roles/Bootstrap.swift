@@ -6,21 +6,18 @@ import Logging
 struct Bootstrap {
     private let options: BootstrapOptions
     private let connection: PostgresConnection
-    private let connect: RemovalSession.Connect
-    private let remainder: RemainingLogins
+    private let migrator: Migrator
     private let logger: Logger
     private let verifier: String?
     private let ledger = OperationLedger(kind: .bootstrap, tenant: "")
     private let lease: AdministrationLease
 
     init(
-        _ options: BootstrapOptions, on connection: PostgresConnection, connect: @escaping RemovalSession.Connect,
-        remainder: RemainingLogins, logger: Logger
+        _ options: BootstrapOptions, on connection: PostgresConnection, sweepingWith migrator: Migrator, logger: Logger
     ) throws {
-        self.remainder = remainder
         self.options = options
         self.connection = connection
-        self.connect = connect
+        self.migrator = migrator
         self.logger = logger
         self.lease = AdministrationLease(.bootstrap, on: connection)
         self.verifier = try options.servicePassword.map { try SCRAM.verifier(password: $0) }
@@ -55,8 +52,7 @@ struct Bootstrap {
         let control = MigrationTarget(schema: BootstrapQueries.controlSchema)
         let migrations = try await MigrationRunner(connection: self.connection, logger: self.logger)
             .apply([.embedded(.control)], to: control)
-        await Migrator.sweep(
-            on: self.connection, connect: self.connect, remainder: self.remainder, logger: self.logger)
+        await self.migrator.sweep(on: self.connection)
         let (service, tenants) = try await self.roleNames()
         let created = try await self.prepare(service: service, tenants: tenants)
         let warnings = try await self.verify(service: service, tenants: tenants)

@@ -17,8 +17,7 @@ extension DatabaseAdmin {
     ) async throws -> BootstrapReport {
         try await self.withConnection { connection in
             let bootstrap = try Bootstrap(
-                options, on: connection, connect: self.connector, remainder: self.remainder,
-                logger: self.logger)
+                options, on: connection, sweepingWith: self.makeMigrator(), logger: self.logger)
             return try await bootstrap.run(patience: self.patience, handingOver: keep)
         }
     }

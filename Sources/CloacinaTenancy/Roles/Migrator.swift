@@ -17,7 +17,7 @@ final class Migrator: Sendable {
     private let roles = Mutex<[String]>([])
 
     /// The number of attempts to change what others change at the same moment.
-    private static let attempts = 5
+    static let attempts = 5
 
     init(
         _ login: MigrationLogin, _ configuration: PostgresConfiguration, logger: Logger,
@@ -96,7 +96,8 @@ final class Migrator: Sendable {
         let password = try SecureRandom.password()
         // 256 random bits can't be guessed however fast a guess is, and both sides would stretch them for each tenant.
         let verifier = try SCRAM.verifier(password: password, iterations: 1)
-        let watcher = RemovalSession.watcher(of: tenant, on: administrator, connect: self.connect)
+        let watcher = RemovalSession.watcher(
+            of: tenant, on: administrator, registry: administrator, connect: self.connect)
         try await watcher.unblocked { wait in
             try await Self.patiently {
                 try await administrator.pipeline(
@@ -187,8 +188,7 @@ final class Migrator: Sendable {
     private func drop(
         _ role: String, of tenant: String?, on administrator: PostgresConnection, isGuarded: Bool
     ) async {
-        let removal = MigratorRemoval(
-            role: role, tenant: tenant, administrator: administrator, connect: self.connect, logger: self.logger)
+        let removal = self.removal(of: role, tenant: tenant, on: administrator)
         switch await removal.run(isGuarded: isGuarded) {
         case .gone: break
         // Once more at the operation's end, when it is not shut.
@@ -201,10 +201,7 @@ final class Migrator: Sendable {
     /// Drops what processes left that were killed, which happens to be seen now; see ``MigratorSQL/leftovers(serverVersion:)``.
     ///
     /// Nothing depends on it, so what goes wrong is left to the next operation.
-    static func sweep(
-        on administrator: PostgresConnection, connect: @escaping RemovalSession.Connect, remainder: RemainingLogins,
-        logger: Logger
-    ) async {
+    func sweep(on administrator: PostgresConnection) async {
         let end = ContinuousClock.now.advanced(by: Self.timeOfASweep)
         let query = MigratorSQL.leftovers(serverVersion: administrator.serverVersion)
         guard let rows = try? await administrator.query(query), let roles: [String] = try? rows.column("role") else {
@@ -212,10 +209,16 @@ final class Migrator: Sendable {
         }
         for role in roles {
             guard .now < end else { return }
-            let removal = MigratorRemoval(
-                role: role, tenant: nil, administrator: administrator, connect: connect, logger: logger)
-            if case .left(let isShut) = await removal.run(isGuarded: false) { remainder.note(role, isShut: isShut) }
+            let removal = self.removal(of: role, tenant: nil, on: administrator)
+            if case .left(let isShut) = await removal.run(isGuarded: false) {
+                self.remainder.note(role, isShut: isShut)
+            }
         }
+    }
+
+    private func removal(of role: String, tenant: String?, on administrator: PostgresConnection) -> MigratorRemoval {
+        MigratorRemoval(
+            role: role, tenant: tenant, administrator: administrator, connect: self.connect, logger: self.logger)
     }
 
     /// The longest time that an operation spends on what others left, before its own work; the rest is left to later ones.
@@ -223,7 +226,7 @@ final class Migrator: Sendable {
 
     /// Makes a change again that met another one of the same row of the catalogs, or a deadlock.
     @discardableResult
-    private static func patiently<R>(_ change: () async throws -> R) async throws -> R {
+    static func patiently<R>(_ change: () async throws -> R) async throws -> R {
         for _ in 1..<Self.attempts {
             do {
                 return try await change()

@@ -16,8 +16,6 @@ struct MigratorRemoval {
     let connect: RemovalSession.Connect
     let logger: Logger
 
-    /// The number of attempts to change what others change, or hold, at the same moment.
-    private static let attempts = 5
     /// The number of large objects that one transaction unlinks; each takes a lock.
     private static let largestPart: Int64 = 1_000
     /// The most databases that are looked after for one login.
@@ -54,7 +52,7 @@ struct MigratorRemoval {
         // A grantor can't become a member of its own member.
         let owners: [String] = try await self.administrator.query(MigratorSQL.memberships(of: self.role)).column("name")
         for owner in owners {
-            try await self.patiently {
+            try await Migrator.patiently {
                 try await self.administrator.pipeline(MigratorSQL.dismiss(self.role, from: owner))
             }
         }
@@ -69,7 +67,7 @@ struct MigratorRemoval {
     /// back at once is in the way of every change that begins a moment after the ending.
     private func dropBare() async throws {
         var holders: Set<String> = []
-        for attempt in 1...Self.attempts {
+        for attempt in 1...Migrator.attempts {
             let drop = MigratorSQL.drop(
                 self.role, database: self.administrator.endpoint.database,
                 wait: attempt == 1 ? MigratorSQL.briefWait : LimitQueries.boundedWait)
@@ -77,14 +75,15 @@ struct MigratorRemoval {
                 if attempt == 1 {
                     try await self.administrator.pipeline(drop)
                 } else {
-                    let ending = holders.sorted().flatMap(self.ending(of:))
-                    try await self.watcher.watching {
+                    let watcher = self.watcher(of: self.administrator)
+                    let ending = holders.sorted().flatMap(watcher.ending(of:))
+                    try await watcher.watching {
                         _ = try await self.administrator.withTransaction { try await $0.pipeline(ending + drop) }
                     }
                 }
                 return
             } catch let error as PostgresError {
-                guard attempt < Self.attempts, ["55P03", "XX000", "40P01", "23505"].contains(error.sqlState) else {
+                guard attempt < Migrator.attempts, ["55P03", "XX000", "40P01", "23505"].contains(error.sqlState) else {
                     throw error
                 }
                 let found: [String] = try await self.administrator.query(MigratorSQL.holders(of: self.role))
@@ -94,16 +93,6 @@ struct MigratorRemoval {
                 if error.sqlState == "55P03", attempt > 1, holders.isEmpty { throw error }
             }
         }
-    }
-
-    /// Ends the sessions of a role, of which the memberships leave nothing behind.
-    private func ending(of name: String) -> [PostgresStatement] {
-        [
-            PostgresStatement(ddl: "SAVEPOINT ending"), PostgresStatement(ddl: self.joining(name)),
-            PostgresStatement(ddl: self.act(as: name)),
-            RemovalQueries.endSessions(of: name, wait: RemovalQueries.endingWait),
-            PostgresStatement(ddl: "ROLLBACK TO SAVEPOINT ending"),
-        ]
     }
 
     private func note(_ holder: String) async {
@@ -121,8 +110,8 @@ struct MigratorRemoval {
     private func evict() async throws {
         // Those who are in go first: one may hold the login's row, and so may another tenant's session.
         try? await self.endSessions()
-        try await self.watcher.unblocked { wait in
-            try await self.patiently {
+        try await self.watcher(of: self.administrator).unblocked { wait in
+            try await Migrator.patiently {
                 try await self.administrator.pipeline(MigratorSQL.shut(self.role, wait: wait))
             }
         }
@@ -130,17 +119,8 @@ struct MigratorRemoval {
     }
 
     private func endSessions() async throws {
-        struct Undone: Error {}
-        do {
-            try await self.administrator.withTransaction { transaction in
-                _ = try await transaction.pipeline(
-                    [
-                        MigratorSQL.patience, PostgresStatement(ddl: self.joining(self.role)),
-                        PostgresStatement(ddl: self.act(as: self.role)), MigratorSQL.endSessions(of: self.role),
-                    ])
-                throw Undone()
-            }
-        } catch is Undone {}
+        try await self.watcher(of: self.administrator).endSessions(
+            of: self.role, [MigratorSQL.endSessions(of: self.role)], limits: MigratorSQL.patience)
     }
 
     /// Takes from a login that can't be dropped yet the owner's role, the way in, and its sessions, unless somebody holds these up
@@ -159,11 +139,6 @@ struct MigratorRemoval {
         return isShut
     }
 
-    /// Ends whoever of the tenants keeps the administrator's session waiting.
-    private var watcher: RemovalSession {
-        RemovalSession.watcher(of: self.tenant ?? "", on: self.administrator, connect: self.connect)
-    }
-
     // MARK: Belongings
 
     private func clear(_ database: String) async {
@@ -176,11 +151,10 @@ struct MigratorRemoval {
     /// Drops what the login owns in one database, committed by itself, and then takes back what others granted it: nobody but the
     /// grantor can, and not as long as something of theirs depends on the login's.
     private func clear(_ connection: PostgresConnection) async throws {
-        let act = [self.joining(self.role), self.act(as: self.role)].map(PostgresStatement.init(ddl:))
-        try await self.change(act + [MigratorSQL.dropRoutines], over: connection)
+        try await self.change(self.act + [MigratorSQL.dropRoutines], over: connection)
         try await self.unlinkLargeObjects(over: connection)
         try await self.change(
-            act + [PostgresStatement(ddl: "DROP OWNED BY \(self.quoted) CASCADE")], over: connection)
+            self.act + [PostgresStatement(ddl: "DROP OWNED BY \(self.quoted) CASCADE")], over: connection)
         let version = connection.serverVersion
         let sql = RemovalSQL(schema: "", owner: nil, roles: [self.role], serviceRole: "", serverVersion: version)
         for row in try await connection.query(MigratorSQL.grantors(to: self.role, serverVersion: version)) {
@@ -195,7 +169,7 @@ struct MigratorRemoval {
         let highest: Int64 = try await connection.query(MigratorSQL.lastLargeObject(of: self.role)).single("last")
         var last: Int64 = 0
         while last < highest {
-            let act = [self.joining(self.role), self.act(as: self.role)].map(PostgresStatement.init(ddl:))
+            let act = self.act
             let unlink = OwnershipQueries.unlinkLargeObjects(of: self.role, after: last, limit: Self.largestPart)
             let results: [PostgresRows]
             do {
@@ -208,18 +182,19 @@ struct MigratorRemoval {
                 // The server lets nobody unlink: `DROP OWNED` has to do, in one piece.
                 return
             }
-            guard let next = try results[3].single("last", as: Int64?.self) else { return }
+            guard let next = try results[1 + act.count].single("last", as: Int64?.self) else { return }
             last = next
         }
     }
 
+    /// Ends whoever of the tenants keeps a session of the administrator's waiting.
     private func watcher(of connection: PostgresConnection) -> RemovalSession {
-        RemovalSession.watcher(of: self.tenant ?? "", on: connection, connect: self.connect)
-            .registered(in: self.administrator)
+        RemovalSession.watcher(
+            of: self.tenant ?? "", on: connection, registry: self.administrator, connect: self.connect)
     }
 
     private func change(_ statements: [PostgresStatement], over connection: PostgresConnection) async throws {
-        try await self.patiently {
+        try await Migrator.patiently {
             try await self.watcher(of: connection).unblocked { wait in
                 _ = try await connection.withTransaction { transaction in
                     try await transaction.pipeline([wait] + statements)
@@ -228,23 +203,12 @@ struct MigratorRemoval {
         }
     }
 
-    /// Makes a change again that met another one of the same row of the catalogs, or a deadlock.
-    private func patiently(_ change: () async throws -> some Any) async throws {
-        for attempt in 1...Self.attempts {
-            do {
-                _ = try await change()
-                return
-            } catch let error as PostgresError {
-                guard attempt < Self.attempts, ["XX000", "40P01", "23505"].contains(error.sqlState) else { throw error }
-            }
-        }
+    /// Acts as the login until the transaction ends.
+    private var act: [PostgresStatement] {
+        let grant = MembershipSQL.grant(
+            self.role, to: "CURRENT_USER", serverVersion: self.administrator.serverVersion)
+        return [grant, "SET LOCAL ROLE \(self.quoted)"].map(PostgresStatement.init(ddl:))
     }
 
     private var quoted: String { PostgresIdentifier.quote(self.role) }
-
-    private func joining(_ name: String) -> String {
-        MembershipSQL.grant(name, to: "CURRENT_USER", serverVersion: self.administrator.serverVersion)
-    }
-
-    private func act(as name: String) -> String { "SET LOCAL ROLE \(PostgresIdentifier.quote(name))" }
 }

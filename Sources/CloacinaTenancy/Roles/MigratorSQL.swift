@@ -79,7 +79,7 @@ enum MigratorSQL {
 
     /// Drops a login that has nothing, in one transaction.
     static func drop(
-        _ role: String, database: String, wait: PostgresStatement = LimitQueries.boundedWait
+        _ role: String, database: String, wait: PostgresStatement
     ) -> [PostgresStatement] {
         let sql =
             ConnectSQL.revokeStatements(from: [role], database: database)
@@ -158,23 +158,22 @@ enum MigratorSQL {
     }
 
     /// The same of one whose turn is over: the session that made it is gone.
-    static func isAbandoned(_ role: String) -> String {
+    ///
+    /// - Parameter isIdle: Whether the session that asks has no turn, so that what it made itself is left from an earlier one.
+    static func isAbandoned(_ role: String, isIdle: Bool = false) -> String {
         """
         (\(self.isMarked(role)) AND NOT EXISTS (
             SELECT FROM pg_stat_activity maker
-            WHERE shobj_description(\(role), 'pg_authid')
+            WHERE \(isIdle ? "maker.pid <> pg_backend_pid() AND" : "") shobj_description(\(role), 'pg_authid')
                   LIKE format('%%, made by session %s of role %s at %%', maker.pid, maker.usesysid)))
         """
     }
 
-    /// The logins of migrations that may act as a role and whose turn is over. What this very session made is left from an earlier turn.
+    /// The logins of migrations that may act as a role and whose turn is over, asked by a session that has none.
     static func abandoned(actingAs owner: String) -> PostgresStatement {
         """
         SELECT r.rolname::text AS name FROM pg_auth_members o JOIN pg_roles r ON r.oid = o.member
-        WHERE o.roleid = to_regrole(quote_ident(\(owner))) AND \(unescaped: Self.isMarked("r.oid")) AND NOT EXISTS (
-            SELECT FROM pg_stat_activity maker
-            WHERE maker.pid <> pg_backend_pid() AND shobj_description(r.oid, 'pg_authid')
-                  LIKE format('%%, made by session %s of role %s at %%', maker.pid, maker.usesysid))
+        WHERE o.roleid = to_regrole(quote_ident(\(owner))) AND \(unescaped: Self.isAbandoned("r.oid", isIdle: true))
         ORDER BY name LIMIT 100
         """
     }
@@ -205,7 +204,7 @@ enum MigratorSQL {
     /// each is gone, and so is its own. A statement that a killed command had begun may take hours, such as an index; it is not ended
     /// by who only looks. One that was taken from its owner's role has no such statement.
     ///
-    /// What this very session made is left from an earlier turn: turns don't overlap. Each time in another order, so that what can't
+    /// One that this very session made is left from an earlier turn: turns don't overlap. Each time in another order, so that what can't
     /// be dropped hides nothing.
     ///
     /// A name alone makes nobody ours, and whoever may not drop a login leaves it to those who may. What can't be seen of the

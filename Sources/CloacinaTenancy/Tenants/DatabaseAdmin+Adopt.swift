@@ -12,8 +12,7 @@ extension DatabaseAdmin {
     public func adoptTenant(named name: String) async throws -> Tenant {
         let name = try Self.registryName(name)
         try await self.withConnection(tenant: name.rawValue) { connection in
-            await Migrator.sweep(
-                on: connection, connect: self.connector, remainder: self.remainder, logger: self.logger)
+            await self.makeMigrator().sweep(on: connection)
             try await TenantAdoption(name, on: connection, patience: self.patience, connect: self.connector).run()
         }
         return try await self.tenant(named: name.rawValue)

@@ -41,9 +41,11 @@ extension RemovalSession {
     /// A session whose ``watching(_:)`` serves other changes than a removal's: whoever of the tenants keeps one waiting is ended, this
     /// tenant included.
     ///
-    /// - Parameter tenant: The one whose matter it is, for the audit trail.
+    /// - Parameters:
+    ///   - tenant: The one whose matter it is, for the audit trail.
+    ///   - registry: A connection to the database that has the registry; the same unless the change is made elsewhere.
     static func watcher(
-        of tenant: String, on connection: PostgresConnection, connect: @escaping Connect
+        of tenant: String, on connection: PostgresConnection, registry: PostgresConnection, connect: @escaping Connect
     ) -> RemovalSession {
         let sql = RemovalSQL(
             schema: "", owner: nil, roles: [], serviceRole: "", serverVersion: connection.serverVersion)
@@ -52,7 +54,7 @@ extension RemovalSession {
             tenantsRole: "", sql: sql)
         return RemovalSession(
             connection: connection, target: target, patience: RemovalPatience(.seconds(10)), connect: connect,
-            tally: RemovalTally())
+            tally: RemovalTally(), home: registry)
     }
 
     /// Makes a change, and once more under another session's eyes when somebody's lock was in its way.
@@ -106,18 +108,21 @@ extension RemovalSession {
     /// Who comes back at once is in the way of every change that begins a moment after the ending. These leave nothing but
     /// the ended sessions: the memberships that they need are undone with a savepoint.
     var endingOfIntruders: [PostgresStatement] {
-        let sql = self.target.sql
-        return self.tally.intruders.flatMap { role in
-            [
-                PostgresStatement(ddl: "SAVEPOINT ending"), PostgresStatement(ddl: sql.joining(role)),
-                PostgresStatement(ddl: sql.act(as: role)),
-                RemovalQueries.endSessions(of: role, wait: RemovalQueries.endingWait),
-                PostgresStatement(ddl: "ROLLBACK TO SAVEPOINT ending"),
-            ]
-        }
+        self.tally.intruders.flatMap(self.ending(of:))
     }
 
-    func end(_ intruder: LockHolder) async throws {
+    /// Ends all sessions of a role, as the first statements of a change.
+    func ending(of role: String) -> [PostgresStatement] {
+        let sql = self.target.sql
+        return [
+            PostgresStatement(ddl: "SAVEPOINT ending"), PostgresStatement(ddl: sql.joining(role)),
+            PostgresStatement(ddl: sql.act(as: role)),
+            RemovalQueries.endSessions(of: role, wait: RemovalQueries.endingWait),
+            PostgresStatement(ddl: "ROLLBACK TO SAVEPOINT ending"),
+        ]
+    }
+
+    private func end(_ intruder: LockHolder) async throws {
         if let pid = intruder.pid {
             try await self.endSessions(of: intruder.user, [RemovalQueries.endSession(pid, of: intruder.user)])
         } else if let identifier = intruder.preparedTransaction {
@@ -133,12 +138,14 @@ extension RemovalSession {
     }
 
     /// A role may end its own sessions, so the administrator becomes a member, in a transaction that leaves nothing behind.
-    private func endSessions(of role: String, _ statements: [PostgresStatement]) async throws {
+    func endSessions(
+        of role: String, _ statements: [PostgresStatement], limits: PostgresStatement? = nil
+    ) async throws {
         struct Undone: Error {}
         let act = [self.target.sql.joining(role), self.target.sql.act(as: role)].map(PostgresStatement.init(ddl:))
         do {
             try await self.connection.withTransaction { transaction in
-                let limits = RemovalQueries.limits(lockTimeout: self.patience.lockTimeout())
+                let limits = limits ?? RemovalQueries.limits(lockTimeout: self.patience.lockTimeout())
                 _ = try await transaction.pipeline([limits] + act + statements)
                 throw Undone()
             }

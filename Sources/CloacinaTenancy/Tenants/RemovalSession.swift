@@ -26,13 +26,6 @@ struct RemovalSession: Sendable {
             tally: self.tally, home: self.registry)
     }
 
-    /// The same, with the registry in the database of another connection.
-    func registered(in home: PostgresConnection) -> RemovalSession {
-        var session = self
-        session.home = home
-        return session
-    }
-
     /// Where the registry is.
     var registry: PostgresConnection { self.home ?? self.connection }
 

@@ -22,7 +22,6 @@ struct TenantCreation {
     private let faults: FaultPoints
     private let logger: Logger
     private let migrator: Migrator
-    private let remainder: RemainingLogins
     private let migration: MigrationRunner.Configuration
     private let connect: RemovalSession.Connect
     private let ledger: OperationLedger
@@ -47,7 +46,6 @@ struct TenantCreation {
         self.connection = connection
         self.faults = admin.faults
         self.migrator = admin.makeMigrator()
-        self.remainder = admin.remainder
         self.migration = admin.migration
         self.connect = admin.connector
         self.ledger = OperationLedger(kind: .create, tenant: blueprint.name.rawValue)
@@ -66,7 +64,8 @@ struct TenantCreation {
                 try await self.reissue(id)
             } else {
                 let fresh = self.blueprint.freshSchema(on: self.connection)
-                let watcher = RemovalSession.watcher(of: self.name, on: self.connection, connect: self.connect)
+                let watcher = RemovalSession.watcher(
+                    of: self.name, on: self.connection, registry: self.connection, connect: self.connect)
                 try await watcher.unblocked { wait in try await self.provision(id, sql, fresh, wait) }
             }
         }
@@ -205,8 +204,7 @@ struct TenantCreation {
         let (sets, target) = (self.blueprint.migrationSets, self.blueprint.target)
         let isWhole = try MigrationSet.embedded(.tenant).migrations.allSatisfy(\.isTransactional)
         guard sets.count > 1 || !isWhole || !isNew else { return }
-        await Migrator.sweep(
-            on: self.connection, connect: self.connect, remainder: self.remainder, logger: self.logger)
+        await self.migrator.sweep(on: self.connection)
         do {
             let report = try await self.apply(sets, to: target)
             await self.migrator.end(on: self.connection)

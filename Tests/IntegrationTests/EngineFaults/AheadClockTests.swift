@@ -11,6 +11,14 @@ extension ServerTests {
     @Suite(.timeLimit(.minutes(40))) struct AheadClockTests {
         private static func ahead() -> Date { Date().addingTimeInterval(3_600) }
 
+        /// The clock of a host that is ten minutes behind, and its store.
+        private static func behind(_ fixture: EngineFixture) -> (SystemEngineClock, PostgresWorkflowStore) {
+            (
+                SystemEngineClock(wall: { Date().addingTimeInterval(-600) }),
+                PostgresWorkflowStore(pool: fixture.pool, label: fixture.label, followsServersClock: true)
+            )
+        }
+
         private static func isDue(_ number: Int, in fixture: EngineFixture) async throws -> Bool {
             let stored = try #require(try await fixture.store.load(StoreConformance.id(number)))
             return try #require(stored.dueAt) <= Date()
@@ -39,9 +47,7 @@ extension ServerTests {
         @Test func aHostThatIsBehindBeginsAtOnceWhatOthersEnqueue() async throws {
             try await EngineFixture.with { fixture in
                 let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
-                let clock = SystemEngineClock(wall: { Date().addingTimeInterval(-600) })
-                let store = PostgresWorkflowStore(
-                    pool: fixture.pool, label: fixture.label, followsServersClock: true)
+                let (clock, store) = Self.behind(fixture)
                 let behind = try fixture.runner(workflow, store: store, clock: clock)
                 let other = try fixture.runner(workflow)
                 let id = try await other.enqueue("w").id
@@ -56,9 +62,7 @@ extension ServerTests {
         @Test func aDelayAskedForByAHostThatIsBehindIsADelay() async throws {
             try await EngineFixture.with { fixture in
                 let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
-                let clock = SystemEngineClock(wall: { Date().addingTimeInterval(-600) })
-                let store = PostgresWorkflowStore(
-                    pool: fixture.pool, label: fixture.label, followsServersClock: true)
+                let (clock, store) = Self.behind(fixture)
                 let behind = try fixture.runner(workflow, store: store, clock: clock)
                 let id = try await behind.enqueue("w", options: ExecutionOptions(delay: .seconds(300))).id
                 let transacted = try await fixture.pool.withConnection(fixture.label) { lease in

@@ -10,7 +10,7 @@ extension ServerTests {
     /// C8: what files, and other tenants, do to the login over which files run: it is gone after the turn, with whatever it had, and
     /// nobody is in its way, or in another tenant's by its means.
     @Suite(.timeLimit(.minutes(40))) struct MigrationLoginAttackTests {
-        /// What a file runs as the login, between two parts that it runs as the tenant's owner.
+        /// Statements that a file runs as the login, between two parts that it runs as the tenant's owner.
         private static func asLogin(_ name: String, _ before: String = "", _ statements: String) -> String {
             """
             DO $do$ DECLARE login name := session_user; BEGIN
@@ -318,6 +318,18 @@ extension ServerTests {
 
     /// C8: what a stranger keeps in a database of his own, which the administrator visits because a tenant's roles hold something.
     @Suite(.serialized, .privateServer, .timeLimit(.minutes(40))) struct StrangersRegistryTests {
+        /// Makes a role and a database that it owns, both by one name; the way there as a superuser.
+        private static func makeDatabase(of stranger: String) async throws -> PostgresConfiguration {
+            try await TenantFixture.withSuperuser {
+                for sql in ["CREATE ROLE \(stranger)", "CREATE DATABASE \(stranger) OWNER \(stranger)"] {
+                    try await $0.script(sql)
+                }
+            }
+            var configuration = try #require(TestDatabase.current).superuser
+            configuration.database = stranger
+            return configuration
+        }
+
         @Test(
             "C8: code in the place of another database's registry doesn't run, in a plan or in a removal",
             arguments: [
@@ -344,13 +356,7 @@ extension ServerTests {
                     """
                 try await TenantFixture.withAdmin { admin in
                     _ = try await admin.createTenant(TenantConfig(name: name))
-                    try await TenantFixture.withSuperuser {
-                        for sql in ["CREATE ROLE \(stranger)", "CREATE DATABASE \(stranger) OWNER \(stranger)"] {
-                            try await $0.script(sql)
-                        }
-                    }
-                    var configuration = try #require(TestDatabase.current).superuser
-                    configuration.database = stranger
+                    let configuration = try await Self.makeDatabase(of: stranger)
                     try await PostgresConnection.withConnection(configuration) {
                         try await $0.script(
                             """
@@ -384,13 +390,7 @@ extension ServerTests {
                 let evil = TestDatabase.uniqueName("evil")
                 try await TenantFixture.withAdmin { admin in
                     let credentials = try await admin.createTenant(TenantConfig(name: name))
-                    try await TenantFixture.withSuperuser {
-                        for sql in ["CREATE ROLE \(stranger)", "CREATE DATABASE \(stranger) OWNER \(stranger)"] {
-                            try await $0.script(sql)
-                        }
-                    }
-                    var configuration = try #require(TestDatabase.current).superuser
-                    configuration.database = stranger
+                    let configuration = try await Self.makeDatabase(of: stranger)
                     try await PostgresConnection.withConnection(configuration) {
                         try await $0.script(
                             """
