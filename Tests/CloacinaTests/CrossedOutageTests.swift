@@ -89,7 +89,7 @@ import Testing
 
     /// A failover x execute(): the promoted standby has the creation and not the end. It is revision 1, which
     /// `claims(of:)` leaves out, so no own look ever finds it, and its owner lives, so nobody else does either.
-    @Test func whatWasExecutedAndWhoseEndTheDatabaseForgotGoesBackIntoTheQueue() async throws {
+    @Test func whatWasExecutedAndWhoseEndTheDatabaseForgotIsDrivenAnew() async throws {
         let quick = try Workflow("quick") { WorkflowTask("a") { _ in } }
         let slow = try Workflow("slow") {
             WorkflowTask("a") { _ in
@@ -110,7 +110,8 @@ import Testing
             at: self.clock.now())
         _ = try await self.store.create([new])
         await self.clock.advance(by: runner.configuration.heartbeatInterval * 40)
-        #expect(try await self.store.load(result.id)?.status == .queued)
+        // This runner serves no queue, so it drives what nobody has begun itself.
+        #expect(try await self.store.load(result.id)?.status == .completed)
         self.mayEnd.add()
         _ = await busy.result
     }
@@ -285,7 +286,7 @@ import Testing
 
     /// A creation whose answer was lost, and that this runner has taken from the queue meanwhile: the retried creation has the
     /// older claim, and must not end the newer one.
-    @Test func aRetriedCreationDoesNotSupersedeALaterClaim() async throws {
+    @Test(arguments: Ending.allCases) func aRetriedCreationDoesNotSupersedeALaterClaim(ending: Ending) async throws {
         let (mayTellAgain, toldAgain) = (Tally(), Tally())
         let number = Mutex(0)
         let store = HookedStore(self.store) { call throws(PipelineError) in
@@ -303,7 +304,13 @@ import Testing
                 throw PipelineError(.storageFailed, "on demand", underlying: PostgresError(.connectionLost))
             }
         }
-        let workflow = try self.gatedWorkflow()
+        let workflow = try Workflow("w") {
+            WorkflowTask("a") { _ in
+                self.begun.add()
+                await self.mayEnd.reached(1)
+            }
+            WorkflowTask("b", after: "a") { _ in }
+        }
         let runner = try self.clock.runner(workflow, store: store)
         let running = self.clock.begin { try await runner.execute("w") }
         await toldAgain.reached(1)
@@ -321,13 +328,34 @@ import Testing
         await self.begun.reached(1)
         mayTellAgain.add()
         await self.clock.settle()
+        // It still drives what it has under the newer claim: it beats for it, is told of a cancel, and its end is bounded.
         #expect(try await self.store.load(id)?.status == .running)
-        self.mayEnd.add()
-        await self.clock.advance(by: .seconds(120))
-        #expect(try await self.store.load(id)?.status == .completed)
+        #expect(runner.activePipelines == 1)
+        #expect(runner.state.withLock { !$0.isIdle })
+        switch ending {
+        case .itself:
+            self.mayEnd.add()
+            await self.clock.advance(by: .seconds(120))
+            #expect(try await self.store.load(id)?.status == .completed)
+            #expect(try await running.value.status == .completed)
+        case .cancel:
+            try await runner.cancel(id)
+            self.mayEnd.add()
+            await self.clock.settle()
+            #expect(try await self.store.load(id)?.status == .cancelled)
+            #expect(try await running.value.status == .cancelled)
+        case .shutdown:
+            let ended = self.clock.begin { await runner.shutDown(drain: .seconds(1)) }
+            await self.clock.advance(by: .seconds(60))
+            try await ended.value
+            #expect(try await self.store.load(id)?.status == .queued)
+            self.mayEnd.add()
+            _ = await running.result
+        }
         #expect(self.begun.count == 1)
-        _ = await running.result
     }
+
+    enum Ending: CaseIterable { case itself, cancel, shutdown }
 
     /// A role that may not be taken on for a while, as the recommended `label(.role)` meets it: nothing was run, so it says
     /// nothing about what was to be stored. LongOutageTests' refused logins have it for `connectionFailed` only.

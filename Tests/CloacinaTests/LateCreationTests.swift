@@ -40,14 +40,19 @@ import Testing
 
     private func beats() async throws -> [UUID: Int] { try await self.store.underlying.beats(everyOwner: false) }
 
-    @Test(arguments: [0, 1, 2]) func whatIsCommittedLaterGoesBackIntoTheQueue(heartbeats: Int) async throws {
+    /// It goes back into the queue, of which this runner takes it where it serves that; where nobody may, this runner drives it.
+    @Test(arguments: [0, 1, 2], [false, true]) func whatIsCommittedLaterRuns(heartbeats: Int, serves: Bool) async throws
+    {
         let runner = try await self.runner()
+        if serves { await runner.serveOnce() }
         await self.clock.advance(by: runner.configuration.heartbeatInterval * heartbeats)
         let id = try #require(self.store.ids.first)
         try await self.store.commit()
         #expect(try await runner.status(of: id) == .running)
         await self.clock.advance(by: runner.configuration.heartbeatInterval * 2)
-        #expect(try await runner.status(of: id) == .queued)
+        let stored = try #require(try await self.store.underlying.load(id))
+        #expect(stored.status == .completed)
+        #expect(stored.events.contains { $0.kind == .pipelineRecovered } == serves)
     }
 
     /// It isn't waited for for ever, and the runner says no longer that it lives.

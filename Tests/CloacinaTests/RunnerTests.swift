@@ -353,10 +353,16 @@ import Testing
                 try context.set("sneaky", to: String(repeating: "x", count: 200))
             }
             WorkflowTask("both", after: "a", "b") { _ in Issue.record("it ran") }
+            // A rule looks at the context whatever its size.
+            WorkflowTask("ruled", after: "a", "b", triggerRule: .contextExists(ContextPath(key: "a"))) { _ in
+                Issue.record("it ran")
+            }
         }
         let result = try await self.execute(workflow, Context(byteLimit: 100))
-        #expect(result.task("both")?.status == .failed)
-        #expect(result.task("both")?.error?.hasPrefix("contextTooLarge") == true)
+        for task in ["both", "ruled"] {
+            #expect(result.task(task)?.status == .failed)
+            #expect(result.task(task)?.error?.hasPrefix("contextTooLarge") == true)
+        }
         #expect(result.task("greedy")?.status == .completed)
         #expect(result.task("sneaky")?.status == .failed)
         #expect(result.finalContext.keys == ["a", "b"])

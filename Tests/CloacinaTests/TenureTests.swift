@@ -80,8 +80,10 @@ import Testing
     @Test(arguments: [
         ([Self.adrift(3, .cancel), Self.adrift(3)], PipelineRequest.cancel),
         ([Self.adrift(3), Self.adrift(3, .pause)], .pause),
-        ([Self.adrift(3, .pause), Self.adrift(1, .cancel)], .pause), ([Self.adrift(3), Self.adrift(1, .cancel)], nil),
-        ([Self.adrift(1, .cancel), Self.adrift(3)], nil), ([Self.adrift(1), Self.adrift(3, .cancel)], .cancel),
+        ([Self.adrift(3, .pause), Self.adrift(1, .cancel)], .cancel),
+        ([Self.adrift(3), Self.adrift(1, .cancel)], .cancel),
+        ([Self.adrift(1, .cancel), Self.adrift(3)], .cancel), ([Self.adrift(1, .pause), Self.adrift(3)], nil),
+        ([Self.adrift(1), Self.adrift(3, .cancel)], .cancel),
     ])
     func theLatestClaimIsGivenBackWithWhatWasAskedOfIt(
         notes: [DefaultRunner.Adrift], request: PipelineRequest?

@@ -25,14 +25,14 @@ extension ServerTests {
         @Test func bootstrapNamesTheStatementsThatASuperuserCanRun() async throws {
             try await TenantFixture.withAdmin { admin in
                 let report = try await admin.bootstrap()
-                let functions = report.hardeningStatements.filter { $0.contains("EXECUTE") }
+                let functions = report.hardeningStatements.filter { $0.contains("EXECUTE ON") }
                 #expect(functions.count == 2)
                 #expect(functions.last?.hasPrefix("REVOKE EXECUTE ON FUNCTION pg_catalog.lo_") == true)
                 // Not the statement on temp_file_limit: that is the whole server's, and other tests look at it.
                 try await TenantFixture.withSuperuser { connection in
                     for statement in functions { try await connection.script(statement) }
                 }
-                #expect(try await !admin.bootstrap().hardeningStatements.contains { $0.contains("EXECUTE") })
+                #expect(try await !admin.bootstrap().hardeningStatements.contains { $0.contains("EXECUTE ON") })
                 let name = TenantFixture.name()
                 let credentials = try await admin.createTenant(TenantFixture.config(name))
                 #expect(try await Self.refusals(credentials) == ["42501", "42501", "42501"])
@@ -40,6 +40,37 @@ extension ServerTests {
                 try await admin.withBackend { _ = try await $0.query("SELECT lo_unlink(lo_create(0))") }
                 _ = try await admin.removeTenant(named: name)
                 #expect(try await TenantFixture.traces(of: name).isEmpty)
+            }
+        }
+
+        /// A rule or a trigger on anybody's table is locked for before rights are looked at, and all who come later wait behind it.
+        @Test(arguments: [
+            "CREATE RULE r AS ON INSERT TO cloacina.tenants DO INSTEAD NOTHING",
+            "CREATE TRIGGER t AFTER INSERT ON cloacina.tenants FOR EACH STATEMENT "
+                + "EXECUTE FUNCTION pg_catalog.suppress_redundant_updates_trigger()",
+        ])
+        func aTenantWaitsForNoLockOnWhatIsNotItsOwn(sql: String) async throws {
+            try await TenantFixture.withAdmin { admin in
+                let statements = try await admin.bootstrap().hardeningStatements.filter {
+                    $0.contains("EVENT TRIGGER") || $0.contains("refuse_foreign_locks")
+                }
+                #expect(statements.count == 3)
+                try await TenantFixture.withSuperuser { connection in
+                    for statement in statements { try await connection.script(statement) }
+                    #expect(try await !admin.bootstrap().hardeningStatements.contains { $0.contains("EVENT TRIGGER") })
+                    let credentials = try await admin.createTenant(TenantFixture.config(TenantFixture.name()))
+                    // Whoever asked for the lock would be told of a lock timeout.
+                    try await connection.script("BEGIN; LOCK TABLE cloacina.tenants IN ACCESS SHARE MODE")
+                    try await TenantFixture.withTenant(credentials) { tenant in
+                        let error = await #expect(throws: PostgresError.self) { try await tenant.script(sql) }
+                        #expect(error?.sqlState == "42501")
+                    }
+                    try await connection.script("ROLLBACK")
+                    // What may make something goes on: the tenant's files do, over their login.
+                    let sets = try TenantFixture.sets("CREATE RULE r AS ON INSERT TO items DO ALSO NOTHING;")
+                    #expect(try await admin.migrate(sets: sets).results.map(\.outcome) == [.migrated])
+                    try await admin.removeTenant(named: credentials.tenant)
+                }
             }
         }
 

@@ -80,7 +80,10 @@ struct ContextLedger {
     private mutating func merge(_ tasks: [Int], onto input: Context) throws(WorkflowError) -> Merge {
         guard let first = tasks.first else { return Merge(context: input, covered: TaskSet()) }
         if let last = self.last, last.dependencies == tasks {
-            return Merge(context: Context(last.merge.context, byteLimit: input.byteLimit), covered: last.merge.covered)
+            var context = Context(last.merge.context, byteLimit: input.byteLimit)
+            // A rule has looked at it whatever its size.
+            try context.apply([])
+            return Merge(context: context, covered: last.merge.covered)
         }
         // The order begins with all that the first one builds on, which is in its output.
         var merge = Merge(context: input, covered: TaskSet())

@@ -99,18 +99,23 @@ extension PipelineStateMachine {
         switch event.kind.known {
         case .pipelineCancelling: self.stop = .cancelled
         case .pipelineTimedOut: self.stop = .timedOut
-        // Nothing has begun under a claim that nobody knew of.
-        case .pipelineRecovered where event.reason == .claimLost: break
+        // Whatever was said to have begun under an earlier claim, nothing runs any more; and nothing has begun under a claim that
+        // nobody knew of.
+        case .pipelineStarted: self.stopReplayed()
+        case .pipelineRecovered where event.reason == .claimLost: self.stopReplayed()
         case .pipelineRecovered:
             self.decide(at: now)
             self.replayRecovery(hasDied: event.reason != .givenBack && event.reason != .runnerStopped, at: event.at)
-        // Whatever was said to have begun, and whoever wrote this: nothing runs any more.
-        case .pipelinePaused, .pipelineReleased:
-            for position in self.tasks.indices where self.tasks[position].state == .running {
-                self.tasks[position].state = .ready
-            }
+        // Also whoever wrote this.
+        case .pipelinePaused, .pipelineReleased: self.stopReplayed()
         case .none: self.noteMisfit("this version does not know the line \"\(event.kind.rawValue)\"")
         default: break
+        }
+    }
+
+    private mutating func stopReplayed() {
+        for position in self.tasks.indices where self.tasks[position].state == .running {
+            self.tasks[position].state = .ready
         }
     }
 

@@ -9,10 +9,8 @@ struct Attempt: Sendable {
     let output: Context?
     let startedAt: Date
     let endedAt: Date
-    /// Whether it failed because the pipelines that it waited for were given back when the runner shut down.
-    var waitedInVain = false
-    /// Whether it failed because the database could not be reached while it waited for a pipeline, which goes on.
-    var wasCutOff = false
+    /// The error with which it failed, if that is one of this library's.
+    var failure: PipelineError?
 
     /// Runs the code on a copy of what the task is given.
     static func run(
@@ -22,7 +20,7 @@ struct Attempt: Sendable {
         let startedAt = clock.now()
         var outcome: TaskOutcome
         var output: Context?
-        var cause: PipelineError?
+        var failure: PipelineError?
         do {
             let given = try given.get()
             var context = given
@@ -35,11 +33,11 @@ struct Attempt: Sendable {
             output = context
         } catch {
             outcome = .failed(TaskFailure(error))
-            cause = error as? PipelineError
+            failure = error as? PipelineError
         }
         return Attempt(
             position: start.position, number: start.attempt, outcome: outcome, output: output, startedAt: startedAt,
-            endedAt: clock.now(), waitedInVain: cause?.code == .released, wasCutOff: cause?.isCutOff == true)
+            endedAt: clock.now(), failure: failure)
     }
 
     /// The same attempt, whose completion is stored already, together with the task's own writes.

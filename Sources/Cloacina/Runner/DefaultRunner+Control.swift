@@ -430,7 +430,8 @@ extension DefaultRunner {
                     last = next
                 }
             } catch {
-                return self.noteUncancelled(parent, error)
+                self.noteUncancelled(parent, error)
+                if error.isAway { return }
             }
         }
     }
@@ -472,7 +473,7 @@ extension DefaultRunner {
             running.status = .running
             var machine = self.machine(of: running, workflow)
             machine.receive(.cancel(at: now))
-            if var transition = machine.commit(at: now) {
+            if var transition = machine.commit(at: now), transition.status.isTerminal {
                 transition.foldsEverything = true
                 // One that has not begun ends with the tasks of the current version.
                 transition.version = machine.workflow.contentVersion.hex

@@ -168,8 +168,13 @@ extension DefaultRunner {
         self.state.withLock { state in
             var adrift = adrift
             if let known = state.adrift[id] {
-                // The later claim counts, and what was asked under it.
-                guard known.epoch <= adrift.epoch else { return }
+                // The later claim counts, and what was asked under it; a cancel counts under whatever claim it was told.
+                let isCancelled = known.request == .cancel || adrift.request == .cancel
+                guard known.epoch <= adrift.epoch else {
+                    if isCancelled { state.adrift[id]?.request = .cancel }
+                    return
+                }
+                if isCancelled { adrift.request = .cancel }
                 if known.epoch == adrift.epoch {
                     adrift.request = adrift.request ?? known.request
                     adrift.isLostClaim = adrift.isLostClaim && known.isLostClaim
@@ -209,6 +214,7 @@ extension DefaultRunner {
                     hasGivenBack = true
                     isForOthers = isForOthers || (try? self.workflow(of: stored)) == nil
                 case .mayBeClaimed: continue
+                case .isDriven: break
                 case .isAnothers:
                     if !isActive, try await self.mayStillCome(id, adrift) { continue }
                     // Whoever has it now is told. Nothing else that a run was asked is stored nowhere.
@@ -257,6 +263,8 @@ extension DefaultRunner {
         case isBack(StoredPipeline)
         /// A claim under way, or done meanwhile, may have taken it under the same number: nothing was done yet.
         case mayBeClaimed
+        /// This runner drives it: it serves no queue, and perhaps nobody does.
+        case isDriven
         /// It is not this runner's under the claim in question, or it was set aside.
         case isAnothers
     }
@@ -276,6 +284,7 @@ extension DefaultRunner {
                 return .isAnothers
             }
             if self.isBegunAnew(id) { return .mayBeClaimed }
+            if adrift.isLostClaim, adrift.request == nil, self.driveHere(stored) { return .isDriven }
             if let request = adrift.request { try await self.store.ask(request, of: id) }
             let now = self.clock.now()
             let pause = adrift.isLostClaim ? 0 : self.pause(beforeRequeuing: stored)
@@ -289,6 +298,16 @@ extension DefaultRunner {
             ]
             if try await self.apply(transition, to: stored, at: now) { return .isBack(stored) }
         }
+    }
+
+    /// Drives what this runner has created without learning of it, and of which nothing has begun, where it serves no queue: whoever
+    /// waits for that, by its key, would wait for ever.
+    private func driveHere(_ stored: StoredPipeline) -> Bool {
+        guard stored.revision == 1, !self.state.withLock({ $0.serves || $0.isShutDown }),
+            let workflow = try? self.workflow(of: stored)
+        else { return false }
+        self.launch(stored, workflow, fromQueue: false, mayBeLost: true)
+        return true
     }
 
     /// How many seconds a pipeline waits that is given back again and again without a line about a task in between: twice as

@@ -120,8 +120,10 @@ public final class DefaultRunner: PipelineExecutor {
         /// How many pipelines this runner drives.
         var driven: Int { self.active.values.count { !$0.isOver } }
 
-        /// Whether nothing is this runner's, as far as anybody knows.
-        var isIdle: Bool { self.adrift.isEmpty && self.active.values.allSatisfy(\.isOver) }
+        /// Whether nothing is this runner's, as far as anybody knows. What is being created may be.
+        var isIdle: Bool {
+            self.adrift.isEmpty && self.active.values.allSatisfy(\.isOver) && self.beginnings.values.allSatisfy { $0 }
+        }
     }
 
     /// The runner's own id, which its pipelines carry while they are claimed and its history for ever.
@@ -441,8 +443,9 @@ extension DefaultRunner {
         if fromQueue { means.place = QueuePlace { self.note($0, bytes: pipeline.storedBytes) } }
         let active = self.state.withLock { state in
             let earlier = state.active[pipeline.id]
-            // A runner that claims what is active here had lost it, whatever number the new claim has; one whose creation was tried
-            // again may have the older claim.
+            // A runner that claims what is active here had lost it, whatever number the new claim has. One whose creation was tried
+            // again may have the older claim, and then has nothing to drive.
+            if mayBeLost, let earlier, !earlier.isOver, earlier.epoch > pipeline.epoch { return earlier }
             earlier?.mailbox.post(mayBeLost ? .mayBeLost : .superseded)
             let task = self.driving { [means] in
                 var run = PipelineRun(

@@ -283,7 +283,10 @@ extension PipelineRun {
         self.running[attempt.position] = nil
         var outcome = attempt.outcome
         if case .failed(let failure) = outcome { self.failures[attempt.position] = failure }
-        let isInterrupted = self.isInterrupting || attempt.waitedInVain && self.isShuttingDown || attempt.wasCutOff
+        let waits = running.resource.endedWaits
+        let isInterrupted =
+            self.isInterrupting || self.isShuttingDown && (waits.byRelease || attempt.failure?.code == .released)
+            || waits.byOutage || attempt.failure?.isCutOff == true
         if isInterrupted, case .failed = outcome { outcome = .interrupted }
         // Asking the system for chance takes a while, and only a retry needs it.
         let random = if case .failed = outcome { self.means.clock.random() } else { 0 as UInt64 }

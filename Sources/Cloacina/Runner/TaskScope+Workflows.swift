@@ -109,7 +109,7 @@ extension DefaultRunner {
                 try await self.begin(workflowName, context: context, options: options, below: means.place)
             }
         } catch {
-            throw error.cuttingOff
+            throw means.noting(error.cuttingOff)
         }
         do throws(PipelineError) {
             let result = try await self.outlastingOutages { () throws(PipelineError) in
@@ -117,9 +117,10 @@ extension DefaultRunner {
             }
             return (result, execution.isOwn)
         } catch {
-            // When a shutdown has cancelled the task, the child goes back into the queue as its parent does.
+            // From the beginning of a shutdown on the child goes back into the queue as its parent does, also when the wait for
+            // another child has ended by that and has cancelled this one.
             // So does that of a pipeline whose claim is lost: whoever has it begins the task again, which waits for the child.
-            if Task.isCancelled, !means.isBegunAgain, !self.state.withLock({ $0.isInterrupted }) {
+            if Task.isCancelled, !means.isBegunAgain, !self.state.withLock({ $0.isShutDown }) {
                 // This must happen all the same.
                 let cancelling = Task { () throws(PipelineError) -> Bool in
                     try await self.means.patiently { () throws(PipelineError) -> Bool in
@@ -129,7 +130,7 @@ extension DefaultRunner {
                 }
                 _ = await cancelling.result
             }
-            throw error.cuttingOff
+            throw means.noting(error.cuttingOff)
         }
     }
 }

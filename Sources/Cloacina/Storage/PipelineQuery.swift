@@ -19,7 +19,8 @@ public struct ExecutionOptions: Sendable, Hashable {
     /// Pipelines of a higher priority leave the queue before others: 0.
     public var priority = 0
     /// How long it waits before it may begin: zero. With a delay it waits in the queue, where every runner may take it that a
-    /// ``RunnerGroup`` serves; without one it waits for ever. It goes by the clock of who asks for it.
+    /// ``RunnerGroup`` serves; without one it waits for ever. It is counted from when the pipeline is stored, on PostgreSQL by the
+    /// server's clock, whatever those of the hosts show. A century at most.
     public var delay: Duration = .zero
     /// How long it may take from its beginning to its end: no limit. When the time is up, what runs is cancelled and the
     /// pipeline fails; one that is paused or back in the queue then, when a runner has it again.

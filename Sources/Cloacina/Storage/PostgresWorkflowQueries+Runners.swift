@@ -6,7 +6,7 @@ extension PostgresWorkflowQueries {
     static func ask(_ request: PipelineRequest, of id: UUID) -> PostgresStatement {
         PostgresStatement(
             trusted: """
-                UPDATE cloacina_pipelines SET request = $2
+                UPDATE cloacina_pipelines SET request = $2::text
                 WHERE id = $1 AND state = 'running' AND request IS DISTINCT FROM 'cancel'
                 """,
             [.uuid(id), .text(request.rawValue)])

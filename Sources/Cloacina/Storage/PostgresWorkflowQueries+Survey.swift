@@ -31,8 +31,8 @@ extension PostgresWorkflowQueries {
                 """, prepared: false)
     }
 
-    /// Whether a pipeline is due, and when the next one is, from the first of each priority of each lane: going from one to the
-    /// next reads a few rows, however many wait. Of very many that are left, a claim finds out.
+    /// Whether a pipeline is due, and when the next one is, by the clock of who asks, from the first of each priority of each lane:
+    /// going from one to the next reads a few rows, however many wait. Of very many that are left, a claim finds out.
     static func queue(at: Date, byServersClock: Bool = false) -> PostgresStatement {
         let now = self.now("$1", byServersClock)
         return PostgresStatement(
@@ -49,7 +49,7 @@ extension PostgresWorkflowQueries {
                     SELECT lane, priority FROM places LIMIT \(StoredLimits.surveyRows)
                 )
                 SELECT coalesce(bool_or(first <= \(now)), false) OR count(*) = \(StoredLimits.surveyRows) AS is_due,
-                    min(next) AS due_at
+                    \(self.byHostsClock("min(next)", asOf: "$1::timestamptz", byServersClock)) AS due_at
                 FROM (
                     SELECT (
                         SELECT due_at FROM cloacina_pipelines

@@ -7,12 +7,24 @@ extension PostgresWorkflowQueries {
         pipeline_id, revision, position, kind, task, attempt, worker, started_at, at, due_at, reason, detail, delta
         """
 
+    private static let eventTypes = [
+        "text", "text", "int4", "uuid", "timestamptz", "timestamptz", "timestamptz", "text", "text", "text",
+    ]
+
     /// The columns of an event in the arrays that ``binds(of:)`` makes, which begin at a parameter.
     private static func eventArrays(from first: Int) -> String {
-        let types = [
-            "text", "text", "int4", "uuid", "timestamptz", "timestamptz", "timestamptz", "text", "text", "text",
-        ]
-        return types.enumerated().map { "$\(first + $0.offset)::\($0.element)[]" }.joined(separator: ", ")
+        self.eventTypes.enumerated().map { "$\(first + $0.offset)::\($0.element)[]" }.joined(separator: ", ")
+    }
+
+    /// The lines of a transition as rows with the columns of an event and a position from 1. Most have one, for which the server
+    /// does without ten sets to read side by side.
+    private static func lines(_ events: [PipelineEvent], from first: Int) -> (rows: String, binds: [PostgresValue]) {
+        guard events.count == 1 else {
+            return ("unnest(\(self.eventArrays(from: first))) WITH ORDINALITY", self.binds(of: events))
+        }
+        let columns = self.eventTypes.enumerated().map { "$\(first + $0.offset)::\($0.element)" }.joined(
+            separator: ", ")
+        return ("(VALUES (\(columns), 1))", self.binds(of: events[0]))
     }
 
     private static let arrayColumns = "kind, task, attempt, worker, started_at, at, due_at, reason, detail, delta"
@@ -38,7 +50,8 @@ extension PostgresWorkflowQueries {
             .text(transition.status.rawValue), transition.dueAt.map { .timestamp($0) } ?? .null,
             transition.status.isTerminal ? .timestamp(change.at) : .null,
         ]
-        binds += self.binds(of: transition.events)
+        let lines = self.lines(transition.events, from: 7)
+        binds += lines.binds
         binds += [
             transition.output.map { .text($0) } ?? .null, transition.outcomes.map { .text($0) } ?? .null,
             .bool(transition.isUnbegun), transition.version.map { .text($0) } ?? .null,
@@ -62,21 +75,22 @@ extension PostgresWorkflowQueries {
         var dueAt = change.isDueAtOnce ? self.dueNow("$5") : "$5"
         if byServersClock, !change.isDueAtOnce, transition.dueAt != nil {
             binds.append(.timestamp(change.at))
-            dueAt = self.later("$5::timestamptz", asOf: "$\(binds.count)::timestamptz", true)
+            let later = self.later("$5::timestamptz", asOf: "$\(binds.count)::timestamptz", true)
+            dueAt = "CASE WHEN due_at = $5 THEN due_at ELSE \(later) END"
         }
         return PostgresStatement(
             trusted: """
                 WITH guard AS (
-                    UPDATE cloacina_pipelines SET revision = $2 + 1, state = $4, due_at = \(dueAt), ended_at = $6,
-                        owner = CASE $4 WHEN 'running' THEN owner END, output = $17, outcomes = $18,
-                        started_at = CASE WHEN \(unbegun) THEN NULL ELSE started_at END, version = coalesce($20, version),
+                    UPDATE cloacina_pipelines SET revision = $2 + 1, state = $4::text, due_at = \(dueAt), ended_at = $6,
+                        owner = CASE $4 WHEN 'running' THEN owner END, output = $17::text, outcomes = $18::text,
+                        started_at = CASE WHEN \(unbegun) THEN NULL ELSE started_at END, version = coalesce($20::text, version),
                         request = \(self.pending("request", at: "$4"))
                     WHERE id = $1 AND revision = $2 AND epoch = $3 AND ($21::uuid IS NULL OR owner = $21)
                     RETURNING id, revision, request
                 )\(folding), happened AS (
                     INSERT INTO cloacina_events (\(self.eventColumns))
                     SELECT $1, $2 + 1, e.position\(offset), \(self.eventValues)
-                    FROM guard, unnest(\(self.eventArrays(from: 7))) WITH ORDINALITY AS e (\(self.arrayColumns), position)
+                    FROM guard, \(lines.rows) AS e (\(self.arrayColumns), position)
                 )
                 SELECT request FROM guard
                 """, binds)
@@ -135,7 +149,8 @@ extension PostgresWorkflowQueries {
         if byServersClock, changes.contains(where: { !$0.isDueAtOnce && $0.transition.dueAt != nil }) {
             binds.append(.timestampArray(changes.map(\.at)))
             decidedAt = "$\(binds.count)::timestamptz[]"
-            dueAt = self.later("c.due_at", asOf: "c.decided_at", true)
+            dueAt =
+                "CASE WHEN p.due_at = c.due_at THEN p.due_at ELSE \(self.later("c.due_at", asOf: "c.decided_at", true)) END"
         }
         if changes.contains(where: \.isDueAtOnce) {
             binds.append(.boolArray(changes.map(\.isDueAtOnce)))
@@ -178,7 +193,7 @@ extension PostgresWorkflowQueries {
                     WHERE id = $1 AND epoch = $2 AND state = 'running' AND ($5::uuid IS NULL OR owner = $5) FOR SHARE
                 )
                 INSERT INTO cloacina_task_commits (pipeline_id, task, epoch, attempt, worker, started_at, at, delta)
-                SELECT id, $3, $2, $4, $5, $6, $7, $8 FROM claim
+                SELECT id, $3::text, $2, $4::int4, $5, $6, $7, $8::text FROM claim
                 ON CONFLICT DO NOTHING
                 RETURNING task
                 """,
@@ -204,6 +219,17 @@ extension PostgresWorkflowQueries {
                 SELECT task FROM cloacina_events
                 WHERE pipeline_id = $1 AND task = $2 AND attempt = $3 AND worker = $4 AND kind = 'task completed'
                 """, [.uuid(place.pipeline), .text(place.task), .int32(Int32(clamping: attempt)), .uuid(worker)])
+    }
+
+    private static func binds(of event: PipelineEvent) -> [PostgresValue] {
+        [
+            .text(event.kind.rawValue), event.task.map { .text($0) } ?? .null, .int32(Int32(clamping: event.attempt)),
+            event.worker.map { .uuid($0) } ?? .null, event.startedAt.map { .timestamp($0) } ?? .null,
+            .timestamp(event.at),
+            event.dueAt.map { .timestamp($0) } ?? .null, (event.reason?.rawValue).map { .text($0) } ?? .null,
+            event.detail.map { .text($0) } ?? .null,
+            event.delta.flatMap { $0.isEmpty ? nil : .text($0.jsonText) } ?? .null,
+        ]
     }
 
     private static func binds(of events: [PipelineEvent]) -> [PostgresValue] {

@@ -56,14 +56,28 @@ enum PostgresWorkflowQueries {
     /// clock is an hour ahead would otherwise put off what it hands to the others by an hour.
     static func dueNow(_ time: String) -> String { "least(\(time), statement_timestamp())" }
 
-    /// A time that a host's clock has ahead of it, by the clock by which it is due then.
+    /// A time that a host's clock has ahead of it, a century at most, by the clock by which it is due then. In UTC, where a day
+    /// has 24 hours.
     static func later(_ time: String, asOf now: String, _ byServersClock: Bool) -> String {
-        byServersClock ? "statement_timestamp() + (\(time) - \(now))" : time
+        guard byServersClock else { return time }
+        return """
+            CASE WHEN \(time) IS NOT NULL THEN (statement_timestamp() AT TIME ZONE 'UTC' \
+            + (least(\(time), \(now) + interval '36525 days') - \(now))) AT TIME ZONE 'UTC' END
+            """
     }
 
-    /// The time by which something is due: that of the runner's clock, or the server's where that is later.
+    /// The time by which something is due: the server's, which is the same for all hosts, or the runner's where a test has its own.
     static func now(_ time: String, _ byServersClock: Bool) -> String {
-        byServersClock ? "greatest(\(time), statement_timestamp())" : time
+        byServersClock ? "statement_timestamp()" : time
+    }
+
+    /// The time that a host's clock, which shows a time now, will show when something is due, or in a day if that is sooner.
+    static func byHostsClock(_ due: String, asOf now: String, _ byServersClock: Bool) -> String {
+        guard byServersClock else { return due }
+        return """
+            CASE WHEN \(due) IS NOT NULL \
+            THEN \(now) + (least(\(due), statement_timestamp() + interval '24 hours') - statement_timestamp()) END
+            """
     }
 
     /// Takes the keys of new pipelines from those of the same workflow that failed or were cancelled; to be followed by

@@ -6,7 +6,8 @@ import CloacinaPostgres
 /// expression of an index or of statistics, a type with casts and operators, an operator or a function in the schema. In an
 /// administrator's session such code could lay down the role that was taken on for reading. So the tables are locked against all that, looked at in the catalogs, and read only
 /// when they are as migrations make them; with `row_security` off, which makes an error of a policy, without the schema on the
-/// path, and in a transaction that can't write.
+/// path, and in a transaction that can't write. A domain of a column's over a built-in type may be anybody's: its checks are run
+/// for what is written, and a cast from it is ignored.
 struct TableGuard: Sendable {
     private let label: PostgresLabel
 
@@ -87,11 +88,15 @@ struct TableGuard: Sendable {
                 WHERE d.refclassid IN (
                     'pg_proc'::pg_catalog.regclass, 'pg_operator'::pg_catalog.regclass, 'pg_type'::pg_catalog.regclass,
                     'pg_opclass'::pg_catalog.regclass, 'pg_opfamily'::pg_catalog.regclass)
+                    AND NOT (d.refclassid = 'pg_type'::pg_catalog.regclass AND d.objsubid > 0 AND EXISTS (
+                        SELECT FROM it JOIN pg_catalog.pg_type AS t ON t.oid = d.refobjid
+                        WHERE it.oid = d.objid AND d.classid = 'pg_class'::pg_catalog.regclass AND t.typtype::text = 'd'))
                 UNION
                 SELECT w.name FROM unnest($3::text[], $4::text[], $5::text[]) AS w (name, attribute, type)
                 WHERE NOT EXISTS (
                     SELECT FROM it JOIN pg_catalog.pg_attribute AS a ON a.attrelid = it.oid
-                        JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+                        JOIN pg_catalog.pg_type AS o ON o.oid = a.atttypid
+                        JOIN pg_catalog.pg_type AS t ON t.oid = CASE o.typtype::text WHEN 'd' THEN o.typbasetype ELSE o.oid END
                         JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
                     WHERE it.name = w.name AND a.attname::text = w.attribute AND NOT a.attisdropped
                         AND a.attgenerated::text = '' AND n.nspname::text = 'pg_catalog' AND t.typname::text = w.type)
@@ -124,7 +129,7 @@ struct TableGuard: Sendable {
 
     private static let tables = ["cloacina_pipelines", "cloacina_events", "cloacina_task_commits"]
 
-    /// The columns that the store reads, each table's on lines by type.
+    /// The columns that the store reads, each table's on lines by type, which is that under a domain.
     private static let columns: [(table: String, name: String, type: String)] = [
         ("cloacina_pipelines", "uuid", "id owner parent_id"),
         ("cloacina_pipelines", "text", "workflow version state request idempotency_key input output outcomes"),

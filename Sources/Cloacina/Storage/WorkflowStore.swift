@@ -203,7 +203,7 @@ package struct NewPipeline: Sendable {
 
     /// When it may be claimed; nil when it is claimed already.
     package var dueAt: Date? {
-        self.owner == nil ? self.at.addingTimeInterval(max(0, self.options.delay.seconds)) : nil
+        self.owner == nil ? self.at.addingTimeInterval(max(0, self.options.delay.atMostACentury.seconds)) : nil
     }
 
     /// The first line of its history.
@@ -414,11 +414,11 @@ package struct StoredPipeline: Sendable {
     }
 
     /// Since when it waits when it goes back to the queue: those that have begun go before those that came later. One that never
-    /// began keeps its delay.
+    /// began keeps its delay. That of one that was claimed has ended, whatever this host's clock says.
     func place(at now: Date) -> Date {
         let place = min(now, self.startedAt ?? self.createdAt)
         guard self.startedAt == nil, let dueAt = self.events.first?.dueAt, dueAt > self.createdAt else { return place }
-        return max(place, dueAt)
+        return max(place, self.status == .running ? min(dueAt, now) : dueAt)
     }
 
     /// The pipeline as a claim leaves it, and the line of its history that says so.

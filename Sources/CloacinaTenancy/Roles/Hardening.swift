@@ -3,7 +3,8 @@ import CloacinaPostgres
 /// What only a superuser can do for a database of tenants.
 ///
 /// Every login may call what no tenant needs: advisory locks, whose table all sessions of the server share, and large objects,
-/// which belong to no schema. And the administrator may not limit temporary files.
+/// which belong to no schema; and every login may wait for the strongest lock on any table, catalogs included, which the server
+/// asks for before it looks at rights, and behind which all others wait. And the administrator may not limit temporary files.
 struct Hardening: Sendable, Hashable {
     /// The functions that PUBLIC may still execute, with the types of their arguments.
     let openFunctions: [String]
@@ -12,6 +13,9 @@ struct Hardening: Sendable, Hashable {
 
     /// Whether the administrator may limit the temporary files of logins, or no GRANT could let it, as before PostgreSQL 15.
     let limitsTemporaryFiles: Bool
+
+    /// Whether a login that may make nothing in any schema is refused what would only wait for a lock on somebody else's table.
+    let refusesForeignLocks: Bool
 
     /// Looks around; the administrator is whoever owns the control schema, or is about to make it.
     static func survey(serverVersion: Int) -> PostgresStatement {
@@ -26,6 +30,8 @@ struct Hardening: Sendable, Hashable {
                          AND (p.proname ~ '^pg_(try_)?advisory_' OR p.proname ~ '^lo_' OR p.proname IN ('loread', 'lowrite'))
                        ORDER BY 1) AS open_functions,
                    a.administrator::text AS administrator, \(mayLimit) AS may_limit,
+                   EXISTS (SELECT FROM pg_event_trigger WHERE evtname = 'cloacina_refuse_foreign_locks' AND evtenabled <> 'D')
+                       AS refuses_locks,
                    current_setting('is_superuser') = 'on' AS is_superuser
             FROM (SELECT coalesce((SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'cloacina'),
                                   current_user) AS administrator) a
@@ -36,12 +42,17 @@ struct Hardening: Sendable, Hashable {
         self.openFunctions = try row.value("open_functions")
         self.administrator = try row.value("administrator")
         self.limitsTemporaryFiles = try row.value("may_limit")
+        self.refusesForeignLocks = try row.value("refuses_locks")
     }
 
-    init(openFunctions: [String], administrator: String, limitsTemporaryFiles: Bool = true) {
+    init(
+        openFunctions: [String], administrator: String, limitsTemporaryFiles: Bool = true,
+        refusesForeignLocks: Bool = true
+    ) {
         self.openFunctions = openFunctions
         self.administrator = administrator
         self.limitsTemporaryFiles = limitsTemporaryFiles
+        self.refusesForeignLocks = refusesForeignLocks
     }
 
     /// The statements that a superuser runs once in this database; none when nothing is left to do.
@@ -49,13 +60,33 @@ struct Hardening: Sendable, Hashable {
     /// The administrator keeps the functions: it unlinks what tenants left, and backs the database up.
     var statements: [String] {
         let administrator = PostgresIdentifier.quote(self.administrator)
-        let limit =
-            self.limitsTemporaryFiles ? [] : ["GRANT SET ON PARAMETER temp_file_limit TO \(administrator)"]
-        guard !self.openFunctions.isEmpty else { return limit }
+        var statements: [String] = []
+        if !self.limitsTemporaryFiles {
+            statements.append("GRANT SET ON PARAMETER temp_file_limit TO \(administrator)")
+        }
+        if !self.refusesForeignLocks { statements += Self.refuseForeignLocks }
+        guard !self.openFunctions.isEmpty else { return statements }
         let functions = self.openFunctions.joined(separator: ", ")
-        return limit + [
+        return statements + [
             "GRANT EXECUTE ON FUNCTION \(functions) TO \(administrator)",
             "REVOKE EXECUTE ON FUNCTION \(functions) FROM PUBLIC",
         ]
     }
+
+    /// An event trigger that is fired before `CREATE RULE` and `CREATE TRIGGER` ask for their lock. It reads the server's catalogs
+    /// alone, since it runs in everybody's session, a superuser's too.
+    private static let refuseForeignLocks = [
+        """
+        CREATE OR REPLACE FUNCTION cloacina.refuse_foreign_locks() RETURNS event_trigger LANGUAGE plpgsql \
+        SET search_path TO pg_catalog, pg_temp AS $$ BEGIN IF NOT EXISTS (SELECT FROM pg_namespace AS n \
+        WHERE has_schema_privilege(session_user, n.oid, 'CREATE') OR pg_has_role(session_user, n.nspowner, 'MEMBER')) THEN \
+        RAISE insufficient_privilege USING MESSAGE = format('%s may make nothing in any schema of this database', session_user); \
+        END IF; END $$
+        """,
+        "DROP EVENT TRIGGER IF EXISTS cloacina_refuse_foreign_locks",
+        """
+        CREATE EVENT TRIGGER cloacina_refuse_foreign_locks ON ddl_command_start \
+        WHEN TAG IN ('CREATE RULE', 'CREATE TRIGGER') EXECUTE FUNCTION cloacina.refuse_foreign_locks()
+        """,
+    ]
 }

@@ -13,8 +13,15 @@ extension ServerTests {
 
         /// The clock of a host that is ten minutes behind, and its store.
         private static func behind(_ fixture: EngineFixture) -> (SystemEngineClock, PostgresWorkflowStore) {
+            self.host(fixture, off: -600)
+        }
+
+        /// A host's clock that shows a time so many seconds from the server's, and its store.
+        private static func host(
+            _ fixture: EngineFixture, off seconds: Double
+        ) -> (SystemEngineClock, PostgresWorkflowStore) {
             (
-                SystemEngineClock(wall: { Date().addingTimeInterval(-600) }),
+                SystemEngineClock(wall: { Date().addingTimeInterval(seconds) }),
                 PostgresWorkflowStore(pool: fixture.pool, label: fixture.label, followsServersClock: true)
             )
         }
@@ -85,6 +92,93 @@ extension ServerTests {
                     let stored = try #require(try await store.load(StoreConformance.id(number)))
                     #expect(try #require(stored.dueAt) > Date().addingTimeInterval(200))
                 }
+            }
+        }
+
+        /// Neither its own nor another host's: a delay ends by the server's clock, and whoever is ahead wakes up then.
+        @Test func aHostThatIsAheadBeginsNothingBeforeItsTime() async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let (clock, store) = Self.host(fixture, off: 3_600)
+                let ahead = try fixture.runner(workflow, store: store, clock: clock)
+                let (otherClock, otherStore) = Self.host(fixture, off: 0)
+                let other = try fixture.runner(workflow, store: otherStore, clock: otherClock)
+                var ids: [UUID] = []
+                for runner in [ahead, other] {
+                    ids.append(try await runner.enqueue("w", options: ExecutionOptions(delay: .seconds(1_800))).id)
+                }
+                await ahead.serveOnce()
+                for id in ids {
+                    #expect(try await other.status(of: id) == .queued)
+                    let due = try #require(try await store.load(id)?.dueAt)
+                    #expect(abs(due.timeIntervalSinceNow - 1_800) < 300)
+                }
+                let survey = try await store.survey(everyOwner: false, at: clock.now())
+                let next = try #require(survey.nextDue)
+                #expect(!survey.isDue && abs(next.timeIntervalSince(clock.now()) - 1_800) < 300)
+            }
+        }
+
+        /// A day has 24 hours, whatever the session's time zone makes of the night between two of them.
+        @Test func aDelayIsAsLongInEveryTimeZone() async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let (clock, store) = Self.host(fixture, off: 0)
+                let runner = try fixture.runner(workflow, store: store, clock: clock)
+                // Some of them end in the other half of the year.
+                for days in stride(from: 30, through: 330, by: 60) {
+                    let id = try await fixture.pool.withConnection(fixture.label) { lease in
+                        try await lease.withTransaction { transaction in
+                            try await transaction.query("SET LOCAL TIME ZONE 'Europe/Berlin'")
+                            let delay = Duration.seconds(days * 86_400)
+                            return try await runner.enqueue(
+                                "w", options: ExecutionOptions(delay: delay), in: transaction
+                            ).id
+                        }
+                    }
+                    let due = try #require(try await store.load(id)?.dueAt)
+                    #expect(abs(due.timeIntervalSinceNow - Double(days) * 86_400) < 300)
+                }
+            }
+        }
+
+        @Test func anEndlessDelayIsACentury() async throws {
+            try await EngineFixture.with { fixture in
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let (clock, store) = Self.host(fixture, off: 0)
+                let runner = try fixture.runner(workflow, store: store, clock: clock)
+                let id = try await runner.enqueue("w", options: ExecutionOptions(delay: .seconds(Int64.max))).id
+                let due = try #require(try await store.load(id)?.dueAt)
+                #expect(abs(due.timeIntervalSinceNow / 86_400 - 36_525) < 1)
+                // Also where somebody wrote a time that no clock shows.
+                try await fixture.pool.withConnection(fixture.label) {
+                    _ = try await $0.query("UPDATE cloacina_pipelines SET due_at = 'infinity'")
+                }
+                let survey = try await store.survey(everyOwner: false, at: clock.now())
+                #expect(!survey.isDue)
+                #expect(try #require(survey.nextDue) > clock.now())
+            }
+        }
+
+        /// What goes on with another version, or is told anything else, waits for as long as it did.
+        @Test func aTimeThatIsKeptIsNotMoved() async throws {
+            try await EngineFixture.with { fixture in
+                let (clock, store) = Self.behind(fixture)
+                let now = clock.now()
+                _ = try await store.create((1...3).map { StoreConformance.new($0, at: now) })
+                let later = now.addingTimeInterval(300)
+                let ids = (1...3).map(StoreConformance.id)
+                for number in 1...3 {
+                    _ = try await store.apply([StoreConformance.change(number, status: .queued, dueAt: later, at: now)])
+                }
+                var due: [Date] = []
+                for id in ids { due.append(try #require(try await store.load(id)?.dueAt)) }
+                let changes = zip(1...3, due).map {
+                    StoreConformance.change($0, revision: 2, status: .queued, dueAt: $1, at: now)
+                }
+                #expect(try await store.apply([changes[0]]) == [.applied(nil)])
+                #expect(try await store.apply(Array(changes[1...])) == [.applied(nil), .applied(nil)])
+                for (id, due) in zip(ids, due) { #expect(try await store.load(id)?.dueAt == due) }
             }
         }
 

@@ -72,7 +72,7 @@ extension ServerTests {
         @Test func anInputBeyondWhatIsReadIsSetAside() async throws {
             try await EngineFixture.with { fixture in
                 try await Self.script(fixture) { schema in
-                    "ALTER TABLE \(schema).cloacina_pipelines DROP CONSTRAINT cloacina_pipelines_bounds"
+                    "ALTER DOMAIN \(schema).cloacina_value DROP CONSTRAINT cloacina_value_check"
                 }
                 try await Self.enqueue(1...1, bytes: StoredLimits.valueBytes + 1, fixture)
                 try await Self.enqueue(2...3, bytes: 100, fixture)

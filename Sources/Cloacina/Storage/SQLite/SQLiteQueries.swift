@@ -249,10 +249,13 @@ enum SQLiteQueries {
 
     static let beatsOfRunner = "SELECT beats, is_stopping FROM cloacina_runners WHERE id = ?1"
 
+    /// How many pipelines are recovered at once.
+    static let mostLost = 10_000
+
     static let lost = """
         SELECT id, revision FROM cloacina_pipelines
         WHERE state = 'running' AND owner = ?1 AND revision < \(StoredLimits.claimableCount) AND epoch < \(StoredLimits.claimableCount)
-        ORDER BY id LIMIT 10000
+        ORDER BY id LIMIT \(mostLost)
         """
 
     /// The beginning of a text column where it has more bytes than a name.

@@ -206,7 +206,6 @@ package struct SQLiteWorkflowStore: WorkflowStore {
                 (beats: try $0.value(Int.self), isStopping: try $0.value(Int.self) != 0)
             }.first
             guard known?.beats ?? 0 == beats else { return 0 }
-            try database.run(SQLiteQueries.leave, [.uuid(runner)])
             let lost = try database.rows(SQLiteQueries.lost, [.uuid(runner)]) { row in
                 (id: try row.value(UUID.self), revision: try row.value(Int.self))
             }
@@ -218,6 +217,8 @@ package struct SQLiteWorkflowStore: WorkflowStore {
                     detail: PipelineEvent.recovery(of: runner))
                 try database.note([event], of: pipeline.id, revision: pipeline.revision + 1)
             }
+            // What later ones recover is of the same runner, which may have been stopping.
+            if lost.count < SQLiteQueries.mostLost { try database.run(SQLiteQueries.leave, [.uuid(runner)]) }
             return lost.count
         }
     }
