@@ -4,7 +4,7 @@ import Testing
 
 @testable import Cloacina
 
-/// Where a shutdown, or an end that the database has forgotten, meets what somebody waits for.
+/// A shutdown, or an end that the database has forgotten, meets what somebody waits for.
 @Suite(.timeLimit(.minutes(5))) struct CrossedShutdownTests {
     private let clock = HandClock()
     private let store = InMemoryWorkflowStore()
@@ -79,6 +79,34 @@ import Testing
         _ = await running.result
         #expect(try await self.statuses("parent") == ["queued"])
         #expect(try await self.statuses("child") == ["queued"])
+    }
+
+    /// A drain × a task that fails while it waits: its own error counts, and its child is cancelled as at any other time.
+    @Test func aDrainKeepsNoTaskFromGivingUpItsChild() async throws {
+        let parent = try Workflow("parent") {
+            WorkflowTask("p") { _, scope in
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    group.addTask { try await scope.execute("child", context: Context(["n": 0])).completed() }
+                    group.addTask {
+                        await self.gates[1].reached(1)
+                        throw ImportFailed()
+                    }
+                    for try await _ in group {}
+                }
+            }
+        }
+        let runner = try self.clock.runner(parent, self.child(), store: self.store)
+        let running = self.clock.begin { try await runner.execute("parent") }
+        await self.begun.reached(1)
+        let ended = self.clock.begin { await runner.shutDown(drain: .seconds(10)) }
+        await self.clock.settle()
+        self.gates[1].add()
+        await self.clock.settle()
+        self.gates[0].add()
+        try await ended.value
+        _ = await running.result
+        #expect(try await self.statuses("parent") == ["failed"])
+        #expect(try await self.statuses("child") == ["cancelled"])
     }
 
     /// A failover × suspects × a cancel: the database has the line that a task begins, and not how the pipeline ended.

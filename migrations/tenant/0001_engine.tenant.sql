@@ -202,7 +202,8 @@ BEGIN
         ON CONFLICT DO NOTHING;
         EXIT WHEN FOUND;
         -- The library takes a NUL in an input, which no jsonb can hold.
-        SELECT p.id, p.workflow = name AND p.parent_id IS NULL AND CASE WHEN p.input !~ '(^|[^\\])(\\\\)*\\u0000'
+        SELECT p.id, p.workflow = name AND p.parent_id IS NULL AND
+            CASE WHEN strpos(p.input, '\u0000') = 0 OR p.input !~ '(^|[^\\])(\\\\)*\\u0000'
             THEN p.input::jsonb = cloacina_enqueue.input ELSE false END AS is_same
         INTO holder FROM cloacina_pipelines AS p WHERE p.idempotency_key = own_key;
         -- Without one, what was in its way has been deleted since.

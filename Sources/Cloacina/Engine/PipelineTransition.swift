@@ -20,6 +20,8 @@ package struct PipelineTransition: Sendable, Hashable {
     package var status = PipelineStatus.running
     /// When it may be claimed again, if it is queued afterwards.
     package var dueAt: Date?
+    /// True when that is a time that was stored before, by the clock by which it is due.
+    package var keepsDueAt = false
     /// What happened.
     package var events: [PipelineEvent] = []
     /// The tasks among them whose completion was committed with their own writes: it stands apart until it is folded in here.

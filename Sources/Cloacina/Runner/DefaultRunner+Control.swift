@@ -154,6 +154,7 @@ extension DefaultRunner {
                 guard Task.isCancelled else { throw error }
                 throw Self.waitCancelled(error)
             }
+            if Task.isCancelled { throw Self.waitCancelled() }
             if self.state.withLock({ $0.isShutDown }) {
                 throw PipelineError(.released, "the runner was shut down; another one goes on with the pipeline")
             }
@@ -228,6 +229,7 @@ extension DefaultRunner {
         guard stored.status == .paused else { return true }
         let now = self.clock.now()
         var transition = PipelineTransition(of: stored, to: .queued, dueAt: stored.place(at: now))
+        transition.keepsDueAt = transition.dueAt == stored.events.first?.dueAt
         transition.events = [PipelineEvent(.pipelineResumed, worker: self.id, at: now)]
         guard try await self.apply(transition, to: stored, at: now) else { return false }
         await self.ring()

@@ -214,7 +214,7 @@ extension DefaultRunner {
                     hasGivenBack = true
                     isForOthers = isForOthers || (try? self.workflow(of: stored)) == nil
                 case .mayBeClaimed: continue
-                case .isDriven: break
+                case .isDriven: continue
                 case .isAnothers:
                     if !isActive, try await self.mayStillCome(id, adrift) { continue }
                     // Whoever has it now is told. Nothing else that a run was asked is stored nowhere.
@@ -284,7 +284,7 @@ extension DefaultRunner {
                 return .isAnothers
             }
             if self.isBegunAnew(id) { return .mayBeClaimed }
-            if adrift.isLostClaim, adrift.request == nil, self.driveHere(stored) { return .isDriven }
+            if adrift.isLostClaim, await self.driveHere(stored, adrift) { return .isDriven }
             if let request = adrift.request { try await self.store.ask(request, of: id) }
             let now = self.clock.now()
             let pause = adrift.isLostClaim ? 0 : self.pause(beforeRequeuing: stored)
@@ -302,10 +302,15 @@ extension DefaultRunner {
 
     /// Drives what this runner has created without learning of it, and of which nothing has begun, where it serves no queue: whoever
     /// waits for that, by its key, would wait for ever.
-    private func driveHere(_ stored: StoredPipeline) -> Bool {
+    private func driveHere(_ stored: StoredPipeline, _ adrift: Adrift) async -> Bool {
         guard stored.revision == 1, !self.state.withLock({ $0.serves || $0.isShutDown }),
             let workflow = try? self.workflow(of: stored)
         else { return false }
+        var stored = stored
+        stored.request = adrift.request ?? stored.request
+        if let parent = stored.parent, await self.hasEnded(parent) { stored.request = .cancel }
+        // Before it is driven, which may come to nothing again.
+        self.state.withLock { if $0.adrift[stored.id]?.epoch == adrift.epoch { $0.adrift[stored.id] = nil } }
         self.launch(stored, workflow, fromQueue: false, mayBeLost: true)
         return true
     }

@@ -248,7 +248,7 @@ extension DefaultRunner {
     func endBeginning(_ number: Int) { self.state.withLock { _ = $0.beginnings.removeValue(forKey: number) } }
 
     /// True when the pipeline that another one is a part of has ended meanwhile, without anybody there to cancel the part.
-    private func hasEnded(_ parent: UUID) async -> Bool {
+    func hasEnded(_ parent: UUID) async -> Bool {
         do throws(PipelineError) {
             return try await self.store.status(of: parent)?.isTerminal ?? true
         } catch {

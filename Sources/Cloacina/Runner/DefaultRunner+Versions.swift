@@ -99,6 +99,7 @@ extension DefaultRunner {
                     + "restart(_:)")
         }
         var transition = PipelineTransition(of: stored, to: stored.status, dueAt: stored.dueAt)
+        transition.keepsDueAt = true
         transition.version = current.version
         transition.events = [
             PipelineEvent(

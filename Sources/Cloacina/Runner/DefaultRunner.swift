@@ -120,7 +120,7 @@ public final class DefaultRunner: PipelineExecutor {
         /// How many pipelines this runner drives.
         var driven: Int { self.active.values.count { !$0.isOver } }
 
-        /// Whether nothing is this runner's, as far as anybody knows. What is being created may be.
+        /// True when nothing is this runner's, as far as anybody knows. What is being created may be.
         var isIdle: Bool {
             self.adrift.isEmpty && self.active.values.allSatisfy(\.isOver) && self.beginnings.values.allSatisfy { $0 }
         }
@@ -464,7 +464,9 @@ extension DefaultRunner {
                 if case .ended = end { means.place?.end(hasEnded: true) } else { means.place?.end(hasEnded: false) }
                 let stands = if case .left = end { true } else { run.isSetAside }
                 if stands, let request = run.unheard { await self.passOn(request, pipeline.id) }
-                if case .ended(let result) = end, pipeline.hasHistory || result.status == .cancelled {
+                // What a shutdown has ended waiting for may be left by a task that gave up after that.
+                let mayHaveLeft = pipeline.hasHistory || self.state.withLock { $0.isShutDown }
+                if case .ended(let result) = end, mayHaveLeft || result.status == .cancelled {
                     await self.cancelChildren(of: pipeline.id)
                 }
                 await run.finishCallbacks()

@@ -283,10 +283,9 @@ extension PipelineRun {
         self.running[attempt.position] = nil
         var outcome = attempt.outcome
         if case .failed(let failure) = outcome { self.failures[attempt.position] = failure }
-        let waits = running.resource.endedWaits
+        let hasWaitedInVain = running.resource.hasWaitedInVain || attempt.failure?.code == .released
         let isInterrupted =
-            self.isInterrupting || self.isShuttingDown && (waits.byRelease || attempt.failure?.code == .released)
-            || waits.byOutage || attempt.failure?.isCutOff == true
+            self.isInterrupting || self.isShuttingDown && hasWaitedInVain || attempt.failure?.isCutOff == true
         if isInterrupted, case .failed = outcome { outcome = .interrupted }
         // Asking the system for chance takes a while, and only a retry needs it.
         let random = if case .failed = outcome { self.means.clock.random() } else { 0 as UInt64 }

@@ -28,7 +28,7 @@ final class TaskMeans: TaskResource {
     /// Which beginning of each child this attempt has been given.
     let children = Mutex<[String: Int]>([:])
     private let isAbandoned = Mutex(false)
-    private let waits = Mutex(EndedWaits())
+    private let isReleased = Mutex(false)
 
     init(database: TenantDatabase?, runner: DefaultRunner, place: TaskPlace, slot: HeldSlot) {
         self.database = database
@@ -43,14 +43,12 @@ final class TaskMeans: TaskResource {
     /// Notes that the runner can't go on with the pipeline; before the task's cancellation.
     func abandon() { self.isAbandoned.withLock { $0 = true } }
 
-    /// The waits of the attempt for pipelines that ended without an outcome. A task may make an error of its own of that.
-    var endedWaits: EndedWaits { self.waits.withLock { $0 } }
+    /// True when a pipeline that the attempt waited for was given back as the runner shut down. The task may make an error of its own
+    /// of that.
+    var hasWaitedInVain: Bool { self.isReleased.withLock { $0 } }
 
     func noting(_ error: PipelineError) -> PipelineError {
-        self.waits.withLock { waits in
-            if error.code == .released { waits.byRelease = true }
-            if error.isCutOff { waits.byOutage = true }
-        }
+        if error.code == .released { self.isReleased.withLock { $0 = true } }
         return error
     }
 
@@ -89,14 +87,6 @@ final class TaskMeans: TaskResource {
             }
         }
     }
-}
-
-/// Why waits for pipelines ended that go on without whoever waited.
-struct EndedWaits: Sendable {
-    /// Whether a pipeline was given back when the runner shut down.
-    var byRelease = false
-    /// Whether the database could not be reached.
-    var byOutage = false
 }
 
 /// The pools of which the task that runs holds a connection.

@@ -117,10 +117,11 @@ extension DefaultRunner {
             }
             return (result, execution.isOwn)
         } catch {
-            // From the beginning of a shutdown on the child goes back into the queue as its parent does, also when the wait for
-            // another child has ended by that and has cancelled this one.
+            // When a shutdown has cancelled the task, the child goes back into the queue as its parent does; also when that has ended
+            // the wait for another child, which has cancelled this one.
             // So does that of a pipeline whose claim is lost: whoever has it begins the task again, which waits for the child.
-            if Task.isCancelled, !means.isBegunAgain, !self.state.withLock({ $0.isShutDown }) {
+            if Task.isCancelled, !means.isBegunAgain, !means.hasWaitedInVain, !self.state.withLock({ $0.isInterrupted })
+            {
                 // This must happen all the same.
                 let cancelling = Task { () throws(PipelineError) -> Bool in
                     try await self.means.patiently { () throws(PipelineError) -> Bool in

@@ -31,7 +31,7 @@ extension PostgresWorkflowQueries {
                 """, prepared: false)
     }
 
-    /// Whether a pipeline is due, and when the next one is, by the clock of who asks, from the first of each priority of each lane:
+    /// Finds if a pipeline is due, and when the next one is, by the clock of who asks, from the first of each priority of each lane:
     /// going from one to the next reads a few rows, however many wait. Of very many that are left, a claim finds out.
     static func queue(at: Date, byServersClock: Bool = false) -> PostgresStatement {
         let now = self.now("$1", byServersClock)
@@ -106,7 +106,9 @@ extension PostgresWorkflowQueries {
     }
 
     /// What is due and a claim would not take: of each lane that is none of the claim's, what comes first in the index.
-    static func stranded(_ claim: QueueClaim, dueBefore: Date, limit: Int) -> PostgresStatement {
+    static func stranded(
+        _ claim: QueueClaim, dueBefore: Date, limit: Int, byServersClock: Bool = false
+    ) -> PostgresStatement {
         PostgresStatement(
             trusted: """
                 WITH RECURSIVE \(self.allLanes), foreigners AS (
@@ -122,7 +124,7 @@ extension PostgresWorkflowQueries {
                         WHERE due_at IS NOT NULL AND format = foreigners.format AND \(self.lane) = foreigners.lane
                         ORDER BY priority, due_at, id LIMIT \(StoredLimits.laneHead)
                     ) AS head
-                    WHERE due_at <= $1
+                    WHERE due_at <= \(self.now("$1", byServersClock))
                 ) AS q ORDER BY q.priority DESC, q.due_at, q.id LIMIT $3
                 """,
             [
@@ -130,6 +132,8 @@ extension PostgresWorkflowQueries {
                 .int64(Int64(clamping: min(max(0, limit), StoredLimits.surveyRows))),
             ], prepared: false)
     }
+
+    static let serversTime = PostgresStatement(trusted: "SELECT statement_timestamp() AS now", prepared: false)
 
     /// The pipelines that wait after a place, in the order of the queue's index, one row after the other. Of a lane that is the claim's own only
     /// the first is among them, and what follows it is passed over.

@@ -73,10 +73,9 @@ extension PostgresWorkflowQueries {
             binds.append(.textArray(transition.folds))
         }
         var dueAt = change.isDueAtOnce ? self.dueNow("$5") : "$5"
-        if byServersClock, !change.isDueAtOnce, transition.dueAt != nil {
+        if byServersClock, change.hasDelay {
             binds.append(.timestamp(change.at))
-            let later = self.later("$5::timestamptz", asOf: "$\(binds.count)::timestamptz", true)
-            dueAt = "CASE WHEN due_at = $5 THEN due_at ELSE \(later) END"
+            dueAt = self.later("$5::timestamptz", asOf: "$\(binds.count)::timestamptz", true)
         }
         return PostgresStatement(
             trusted: """
@@ -146,11 +145,11 @@ extension PostgresWorkflowQueries {
             ]
         }
         var (isDueAtOnce, decidedAt, dueAt) = ("NULL::bool[]", "NULL::timestamptz[]", "c.due_at")
-        if byServersClock, changes.contains(where: { !$0.isDueAtOnce && $0.transition.dueAt != nil }) {
-            binds.append(.timestampArray(changes.map(\.at)))
+        if byServersClock, changes.contains(where: \.hasDelay) {
+            binds.append(.optionalTimestampArray(changes.map { $0.hasDelay ? $0.at : nil }))
             decidedAt = "$\(binds.count)::timestamptz[]"
-            dueAt =
-                "CASE WHEN p.due_at = c.due_at THEN p.due_at ELSE \(self.later("c.due_at", asOf: "c.decided_at", true)) END"
+            let later = self.later("c.due_at", asOf: "c.decided_at", true)
+            dueAt = "CASE WHEN c.decided_at IS NULL THEN c.due_at ELSE \(later) END"
         }
         if changes.contains(where: \.isDueAtOnce) {
             binds.append(.boolArray(changes.map(\.isDueAtOnce)))

@@ -8,7 +8,8 @@ extension PostgresWorkflowStore {
     ) async throws(PipelineError) -> [StrandedPipeline] {
         let queries = [
             PostgresWorkflowQueries.byIndexes,
-            PostgresWorkflowQueries.stranded(claim, dueBefore: dueBefore, limit: limit),
+            PostgresWorkflowQueries.stranded(
+                claim, dueBefore: dueBefore, limit: limit, byServersClock: self.followsServersClock),
         ]
         return try await self.run(queries, within: Self.patience) { results in
             try results[1].compactMap { try Self.stranded($0, for: claim) }
@@ -22,8 +23,10 @@ extension PostgresWorkflowStore {
         let queries = [
             PostgresWorkflowQueries.byIndexes,
             PostgresWorkflowQueries.strandedPage(claim, after: place ?? .start, limit: limit),
+            PostgresWorkflowQueries.serversTime,
         ]
-        return try await self.run(queries, within: Self.patience) { results in
+        return try await self.run(queries, within: Self.patience) { [followsServersClock] results in
+            let dueBefore = followsServersClock ? try results[2].single(as: Date.self) : dueBefore
             var page = StrandedPage()
             for row in results[1] {
                 if let found = try Self.stranded(row, for: claim), found.dueAt <= dueBefore {

@@ -232,8 +232,12 @@ package struct PipelineChange: Sendable {
 
     /// True when the pipeline goes back to the queue and may begin at once, by the clock of who decided that.
     var isDueAtOnce: Bool {
-        self.transition.status == .queued && self.transition.dueAt.map { $0 <= self.at } ?? false
+        self.transition.status == .queued && !self.transition.keepsDueAt
+            && self.transition.dueAt.map { $0 <= self.at } ?? false
     }
+
+    /// True when it says by a host's clock how long the pipeline waits.
+    var hasDelay: Bool { self.transition.dueAt != nil && !self.transition.keepsDueAt && !self.isDueAtOnce }
 }
 
 extension PipelineChange {
@@ -413,12 +417,13 @@ package struct StoredPipeline: Sendable {
         self.events = events
     }
 
-    /// Since when it waits when it goes back to the queue: those that have begun go before those that came later. One that never
-    /// began keeps its delay. That of one that was claimed has ended, whatever this host's clock says.
+    /// The time from which it waits when it goes back to the queue: those that have begun go before those that came later. One that
+    /// never began is due when it was at first, by whatever clock that was; where it was claimed, that has come.
     func place(at now: Date) -> Date {
-        let place = min(now, self.startedAt ?? self.createdAt)
-        guard self.startedAt == nil, let dueAt = self.events.first?.dueAt, dueAt > self.createdAt else { return place }
-        return max(place, self.status == .running ? min(dueAt, now) : dueAt)
+        guard self.startedAt == nil, let dueAt = self.events.first?.dueAt else {
+            return min(now, self.startedAt ?? self.createdAt)
+        }
+        return self.status == .running ? min(dueAt, now) : dueAt
     }
 
     /// The pipeline as a claim leaves it, and the line of its history that says so.

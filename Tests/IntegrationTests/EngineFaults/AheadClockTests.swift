@@ -160,10 +160,10 @@ extension ServerTests {
             }
         }
 
-        /// What goes on with another version, or is told anything else, waits for as long as it did.
-        @Test func aTimeThatIsKeptIsNotMoved() async throws {
+        /// A pipeline that goes on with another version, or is told anything else, waits for as long as it did.
+        @Test(arguments: [-600.0, 3_600]) func aTimeThatIsKeptIsNotMoved(off: Double) async throws {
             try await EngineFixture.with { fixture in
-                let (clock, store) = Self.behind(fixture)
+                let (clock, store) = Self.host(fixture, off: off)
                 let now = clock.now()
                 _ = try await store.create((1...3).map { StoreConformance.new($0, at: now) })
                 let later = now.addingTimeInterval(300)
@@ -174,11 +174,21 @@ extension ServerTests {
                 var due: [Date] = []
                 for id in ids { due.append(try #require(try await store.load(id)?.dueAt)) }
                 let changes = zip(1...3, due).map {
-                    StoreConformance.change($0, revision: 2, status: .queued, dueAt: $1, at: now)
+                    var change = StoreConformance.change($0, revision: 2, status: .queued, dueAt: $1, at: now)
+                    change.transition.keepsDueAt = true
+                    return change
                 }
                 #expect(try await store.apply([changes[0]]) == [.applied(nil)])
                 #expect(try await store.apply(Array(changes[1...])) == [.applied(nil), .applied(nil)])
                 for (id, due) in zip(ids, due) { #expect(try await store.load(id)?.dueAt == due) }
+                // So does a delay that a pause has interrupted.
+                let workflow = try Workflow("w") { WorkflowTask("t") { _ in } }
+                let runner = try fixture.runner(workflow, store: store, clock: clock)
+                let delayed = try await runner.enqueue("w", options: ExecutionOptions(delay: .seconds(1_800))).id
+                let first = try #require(try await store.load(delayed)?.dueAt)
+                try await runner.pause(delayed)
+                try await runner.resume(delayed)
+                #expect(try await store.load(delayed)?.dueAt == first)
             }
         }
 

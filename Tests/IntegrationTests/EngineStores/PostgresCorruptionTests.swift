@@ -182,9 +182,8 @@ extension ServerTests {
                 let schema = PostgresIdentifier.quote(fixture.schema)
                 let checks: [String] = try await connection.query(
                     """
-                    SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) AS sql FROM pg_constraint
-                    WHERE contype = 'c' AND conrelid IN (
-                        \("\(schema).cloacina_pipelines")::regclass, \("\(schema).cloacina_events")::regclass)
+                    SELECT format('ALTER DOMAIN %s DROP CONSTRAINT %I', contypid::regtype, conname) AS sql FROM pg_constraint
+                    WHERE contypid <> 0 AND connamespace = \(schema)::regnamespace
                     """
                 ).column("sql")
                 for check in checks { try await connection.script(check) }

@@ -44,7 +44,7 @@ extension ServerTests {
                     #expect(plan.contains { $0.contains(walk) } && !plan.contains { $0.contains("Sort") }, "\(plan)")
                 }
                 if query.after != nil {
-                    let begin = #"(ROW(pipeline_id, revision, "position") < ROW("#
+                    let begin = #"(ROW(pipeline_id, (revision)::integer, ("position")::integer) < ROW("#
                     #expect(plan.contains { $0.contains("Index Cond") && $0.contains(begin) }, "\(plan)")
                 }
                 if query.pipeline != nil {

@@ -249,7 +249,7 @@ enum SQLiteQueries {
 
     static let beatsOfRunner = "SELECT beats, is_stopping FROM cloacina_runners WHERE id = ?1"
 
-    /// How many pipelines are recovered at once.
+    /// The number of pipelines that are recovered at once.
     static let mostLost = 10_000
 
     static let lost = """
