@@ -127,6 +127,12 @@ import Testing
         #expect(throws: SQLTextError.self) { try SQLSplitter.split("SELECT 1;\n" + text) }
     }
 
+    @Test(arguments: [("COPY t FROM STDIN", "COPY FROM STDIN"), ("COPY t TO STDOUT", "COPY TO STDOUT")])
+    func namesTheWayThatACopyGoes(text: String, words: String) {
+        let error = #expect(throws: SQLTextError.self) { try SQLSplitter.split(text) }
+        #expect(error?.reason.hasPrefix(words) == true)
+    }
+
     @Test(arguments: [
         "SET LOCAL lock_timeout = '5s'", "SET CONSTRAINTS ALL DEFERRED", "SELECT 'pg_advisory_lock(1)'",
         "CREATE TABLE listen (commit_count int, set_config text)", "COMMENT ON TABLE t IS 'SET ROLE x; COMMIT'",

@@ -456,6 +456,8 @@ extension ServerTests {
                 _ = try await admin.createTenant(config)
                 var options = BootstrapOptions()
                 options.servicePassword = "Service-" + chosen
+                // Other tests' databases have it too.
+                options.adoptsServiceRole = true
                 try await admin.bootstrap(options)
                 config.name = name + "_three"
                 config.migrationSets = try TenantFixture.sets("SELECT 1/0;")

@@ -212,7 +212,7 @@ extension ServerTests {
                         "tenant", "limits", name, "--connections", "7", "--output", "json")
                     #expect(answer.status == 0, "\(answer.notes)")
                     let ended = "pid \(holder.backendPID) of \(credentials.username)"
-                    #expect(answer.notes.contains("ended, because it held the tenant's login: \(ended)"))
+                    #expect(answer.notes.contains("ended, because it held up the change: \(ended)"))
                     let limited = try answer.decoded(Limited.self)
                     #expect(limited.connections == 7)
                     #expect(limited.endedSessions == [ended])

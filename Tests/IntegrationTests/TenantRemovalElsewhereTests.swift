@@ -76,6 +76,38 @@ extension ServerTests {
             }
         }
 
+        @Test(
+            "V37: what another than the owner let the tenant do in its database is taken, or named before anything is changed"
+        )
+        func aPrivilegeOfAnotherGrantorIsTakenOrNamed() async throws {
+            try await withPrivateDatabase { _ in
+                let (name, other) = (TenantFixture.name(), TestDatabase.uniqueName("grantor"))
+                let database = try #require(TestDatabase.current).name
+                try await TenantFixture.withAdmin { admin in
+                    let user = PostgresIdentifier.quote(try await admin.endpoint().user)
+                    let grant =
+                        "SET ROLE \(other); GRANT TEMPORARY ON DATABASE \(database) TO \(name)_owner; RESET ROLE"
+                    try await Self.asSuperuser(
+                        """
+                        CREATE ROLE \(other); GRANT TEMPORARY ON DATABASE \(database) TO \(other) WITH GRANT OPTION
+                        """)
+                    _ = try await admin.createTenant(TenantConfig(name: name))
+                    try await Self.asSuperuser(grant)
+                    let error = await #expect(throws: AdminError.self) { try await admin.removeTenant(named: name) }
+                    #expect(error?.code == .usedElsewhere)
+                    let way =
+                        "SET ROLE \"\(other)\"; REVOKE ALL ON database \(database) FROM \"\(name)_owner\"; RESET ROLE"
+                    #expect(error?.message.contains(way) == true, "\(error?.message ?? "")")
+                    #expect(try await admin.tenant(named: name).state == .active)
+                    try await Self.asSuperuser(way + "; " + grant + "; GRANT \(other) TO \(user)")
+                    // Of whoever granted it the administrator is a member now.
+                    try await admin.removeTenant(named: name)
+                }
+                #expect(try await TenantFixture.traces(of: name).isEmpty)
+                try await Self.asSuperuser("DROP OWNED BY \(other); DROP ROLE \(other)")
+            }
+        }
+
         @Test("C3d: what the tenant prepared is rolled back, wherever, a change of its login included")
         func preparedTransactionsAreRolledBack() async throws {
             try await withPrivateDatabase { _ in
@@ -226,6 +258,103 @@ extension ServerTests {
                     try await copy.drop()
                     try await admin.removeTenant(named: name)
                 }
+            }
+        }
+
+        @Test("V33: a copy that lets the tenant's logins in is not taken for the original")
+        func aCopyWithTheOriginalsRightsIsNotTakenForIt() async throws {
+            try await withPrivateDatabase { _ in
+                let name = TenantFixture.name()
+                let database = try #require(TestDatabase.current)
+                let copy = TestDatabase(server: database.server, name: database.name + "_copy")
+                try await TenantFixture.withAdmin { admin in
+                    let credentials = try await admin.createTenant(TenantConfig(name: name))
+                    await admin.close()
+                    try await Self.copy(database, to: copy)
+                    let connect = "ON DATABASE \(copy.name)"
+                    try await Self.asSuperuser("GRANT CONNECT \(connect) TO \(name)_runtime")
+                    let elsewhere = DatabaseAdmin(copy.administrator)
+                    try await self.expectRefusal(of: name, by: elsewhere, naming: database.name)
+                    await elsewhere.close()
+                    // It may be that one that tenants use by now.
+                    try await self.expectRefusal(of: name, by: admin, naming: copy.name)
+                    try await TenantFixture.withTenant(credentials) { try await $0.query("SELECT 1") }
+                    try await Self.asSuperuser("REVOKE CONNECT \(connect) FROM \(name)_runtime")
+                    try await admin.setLimits(TenantLimits(), forTenantNamed: name)
+                    try await copy.drop()
+                    try await admin.removeTenant(named: name)
+                }
+            }
+        }
+
+        @Test("V33: a database that gave its name to a copy changes no login, nor does the copy, until one is gone")
+        func aRenamedOriginalChangesNoLogin() async throws {
+            try await withPrivateDatabase { _ in
+                let name = TenantFixture.name()
+                let database = try #require(TestDatabase.current)
+                let old = TestDatabase(server: database.server, name: database.name + "_old")
+                try await TenantFixture.withAdmin { admin in
+                    let credentials = try await admin.createTenant(TenantConfig(name: name))
+                    await admin.close()
+                    try await PostgresConnection.withConnection(database.server.superuser) {
+                        try await $0.script("ALTER DATABASE \(database.name) RENAME TO \(old.name)")
+                    }
+                    try await Self.copy(old, to: database)
+                    try await Self.asSuperuser("GRANT CONNECT ON DATABASE \(database.name) TO \(name)_runtime")
+                    let stale = DatabaseAdmin(old.administrator)
+                    try await self.expectRefusal(of: name, by: stale, naming: database.name)
+                    await stale.close()
+                    try await self.expectRefusal(of: name, by: admin, naming: old.name)
+                    try await TenantFixture.withTenant(credentials) { try await $0.query("SELECT 1") }
+                    try await old.drop()
+                    let reissued = try await admin.reissueCredentials(forTenant: name)
+                    try await TenantFixture.withTenant(reissued.credentials) { try await $0.query("SELECT 1") }
+                    try await admin.adoptTenant(named: name)
+                    try await admin.removeTenant(named: name)
+                }
+            }
+        }
+
+        @Test("V34: a tenant that was half created when its database was copied is the original's to finish")
+        func aHalfCreatedTenantIsTheOriginalsToFinish() async throws {
+            struct Killed: Error {}
+            try await withPrivateDatabase { _ in
+                let name = TenantFixture.name()
+                let database = try #require(TestDatabase.current)
+                let copy = TestDatabase(server: database.server, name: database.name + "_copy")
+                try await TenantFixture.withAdmin { admin in
+                    let error = await #expect(throws: AdminError.self) {
+                        try await admin.createTenant(TenantConfig(name: name)) { _ in throw Killed() }
+                    }
+                    #expect(error?.code == .handOverFailed)
+                    await admin.close()
+                    try await Self.copy(database, to: copy)
+                    let credentials = try await admin.createTenant(TenantConfig(name: name))
+                    let elsewhere = DatabaseAdmin(copy.administrator)
+                    let refusal = await #expect(throws: AdminError.self) {
+                        try await elsewhere.createTenant(TenantConfig(name: name))
+                    }
+                    #expect(refusal?.code == .usedElsewhere)
+                    #expect(refusal?.message.contains("of the database \(database.name)") == true)
+                    await elsewhere.close()
+                    try await TenantFixture.withTenant(credentials) { try await $0.query("SELECT 1") }
+                    try await copy.drop()
+                    try await admin.removeTenant(named: name)
+                }
+            }
+        }
+
+        /// Checks that what changes a tenant's logins is refused in one database because of another.
+        private func expectRefusal(of name: String, by admin: DatabaseAdmin, naming other: String) async throws {
+            let changes: [() async throws -> Void] = [
+                { try await admin.reissueCredentials(forTenant: name) },
+                { try await admin.setLimits(.none, forTenantNamed: name) },
+                { try await admin.setEngineAccess(true, ofTenant: name) },
+            ]
+            for change in changes {
+                let error = await #expect(throws: AdminError.self) { try await change() }
+                #expect(error?.code == .usedElsewhere)
+                #expect(error?.message.contains("of the database \(other) ") == true, "\(error?.message ?? "")")
             }
         }
 

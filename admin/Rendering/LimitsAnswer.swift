@@ -11,7 +11,7 @@ struct LimitsAnswer: Renderable, Equatable {
     let temporaryFileBytes: Int?
     /// What the login in use does not have, by the server's names.
     let notInForce: [String]
-    /// The tenant's own sessions that `tenant limits` had to end.
+    /// The tenants' sessions that `tenant limits` had to end.
     var endedSessions: [String]?
 
     static let headings = [

@@ -6,6 +6,8 @@ CREATE TABLE installation (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     tenants_role text NOT NULL,
     service_role text NOT NULL,
+    -- The role that the service login's name stood for; after a restore it may stand for a stranger's.
+    service_role_oid oid NOT NULL,
     bootstrapped_at timestamptz NOT NULL DEFAULT now(),
     bootstrapped_by text NOT NULL DEFAULT session_user
 );
@@ -25,6 +27,8 @@ CREATE TABLE tenants (
     login_a text NOT NULL,
     login_b text NOT NULL,
     role_oids oid[],
+    -- The database that the tenant was created in or adopted by, null until then. A copy has its row, and another OID.
+    database_oid oid,
     state text NOT NULL CHECK (state IN ('creating', 'active', 'removing')),
     version integer NOT NULL DEFAULT 0,
     -- What each login may use; null leaves it to the server's settings.

@@ -25,6 +25,8 @@ public actor PostgresConnection: PostgresQuerying {
 
     nonisolated let thread: ConnectionThread
     private nonisolated let socket: Int32
+    /// A number that no other connection has, whereas a pooler may let several use the same backend.
+    package nonisolated let number = Int64.random(in: .min ... .max)
     /// Whether libpq was told another process id than the backend's own: a pooler stands in between.
     private nonisolated let hasInventedPID: Bool
     nonisolated let interrupt: ConnectionInterrupt
@@ -132,6 +134,9 @@ public actor PostgresConnection: PostgresQuerying {
             throw error
         }
     }
+
+    /// True when a pooler sits between, in whatever mode: it invents process ids.
+    package nonisolated var isPooled: Bool { self.hasInventedPID }
 
     /// What the connection leads through.
     nonisolated var pooler: PoolerMode { self.report.pooler }

@@ -25,10 +25,12 @@ package struct LeaseKeeper: Sendable {
 
     /// A keeper for a connection that nothing else uses meanwhile.
     ///
-    /// - Parameter schema: Where the table of leases is; no tenant may have USAGE on it.
-    package init(connection: PostgresConnection, schema: String) {
+    /// - Parameters:
+    ///   - schema: Where the table of leases is; no tenant may have USAGE on it.
+    ///   - session: The number by which it knows its own leases; the connection's by default.
+    package init(connection: PostgresConnection, schema: String, session: Int64? = nil) {
         self.connection = connection
-        self.queries = LeaseQueries(schema: schema)
+        self.queries = LeaseQueries(schema: schema, session: session ?? connection.number)
     }
 
     /// Makes the table, with its schema, where it is missing. Others may do the same at the same moment.
@@ -49,9 +51,11 @@ package struct LeaseKeeper: Sendable {
 
     /// Tries once to take a lease, without waiting for its holder. A session never keeps itself out.
     ///
-    /// - Throws: ``PostgresError``; then nothing is held. With ``PostgresError/Code/poolerUnsupported`` a pooler in between
-    ///   gave the attempt to another session.
+    /// - Throws: ``PostgresError``; then nothing is held. With ``PostgresError/Code/poolerUnsupported`` a pooler sits between: one
+    ///   that hands sessions on may give the attempt to another, and one that doesn't keeps a session, and its leases, for whoever
+    ///   comes after a client that was killed.
     package func attempt(_ lease: Lease) async throws(PostgresError) -> Attempt {
+        guard !self.connection.isPooled else { throw Self.pooled }
         let held = HeldLease(lease: lease, token: UUID())
         let results: [PostgresRows]
         do throws(PostgresError) {
@@ -64,12 +68,14 @@ package struct LeaseKeeper: Sendable {
             throw error
         }
         guard try results[LeaseQueries.backendIndex].single(as: Int32.self) == self.connection.backendPID else {
-            throw PostgresError(
-                .poolerUnsupported,
-                advice: "a pooler sits between; administration and migrations need a direct connection to the server")
+            throw Self.pooled
         }
         return results[LeaseQueries.takenIndex].isEmpty ? .held : .taken(held)
     }
+
+    private static let pooled = PostgresError(
+        .poolerUnsupported,
+        advice: "a pooler sits between; administration and migrations need a direct connection to the server")
 
     /// Waits for a lease, between statements and never inside one.
     ///
@@ -184,10 +190,17 @@ extension PostgresConnection {
     func sessions(_ statements: [PostgresStatement]) async -> [MigrationError.Session] {
         let rows = (try? await self.pipeline(statements))?.last.map(Array.init) ?? []
         return rows.compactMap { row in
-            try? MigrationError.Session(
-                pid: row.value("pid"), applicationName: row.value("application_name"),
-                role: (try? row.value("role", as: String?.self)) ?? nil, state: row.value("state"),
-                since: row.value("since"))
+            try? MigrationError.Session(row)
         }
+    }
+}
+
+extension MigrationError.Session {
+    /// Reads a row of `pid`, `application_name`, `role`, `state` and `since`.
+    init(_ row: PostgresRow) throws(PostgresError) {
+        self.init(
+            pid: try row.value("pid"), applicationName: try row.value("application_name"),
+            role: (try? row.value("role", as: String?.self)) ?? nil, state: try row.value("state"),
+            since: try row.value("since"))
     }
 }

@@ -9,6 +9,8 @@ import CloacinaPostgres
 /// Statements on the table of leases in one schema.
 struct LeaseQueries: Sendable, Hashable {
     let schema: String
+    /// The number of the connection that takes leases: a pooler may let others use its backend, which so have its process id.
+    let session: Int64
 
     private var table: String { PostgresIdentifier.quote(self.schema) + ".leases" }
 
@@ -20,7 +22,7 @@ struct LeaseQueries: Sendable, Hashable {
             CREATE UNLOGGED TABLE IF NOT EXISTS \(self.table) (
                 token uuid PRIMARY KEY, object text NOT NULL, is_shared boolean NOT NULL, pid integer NOT NULL,
                 backend_start timestamptz, holder oid NOT NULL, actor text NOT NULL, application text NOT NULL,
-                taken_at timestamptz NOT NULL DEFAULT clock_timestamp())
+                taken_at timestamptz NOT NULL DEFAULT clock_timestamp(), session bigint NOT NULL)
             """,
         ].map { PostgresStatement($0, prepared: false) }
     }
@@ -48,15 +50,15 @@ struct LeaseQueries: Sendable, Hashable {
                 """, []),
             PostgresStatement(
                 """
-                INSERT INTO \(self.table) (token, object, is_shared, pid, backend_start, holder, actor, application)
+                INSERT INTO \(self.table) (token, object, is_shared, pid, backend_start, holder, actor, application, session)
                 SELECT $1, $2, $3, a.pid, a.backend_start, a.usesysid, session_user,
-                       pg_catalog.current_setting('application_name')
+                       pg_catalog.current_setting('application_name'), $5
                 FROM pg_catalog.pg_stat_activity a
                 WHERE a.pid = pg_catalog.pg_backend_pid() AND a.pid = $4 AND NOT EXISTS (
                     SELECT FROM \(self.table) l
-                    WHERE l.object = $2 AND NOT (l.is_shared AND $3) AND l.pid <> a.pid)
+                    WHERE l.object = $2 AND NOT (l.is_shared AND $3) AND l.session <> $5)
                 RETURNING pid
-                """, [.uuid(token), .text(lease.object), .bool(lease.isShared), .int32(pid)]),
+                """, [.uuid(token), .text(lease.object), .bool(lease.isShared), .int32(pid), .int64(self.session)]),
             PostgresStatement(Self.commit, prepared: false),
         ]
     }
@@ -76,9 +78,9 @@ struct LeaseQueries: Sendable, Hashable {
                     SELECT FROM \(self.table) l
                     JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid = l.holder
                         AND (a.backend_start = l.backend_start) IS NOT FALSE
-                    WHERE l.object = $1 AND NOT (l.is_shared AND $2) AND l.pid <> pg_catalog.pg_backend_pid()
+                    WHERE l.object = $1 AND NOT (l.is_shared AND $2) AND l.session <> $3
                 ) AS taken \(Self.mark)
-                """, [.text(lease.object), .bool(lease.isShared)]),
+                """, [.text(lease.object), .bool(lease.isShared), .int64(self.session)]),
         ]
     }
 
@@ -117,9 +119,9 @@ struct LeaseQueries: Sendable, Hashable {
                 """
                 SELECT l.pid, l.actor AS role, l.application AS application_name, a.state, l.taken_at AS since
                 FROM \(self.table) l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid = l.holder
-                WHERE l.object = $1 AND NOT (l.is_shared AND $2) AND l.pid <> pg_catalog.pg_backend_pid()
+                WHERE l.object = $1 AND NOT (l.is_shared AND $2) AND l.session <> $3
                 ORDER BY since LIMIT 20
-                """, [.text(lease.object), .bool(lease.isShared)]),
+                """, [.text(lease.object), .bool(lease.isShared), .int64(self.session)]),
         ]
     }
 }

@@ -16,6 +16,15 @@ package enum MigrationAdvice {
         }
     }
 
+    /// Advice on a file that the server still runs for a process that was killed.
+    package static func goesOn(_ pids: [Int32]) -> String {
+        let sessions = pids.map(String.init).joined(separator: ", ")
+        let ends = pids.map { "SELECT pg_terminate_backend(\($0))" }.joined(separator: "; ")
+        return
+            "the server still runs a file that a killed command began (pid \(sessions)), and what it does isn't done: wait "
+            + "until it has ended, or end it (\(ends)), and only then look at the schema"
+    }
+
     private static func lackingRight(_ statement: SQLStatement?, _ target: MigrationTarget) -> String {
         let owner = target.owner.map(PostgresIdentifier.quote) ?? "the role that migrates"
         let words = self.words(statement)

@@ -30,6 +30,10 @@ enum MigrationQueries {
             set_config('standard_conforming_strings', 'on', \(isLocal))
             """
         if !waitsForDisk { sql += ", set_config('synchronous_commit', 'off', \(isLocal))" }
+        // What the client has left by being killed is ended soon, where the server can notice that.
+        sql += """
+            , CASE WHEN version() LIKE '%linux%' THEN set_config('client_connection_check_interval', '10s', \(isLocal)) END
+            """
         for name in lifted { sql += ", set_config('\(name)', '0', \(isLocal))" }
         let timeout = min(lockTimeout.milliseconds, self.longestTimeout)
         var binds: [PostgresValue] = [.text(target.searchPath), .text("\(timeout)ms")]

@@ -48,6 +48,9 @@ public struct MigrationRunner: Sendable {
     /// The call after an attempt that waited for a lock in vain: it may end who has no business there, and says whether anybody
     /// was ended.
     package var relief: (@Sendable () async -> Bool)?
+    /// Finds the sessions in which files go on that a killed process began for the same target, as rows of
+    /// ``MigrationError/Session``; asked over the session that holds the leases.
+    package var remnants: PostgresStatement?
 
     var leaseSession: PostgresConnection { self.administrator ?? self.connection }
 
@@ -166,7 +169,8 @@ public struct MigrationRunner: Sendable {
 
     /// Settles a migration whose state is `running` or `failedUnknown`, after a look at the schema.
     ///
-    /// Throws ``MigrationError/Code/unknownTarget`` when it is in neither state.
+    /// Throws ``MigrationError/Code/unknownTarget`` when it is in neither state, and ``MigrationError/Code/lockBusy`` while the
+    /// server still runs what a killed process began.
     public func resolve(
         _ version: Int, of source: String, in target: MigrationTarget, as resolution: Resolution
     ) async throws(MigrationError) {
@@ -178,13 +182,27 @@ public struct MigrationRunner: Sendable {
             case .pending: MigrationQueries.forget(version, of: source, in: target)
             }
         try await self.amend(
-            change, version, of: source, in: target, otherwise: "it isn't recorded as broken off")
+            change, version, of: source, in: target, otherwise: "it isn't recorded as broken off"
+        ) { () throws(MigrationError) in try await self.checkRemnants(of: target) }
+    }
+
+    /// Refuses while the server still runs a file that a killed process began: whatever was found out of what it did may not be so
+    /// any more.
+    private func checkRemnants(of target: MigrationTarget) async throws(MigrationError) {
+        guard let remnants else { return }
+        let sessions = try await self.asking(target.schema) { () throws(PostgresError) in
+            var sessions: [MigrationError.Session] = []
+            for row in try await self.leaseSession.query(remnants) { sessions.append(try MigrationError.Session(row)) }
+            return sessions
+        }
+        guard !sessions.isEmpty else { return }
+        throw MigrationError(.lockBusy, reason: MigrationAdvice.goesOn(sessions.map(\.pid)), sessions: sessions)
     }
 
     /// Changes one row of the history, under the leases of whoever migrates.
     private func amend(
         _ change: PostgresStatement, _ version: Int, of source: String, in target: MigrationTarget,
-        otherwise reason: String
+        otherwise reason: String, checking check: () async throws(MigrationError) -> Void = {}
     ) async throws(MigrationError) {
         let state = try await self.state(of: target)
         guard state.hasHistory else {
@@ -192,6 +210,7 @@ public struct MigrationRunner: Sendable {
                 .unknownTarget, schema: target.schema, source: source, version: version, reason: reason)
         }
         try await self.holding([.tenants, .target(target)], schema: target.schema) { hold throws(MigrationError) in
+            try await check()
             try await hold.confirm()
             let changed = try await self.asking(target.schema) { () throws(PostgresError) in
                 try await self.connection.pipeline(MigrationQueries.takeRole(of: target) + [change]).last?.affectedRows
@@ -209,6 +228,10 @@ public struct MigrationRunner: Sendable {
         let state = try await self.state(of: target)
         let plans = self.plans(for: sets, state: state, through: version)
         try Self.refuse(plans, in: target)
+        // What is looked at and run again must have ended.
+        if plans.contains(where: { $0.steps.contains(where: \.resumes) }) {
+            try await self.checkRemnants(of: target)
+        }
         var report = MigrationReport(schema: target.schema, plans: plans)
         if !state.hasHistory, plans.contains(where: { !$0.steps.isEmpty }) { try await self.createHistory(target) }
         let identity = try await self.identity(target.schema)

@@ -45,8 +45,11 @@ enum SQLRefusal {
             return "\(verb.uppercased()): its effect would stay on the connection"
         }
         if verb == "set" { return settingReason(tokens.dropFirst().prefix(4).map(\.name)) }
-        if verb == "copy", tokens.contains(where: { ["stdin", "stdout"].contains($0.word) }) {
+        if verb == "copy", tokens.contains(where: { $0.word == "stdin" }) {
             return "COPY FROM STDIN: its data only means something to psql; use INSERT"
+        }
+        if verb == "copy", tokens.contains(where: { $0.word == "stdout" }) {
+            return "COPY TO STDOUT: nobody reads what it sends; take it out"
         }
         // What a routine's body does, it does when it is called.
         if verb == "create", tokens.prefix(4).contains(where: { ["function", "procedure"].contains($0.word) }) {

@@ -51,8 +51,19 @@ extension AdminError {
                 )
             case (.connectionFailed, _):
                 (.connection, "no connection to the server; check host, port, database, login and TLS")
+            case (.poolerUnsupported, _):
+                (
+                    .invalidConfiguration,
+                    "a pooler sits between; administration and migrations need a direct connection to the server"
+                )
             case (.connectionLost, _), (.connectionClosed, _):
                 (.connection, "the connection broke; call again, the ledger tells where to go on")
+            case (.deadlineExceeded, _):
+                (
+                    .busy,
+                    "a new session found no way in within the time to connect: another session locks a catalog of the server, "
+                        + "or waits to; as a superuser look at pg_locks and end who has held its locks longest, then call again"
+                )
             case (_, "42501"?):
                 (
                     .insufficientPrivilege,

@@ -16,7 +16,7 @@ extension DatabaseAdmin {
     public func rebless(
         _ version: Int, of source: String, tenant: String, sets: [MigrationSet]
     ) async throws -> Bool {
-        let set = try Self.set(of: source, in: sets, tenant: tenant)
+        let set = try Self.set(of: source, in: sets, with: version, tenant: tenant)
         let migrator = self.makeMigrator()
         return try await self.withConnection(tenant: tenant, ending: migrator) { connection in
             try await self.rebless(version, of: set, tenant, over: migrator, on: connection)
@@ -26,7 +26,8 @@ extension DatabaseAdmin {
     /// Settles a no-transaction migration that broke off in a tenant, after a look at its schema; audited.
     ///
     /// Another process that works on the tenant is waited for, for 30 seconds.
-    /// - Throws: ``AdminError``, also when the history doesn't have it as broken off.
+    /// - Throws: ``AdminError``, also when the history doesn't have it as broken off; ``AdminError/Code/busy`` while the server
+    ///   still runs what a killed command began, which the message names.
     public func resolve(
         _ version: Int, of source: String, tenant: String, as resolution: MigrationRunner.Resolution
     ) async throws {
@@ -37,10 +38,11 @@ extension DatabaseAdmin {
             try await migrator.withSession(
                 as: entry.tenant.owner, of: entry.tenant.name, on: connection
             ) { session in
-                try await MigrationRunner(
-                    files: session, administrator: connection, configuration: self.migration, logger: self.logger
-                )
-                .resolve(version, of: source, in: entry.tenant.target, as: resolution)
+                var runner = MigrationRunner(
+                    files: session, administrator: connection, configuration: self.migration, logger: self.logger)
+                runner.remnants = MigratorSQL.remnants(
+                    actingAs: entry.tenant.owner, beside: session.endpoint.user)
+                try await runner.resolve(version, of: source, in: entry.tenant.target, as: resolution)
             }
             let ledger = OperationLedger(kind: .migrate, tenant: tenant)
             let name = Migration.name(version: version, title: nil, source: source)

@@ -39,12 +39,7 @@ extension DatabaseAdmin {
     public func reblessAll(
         _ version: Int, of source: String, sets: [MigrationSet], onResult: (ReblessResult) async -> Void = { _ in }
     ) async throws -> [ReblessResult] {
-        let set = try Self.set(of: source, in: sets)
-        guard set.migrations.contains(where: { $0.version == version }) else {
-            throw AdminError(
-                .invalidConfiguration,
-                "no file of the version \(version) is among those of \(source); look at its directory")
-        }
+        let set = try Self.set(of: source, in: sets, with: version)
         return try await self.withMigrator { migrator in
             try await self.reblessAll(version, of: set, over: migrator, onResult: onResult)
         }
@@ -79,13 +74,25 @@ extension DatabaseAdmin {
         return results
     }
 
-    /// The set of a source, this library's own included.
-    static func set(of source: String, in sets: [MigrationSet], tenant: String? = nil) throws -> MigrationSet {
+    /// The set of a source that has a file of a version, this library's own included.
+    static func set(
+        of source: String, in sets: [MigrationSet], with version: Int, tenant: String? = nil
+    ) throws -> MigrationSet {
+        let found: MigrationSet?
         do {
-            let sets = try TenantMigrations.ownFirst(sets, allowsRepeated: true)
-            if let set = sets.first(where: { $0.source == source }) { return set }
+            found = try TenantMigrations.ownFirst(sets, allowsRepeated: true).first { $0.source == source }
         } catch {
             throw AdminError(error, tenant: tenant)
+        }
+        if let found {
+            // One that was applied and lost its file is as missing here as one that never was.
+            guard found.migrations.contains(where: { $0.version == version }) else {
+                throw AdminError(
+                    .invalidConfiguration,
+                    "no file of the version \(version) is among those of \(source); look at its directory",
+                    tenant: tenant)
+            }
+            return found
         }
         throw AdminError(
             .invalidConfiguration,

@@ -5,19 +5,22 @@ import FoundationEssentials
 /// Statements that read the registry's versions and the tenants' own histories.
 enum FleetQueries {
     /// One row per tenant, with its versions of further sources, whether its history is where it should be, and whether it can be
-    /// read without running somebody's code.
+    /// read without running somebody's code; with the sessions that still run what a killed command began.
     static func versions(tenant: String?) -> PostgresStatement {
         """
         SELECT t.id, t.name, t.schema_name, t.state, t.owner_role, t.runtime_role, t.engine_role, t.version,
                t.schema_oid IS NOT NULL AS is_made, c.oid IS NOT NULL AS has_history,
                coalesce(\(unescaped: Self.isPlain), true) AS is_plain,
-               coalesce(v.sources, '{}') AS sources, coalesce(v.versions, '{}') AS versions
+               coalesce(v.sources, '{}') AS sources, coalesce(v.versions, '{}') AS versions,
+               coalesce(w.pids, '{}') AS remnants
         FROM cloacina.tenants t
         LEFT JOIN (SELECT tenant_id, array_agg(source) AS sources, array_agg(version) AS versions
                    FROM cloacina.tenant_versions GROUP BY tenant_id) v ON v.tenant_id = t.id
         LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name
         LEFT JOIN pg_catalog.pg_class c
                ON c.relnamespace = n.oid AND c.relname = 'cloacina_migrations' AND c.relkind = 'r'
+        LEFT JOIN (SELECT owner, array_agg(DISTINCT pid) AS pids FROM (\(unescaped: MigratorSQL.remnants)) s GROUP BY owner) w
+               ON w.owner = t.owner_role
         WHERE \(tenant.postgresValue)::text IS NULL OR t.name = \(tenant.postgresValue)
         ORDER BY t.name
         """
@@ -125,6 +128,8 @@ struct RegisteredTenant: Sendable {
     let hasHistory: Bool
     /// False when reading the history could run somebody's code.
     let isPlain: Bool
+    /// The sessions in which a file still runs for a command that was killed.
+    let remnants: [Int32]
 
     init(_ row: PostgresRow) throws {
         self.id = try row.value("id")
@@ -140,6 +145,7 @@ struct RegisteredTenant: Sendable {
         self.isMade = try row.value("is_made")
         self.hasHistory = try row.value("has_history")
         self.isPlain = try row.value("is_plain")
+        self.remnants = try row.value("remnants")
         let sources: [String] = try row.value("sources")
         let numbers: [Int] = try row.value("versions")
         var versions = Dictionary(zip(sources, numbers), uniquingKeysWith: max)

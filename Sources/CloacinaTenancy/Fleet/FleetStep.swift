@@ -37,6 +37,7 @@ struct FleetStep: Sendable {
                 files: session, administrator: connection, configuration: self.configuration, logger: self.logger)
             runner.relief = RemovalSession.relief(
                 of: self.tenant.name, schema: target.schema, on: connection, connect: self.connect)
+            runner.remnants = MigratorSQL.remnants(actingAs: self.tenant.owner, beside: session.endpoint.user)
             return try await runner.apply(self.sets, to: target)
         }
         let names = report.applied.map(\.name)

@@ -91,12 +91,13 @@ extension TenantMigrationProblem {
             ]
         case .read:
             return zip(entry.plans, sets).flatMap { plan, set in
-                plan.problems.map { Self($0, in: set, tenant: name) } + plan.notes.compactMap { Self($0, in: set) }
+                plan.problems.map { Self($0, in: set, of: entry.tenant) } + plan.notes.compactMap { Self($0, in: set) }
             } + self.restored(entry, sets)
         }
     }
 
-    private init(_ problem: MigrationProblem, in set: MigrationSet, tenant: String) {
+    private init(_ problem: MigrationProblem, in set: MigrationSet, of registered: RegisteredTenant) {
+        let tenant = registered.name
         let title: String? =
             if case .unknownVersion(_, let title, _) = problem {
                 title
@@ -113,9 +114,15 @@ extension TenantMigrationProblem {
             case .sourceMoved: (.moved, nil)
             case .unknownTarget: (.missing, nil)
             }
+        let goesOn =
+            if case .needsResolution = problem, !registered.remnants.isEmpty {
+                MigrationAdvice.goesOn(registered.remnants) + "; "
+            } else {
+                ""
+            }
         self.init(
             kind: kind, migration: Migration.name(version: problem.version, title: title, source: set.source),
-            advice: problem.advice + (command.map { ": cloacina-admin \($0)" } ?? ""), isBlocking: true)
+            advice: goesOn + problem.advice + (command.map { ": cloacina-admin \($0)" } ?? ""), isBlocking: true)
     }
 
     private init?(_ note: MigrationPlan.Note, in set: MigrationSet) {

@@ -32,8 +32,9 @@ struct Bootstrap {
         guard self.connection.serverVersion >= 140_000 else {
             throw AdminError(.unsupportedServer, "PostgreSQL 14 or later is needed")
         }
-        try await self.check()
+        let isInstalled = try await self.check()
         try await self.checkHardening()
+        if self.verifier != nil { try await self.checkShared(isInstalled: isInstalled) }
         try await self.createControlSchema()
         // Only one bootstrap at a time.
         try await self.lease.take(within: patience)
@@ -72,7 +73,8 @@ struct Bootstrap {
 
     // MARK: Before anything is changed
 
-    private func check() async throws {
+    @discardableResult
+    private func check() async throws -> Bool {
         let row = try await self.connection.query(BootstrapQueries.survey)[0]
         let administrator = PostgresIdentifier.quote(try row.value("administrator"))
         let database = PostgresIdentifier.quote(self.connection.endpoint.database)
@@ -97,6 +99,22 @@ struct Bootstrap {
             throw AdminError(
                 .schemaExists, "the schema cloacina belongs to \(owner); log in as that role, or use another database")
         }
+        return try row.value("is_installed")
+    }
+
+    /// Refuses to take a service login's password from the pools of other databases.
+    private func checkShared(isInstalled: Bool) async throws {
+        guard !self.options.adoptsServiceRole else { return }
+        let (service, tenants) = try await self.roleNames(isInstalled: isInstalled)
+        let shared = try await self.connection.query(
+            BootstrapQueries.elsewhere(serviceRole: service, tenantsRole: tenants)
+        ).map { try SharedRole($0) }
+        guard let login = shared.first(where: \.isLogin) else { return }
+        throw AdminError(
+            .roleExists,
+            "the service login \(login.role) is used in other databases of this server too (\(login.list)), whose pools would "
+                + "lose their password; nothing was changed: choose another name (--service-role), leave the password as it "
+                + "is, or say that it is yours to replace (--adopt-service-role)")
     }
 
     /// Takes from PUBLIC what only a superuser can, where that was asked for, and returns what is open still.
@@ -163,8 +181,9 @@ struct Bootstrap {
     }
 
     /// The names that were recorded, those asked for, or the defaults.
-    private func roleNames() async throws -> (service: String, tenants: String) {
-        guard let row = try await self.connection.query(BootstrapQueries.installation).first else {
+    private func roleNames(isInstalled: Bool = true) async throws -> (service: String, tenants: String) {
+        let row = isInstalled ? try await self.connection.query(BootstrapQueries.installation).first : nil
+        guard let row else {
             return (self.options.serviceRole ?? "cloacina_service", self.options.tenantsRole ?? "cloacina_tenants")
         }
         let recorded = (
@@ -196,7 +215,7 @@ struct Bootstrap {
     }
 
     private func prepareOnce(service: String, tenants: String) async throws -> [String] {
-        let isRecorded = try await !self.connection.query(BootstrapQueries.installation).isEmpty
+        let recorded = try await self.connection.query(BootstrapQueries.installation).first
         let found = try await self.connection.pipeline([
             BootstrapQueries.role(service), BootstrapQueries.role(tenants),
             BootstrapQueries.access(serviceRole: service),
@@ -210,7 +229,8 @@ struct Bootstrap {
         if try self.isMissing(service, found[0], mayLogIn: true) {
             created.append(service)
             statements += ServiceRole.creation(service).map(PostgresStatement.init(ddl:))
-        } else if !isRecorded, !self.options.adoptsServiceRole {
+        } else if try recorded?.value("is_service_role", as: Bool.self) != true, !self.options.adoptsServiceRole {
+            // The name alone is no proof: a restore brings it to a server where it may be a stranger's.
             try ServiceRole(found[0][0]).checkAdoption(service)
         }
         let changes = try self.changes(DatabaseAccess(found[2][0]), service).filter(\.isAllowed).map(\.sql)

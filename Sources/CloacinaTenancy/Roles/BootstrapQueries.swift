@@ -17,7 +17,11 @@ enum BootstrapQueries {
         WHERE r.rolname = current_user
         """
 
-    static let installation: PostgresStatement = "SELECT service_role, tenants_role FROM cloacina.installation"
+    static let installation: PostgresStatement = """
+        SELECT service_role, tenants_role,
+               coalesce(service_role_oid = to_regrole(quote_ident(service_role))::oid, false) AS is_service_role
+        FROM cloacina.installation
+        """
 
     static func role(_ name: String) -> PostgresStatement {
         """
@@ -50,8 +54,10 @@ enum BootstrapQueries {
 
     static func record(serviceRole: String, tenantsRole: String) -> PostgresStatement {
         """
-        INSERT INTO cloacina.installation (service_role, tenants_role) VALUES (\(serviceRole), \(tenantsRole))
-        ON CONFLICT (singleton) DO NOTHING
+        INSERT INTO cloacina.installation AS i (service_role, tenants_role, service_role_oid)
+        VALUES (\(serviceRole), \(tenantsRole), to_regrole(quote_ident(\(serviceRole)))::oid)
+        ON CONFLICT (singleton) DO UPDATE SET service_role_oid = excluded.service_role_oid
+        WHERE i.service_role_oid <> excluded.service_role_oid
         """
     }
 

@@ -21,10 +21,33 @@ enum ConnectSQL {
     }
 
     /// Takes all that away again: of that `DROP OWNED`, run as the role itself, only warns.
+    ///
+    /// A `REVOKE` takes what one grantor granted, and a member of the database's owner grants as another one than the owner. So it
+    /// is run as each of them.
     static func revokeStatements(from roles: [String], database: String) -> [String] {
         let members = roles.map(self.quote).joined(separator: ", ")
-        return [self.turn, "REVOKE CONNECT, TEMPORARY ON DATABASE \(self.quote(database)) FROM \(members)"]
+        let names = roles.map(PostgresIdentifier.literal).joined(separator: ", ")
+        let revoke = "REVOKE CONNECT, TEMPORARY ON DATABASE \(self.quote(database)) FROM \(members)"
+        return [
+            self.turn,
+            """
+            DO $revoke$ DECLARE grantor pg_catalog.text; BEGIN
+                FOR grantor IN SELECT DISTINCT g.rolname FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a
+                               JOIN pg_catalog.pg_roles g ON g.oid = a.grantor JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
+                               WHERE d.datname = pg_catalog.current_database() AND r.rolname IN (\(names))
+                                 AND pg_catalog.pg_has_role(g.oid, \(self.settable)) LOOP
+                    EXECUTE pg_catalog.format('SET LOCAL ROLE %I', grantor);
+                    EXECUTE \(PostgresIdentifier.literal(revoke));
+                    SET LOCAL ROLE NONE;
+                END LOOP;
+            END $revoke$
+            """,
+        ]
     }
+
+    /// The privilege that lets a session act as a role.
+    private static let settable =
+        "CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END"
 
     /// All tenants' rights to the database are in one row of the catalogs, which two transactions can't change at the same time:
     /// the second one waits here until the first has committed.

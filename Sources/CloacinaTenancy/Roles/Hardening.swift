@@ -14,7 +14,7 @@ struct Hardening: Sendable, Hashable {
     /// Whether the administrator may limit the temporary files of logins, or no GRANT could let it, as before PostgreSQL 15.
     let limitsTemporaryFiles: Bool
 
-    /// Whether a login that may make nothing in any schema is refused what would only wait for a lock on somebody else's table.
+    /// True when a login that may make nothing in any schema is refused what would only wait for a lock on somebody else's table.
     let refusesForeignLocks: Bool
 
     /// Looks around; the administrator is whoever owns the control schema, or is about to make it.
@@ -30,8 +30,10 @@ struct Hardening: Sendable, Hashable {
                          AND (p.proname ~ '^pg_(try_)?advisory_' OR p.proname ~ '^lo_' OR p.proname IN ('loread', 'lowrite'))
                        ORDER BY 1) AS open_functions,
                    a.administrator::text AS administrator, \(mayLimit) AS may_limit,
-                   EXISTS (SELECT FROM pg_event_trigger WHERE evtname = 'cloacina_refuse_foreign_locks' AND evtenabled <> 'D')
-                       AS refuses_locks,
+                   to_regnamespace('cloacina') IS NULL OR EXISTS (
+                       SELECT FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
+                       JOIN pg_roles o ON o.oid = p.proowner AND o.rolsuper
+                       WHERE e.evtname = 'cloacina_refuse_foreign_locks' AND e.evtenabled <> 'D') AS refuses_locks,
                    current_setting('is_superuser') = 'on' AS is_superuser
             FROM (SELECT coalesce((SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'cloacina'),
                                   current_user) AS administrator) a
@@ -64,29 +66,29 @@ struct Hardening: Sendable, Hashable {
         if !self.limitsTemporaryFiles {
             statements.append("GRANT SET ON PARAMETER temp_file_limit TO \(administrator)")
         }
-        if !self.refusesForeignLocks { statements += Self.refuseForeignLocks }
-        guard !self.openFunctions.isEmpty else { return statements }
-        let functions = self.openFunctions.joined(separator: ", ")
-        return statements + [
-            "GRANT EXECUTE ON FUNCTION \(functions) TO \(administrator)",
-            "REVOKE EXECUTE ON FUNCTION \(functions) FROM PUBLIC",
-        ]
+        if !self.openFunctions.isEmpty {
+            let functions = self.openFunctions.joined(separator: ", ")
+            statements.append("GRANT EXECUTE ON FUNCTION \(functions) TO \(administrator)")
+            statements.append("REVOKE EXECUTE ON FUNCTION \(functions) FROM PUBLIC")
+        }
+        if !self.refusesForeignLocks { statements.append(Self.refuseForeignLocks) }
+        return statements
     }
 
     /// An event trigger that is fired before `CREATE RULE` and `CREATE TRIGGER` ask for their lock. It reads the server's catalogs
     /// alone, since it runs in everybody's session, a superuser's too.
-    private static let refuseForeignLocks = [
-        """
-        CREATE OR REPLACE FUNCTION cloacina.refuse_foreign_locks() RETURNS event_trigger LANGUAGE plpgsql \
+    ///
+    /// The function must be a superuser's for the same reason, and the schema is the administrator's: one that is there already is
+    /// not replaced, which would keep its owner, and nobody gets between it and the trigger.
+    private static let refuseForeignLocks = """
+        DO $do$ BEGIN DROP FUNCTION IF EXISTS cloacina.refuse_foreign_locks() CASCADE; \
+        DROP EVENT TRIGGER IF EXISTS cloacina_refuse_foreign_locks; \
+        CREATE FUNCTION cloacina.refuse_foreign_locks() RETURNS event_trigger LANGUAGE plpgsql \
         SET search_path TO pg_catalog, pg_temp AS $$ BEGIN IF NOT EXISTS (SELECT FROM pg_namespace AS n \
         WHERE has_schema_privilege(session_user, n.oid, 'CREATE') OR pg_has_role(session_user, n.nspowner, 'MEMBER')) THEN \
         RAISE insufficient_privilege USING MESSAGE = format('%s may make nothing in any schema of this database', session_user); \
-        END IF; END $$
-        """,
-        "DROP EVENT TRIGGER IF EXISTS cloacina_refuse_foreign_locks",
-        """
+        END IF; END $$; \
         CREATE EVENT TRIGGER cloacina_refuse_foreign_locks ON ddl_command_start \
-        WHEN TAG IN ('CREATE RULE', 'CREATE TRIGGER') EXECUTE FUNCTION cloacina.refuse_foreign_locks()
-        """,
-    ]
+        WHEN TAG IN ('CREATE RULE', 'CREATE TRIGGER') EXECUTE FUNCTION cloacina.refuse_foreign_locks(); END $do$
+        """
 }

@@ -34,10 +34,12 @@ enum LimitQueries {
     /// Whose role it is that they change can't be seen. A prepared transaction has no process.
     static func roleChangers(ofTenant name: String) -> PostgresStatement {
         """
-        SELECT DISTINCT l.pid, coalesce(a.usename::text, p.owner::text, '') AS usename, p.gid,
+        SELECT DISTINCT l.pid, coalesce(a.usename::text, p.owner::text, '') AS usename,
+               \(unescaped: RemovalQueries.identifier) AS gid,
                coalesce(a.datname::text, p.database::text, '') AS database,
                l.pid IS NOT NULL AND EXISTS (
-                   SELECT FROM cloacina.tenants t WHERE t.name = \(name) AND a.usesysid = ANY (t.role_oids)) AS is_own
+                   SELECT FROM cloacina.tenants t
+                   WHERE t.name = \(name) AND \(unescaped: RegistryQueries.hasRole("a.usesysid", named: "a.usename"))) AS is_own
         FROM pg_locks l \(unescaped: RemovalQueries.holders)
         WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.locktype = 'relation' AND l.database = 0
           AND l.mode = 'RowExclusiveLock' AND l.relation IN ('pg_authid'::regclass, 'pg_db_role_setting'::regclass)

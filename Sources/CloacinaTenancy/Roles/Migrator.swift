@@ -111,6 +111,7 @@ final class Migrator: Sendable {
         configuration.user = role
         configuration.password = password
         configuration.applicationName = "cloacina-migrator"
+        let deadline = RemovalPatience(configuration.connectTimeout).limit
         let session: PostgresConnection
         do {
             session = try await PostgresConnection.connect(configuration, logger: self.logger)
@@ -118,7 +119,7 @@ final class Migrator: Sendable {
             throw Self.refusal(error, of: role, at: administrator.endpoint)
         }
         do {
-            guard try await session.query(MigratorSQL.enter(role)).single(as: Bool.self) else {
+            guard try await session.query(MigratorSQL.enter(role), deadline: deadline).single(as: Bool.self) else {
                 throw Self.refusal(nil, of: role, at: administrator.endpoint)
             }
             return session

@@ -29,11 +29,16 @@ struct MigratorRemoval {
             if !isGuarded { try await self.evict() }
             try await self.dropLogin()
             return .gone
-        } catch let error as PostgresError where error.sqlState == "42704" {
-            return .gone
         } catch {
+            // Somebody else was faster; a role that its memberships or grants name may be what is missing, too.
+            let isMissing = (error as? PostgresError)?.sqlState == "42704"
+            if isMissing, await self.isGone() { return .gone }
             return .left(isShut: await self.shut(after: error))
         }
+    }
+
+    private func isGone() async -> Bool {
+        (try? await self.administrator.query(MigratorSQL.isGone(self.role)).single(as: Bool.self)) ?? false
     }
 
     /// The end that it came to.

@@ -69,6 +69,7 @@ enum MigratorSQL {
         """
         SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false) IS NOT NULL
                AND pg_catalog.set_config('idle_session_timeout', '0', false) IS NOT NULL
+               AND pg_catalog.set_config('default_transaction_read_only', 'off', false) IS NOT NULL
                AND session_user OPERATOR(pg_catalog.=) \(role) AND current_user OPERATOR(pg_catalog.=) \(role)
         """
     }
@@ -86,6 +87,9 @@ enum MigratorSQL {
             + ["DROP ROLE \(PostgresIdentifier.quote(role))"]
         return [wait, RegistryQueries.commitWithoutWaiting] + sql.map(PostgresStatement.init(ddl:))
     }
+
+    /// Tells if there is no login of a name any more.
+    static func isGone(_ role: String) -> PostgresStatement { "SELECT to_regrole(\(role)) IS NULL AS is_gone" }
 
     /// The roles that a login is a member of.
     static func memberships(of role: String) -> PostgresStatement {
@@ -144,7 +148,8 @@ enum MigratorSQL {
         JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_roles r ON r.oid = a.usesysid
         WHERE l.granted AND l.pid <> pg_backend_pid() AND l.locktype = 'object' AND l.classid = 'pg_authid'::regclass
           AND l.objid = to_regrole(\(role))
-          AND (EXISTS (SELECT FROM cloacina.tenants t WHERE r.oid = ANY (t.role_oids)) OR \(unescaped: Self.isMarked("r.oid")))
+          AND (EXISTS (SELECT FROM cloacina.tenants t WHERE \(unescaped: RegistryQueries.hasRole("r.oid", named: "r.rolname")))
+               OR \(unescaped: Self.isMarked("r.oid")))
         ORDER BY name LIMIT 100
         """
     }
@@ -166,6 +171,42 @@ enum MigratorSQL {
             SELECT FROM pg_stat_activity maker
             WHERE \(isIdle ? "maker.pid <> pg_backend_pid() AND" : "") shobj_description(\(role), 'pg_authid')
                   LIKE format('%%, made by session %s of role %s at %%', maker.pid, maker.usesysid)))
+        """
+    }
+
+    /// The parts of a login's mark, null where there is none: database, process id, role and start of the session that made it.
+    private static func mark(_ role: String) -> String {
+        """
+        regexp_match(shobj_description(\(role), 'pg_authid'),
+            '^cloacina: migrator of database (\\d+), made by session (\\d+) of role (\\d+) at ([0-9.]+)$')
+        """
+    }
+
+    /// A condition that the session that made a login is gone, or is the one that asks.
+    private static func isMakerGone(_ mark: String) -> String {
+        """
+        NOT EXISTS (SELECT FROM pg_stat_activity a
+                    WHERE a.pid::text = \(mark)[2] AND a.usesysid::text = \(mark)[3] AND a.pid <> pg_backend_pid()
+                      AND (extract(epoch FROM a.backend_start)::text = \(mark)[4]) IS NOT FALSE)
+        """
+    }
+
+    /// Sessions in which a file may still run for a command that was killed: each with the role that it may act as.
+    ///
+    /// Whoever made the login is gone, so nobody gives it another statement; what can't be seen of the session counts as at work.
+    static let remnants = """
+        SELECT o.rolname AS owner, s.pid, coalesce(s.application_name, '') AS application_name, s.usename::text AS role,
+               s.state, coalesce(s.xact_start, s.backend_start) AS since
+        FROM pg_stat_activity s JOIN pg_auth_members m ON m.member = s.usesysid JOIN pg_roles o ON o.oid = m.roleid
+        WHERE s.datname = current_database() AND s.state IS DISTINCT FROM 'idle'
+          AND \(Self.isMarked("s.usesysid")) AND \(Self.isMakerGone("(\(Self.mark("s.usesysid")))"))
+        """
+
+    /// Those that may act as one role, but for a login's own.
+    static func remnants(actingAs owner: String, beside login: String) -> PostgresStatement {
+        """
+        SELECT DISTINCT w.pid, w.application_name, w.role, w.state, w.since FROM (\(unescaped: Self.remnants)) w
+        WHERE w.owner = \(owner) AND w.role <> \(login) ORDER BY w.since LIMIT 20
         """
     }
 
@@ -213,17 +254,12 @@ enum MigratorSQL {
         let mayDrop = serverVersion >= 160_000 ? "pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')" : "true"
         return """
             SELECT l.role FROM (
-                SELECT r.oid, r.rolname::text AS role, m.mark
-                FROM pg_roles r CROSS JOIN LATERAL (SELECT regexp_match(shobj_description(r.oid, 'pg_authid'),
-                    '^cloacina: migrator of database (\\d+), made by session (\\d+) of role (\\d+) at ([0-9.]+)$') AS mark) m
+                SELECT r.oid, r.rolname::text AS role, \(unescaped: Self.mark("r.oid")) AS mark FROM pg_roles r
                 WHERE r.rolname ~ '^cloacina_migrator_[0-9a-f]{12}$' AND \(unescaped: mayDrop)
             ) l
             WHERE (l.mark[1] = (SELECT d.oid::text FROM pg_database d WHERE d.datname = current_database())
                    OR NOT EXISTS (SELECT FROM pg_database d WHERE d.oid::text = l.mark[1]))
-              AND l.mark IS NOT NULL
-              AND NOT EXISTS (SELECT FROM pg_stat_activity a
-                              WHERE a.pid::text = l.mark[2] AND a.usesysid::text = l.mark[3] AND a.pid <> pg_backend_pid()
-                                AND (extract(epoch FROM a.backend_start)::text = l.mark[4]) IS NOT FALSE)
+              AND l.mark IS NOT NULL AND \(unescaped: Self.isMakerGone("l.mark"))
               AND NOT EXISTS (SELECT FROM pg_stat_activity a JOIN pg_auth_members m ON m.member = a.usesysid
                               WHERE a.usesysid = l.oid)
             ORDER BY random() LIMIT 100

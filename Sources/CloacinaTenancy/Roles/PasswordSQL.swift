@@ -3,10 +3,11 @@ import CloacinaPostgres
 /// Gives a login its password: the verifier is in the last statement of a flush by itself, on a role that exists.
 ///
 /// A statement that fails or is cancelled is written to the server's log whatever `log_statement` says, and nothing can make
-/// this one fail for another's sake.
+/// this one fail for another's sake: whoever has the role or the catalog locked is waited for by a statement without a verifier.
 enum PasswordSQL {
     static func statements(login: String, verifier: String, serverVersion: Int) -> [PostgresStatement] {
         [
+            PostgresStatement(ddl: "ALTER ROLE \(PostgresIdentifier.quote(login)) LOGIN"),
             self.quietLog(serverVersion: serverVersion),
             PostgresStatement(ddl: self.sql(login, literal: PostgresIdentifier.literal(verifier))),
         ]

@@ -52,14 +52,17 @@ struct SharedRole: Sendable, Hashable {
     /// The first few of them.
     var databases: [String]
 
-    var warning: String {
+    /// The databases, in a line.
+    var list: String {
         let rest = self.number - self.databases.count
-        let list =
-            self.databases.joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
-        return self.isLogin
-            ? "the service login \(self.role) is used in other databases of this server too (\(list)): its password opens "
+        return self.databases.joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
+    }
+
+    var warning: String {
+        self.isLogin
+            ? "the service login \(self.role) is used in other databases of this server too (\(self.list)): its password opens "
                 + "all of them; a database apart needs --service-role"
-            : "the group \(self.role) is used in other databases of this server too (\(list)): the tenants of each may "
+            : "the group \(self.role) is used in other databases of this server too (\(self.list)): the tenants of each may "
                 + "connect to the others; a database apart needs --tenants-role"
     }
 }

@@ -19,7 +19,8 @@ enum AdoptionQueries {
     static func register(id: UUID, roles: [String]) -> PostgresStatement {
         """
         UPDATE cloacina.tenants
-        SET schema_oid = coalesce(to_regnamespace(schema_name)::oid, schema_oid),
+        SET database_oid = \(unescaped: RegistryQueries.database),
+            schema_oid = coalesce(to_regnamespace(schema_name)::oid, schema_oid),
             role_oids = ARRAY(SELECT to_regrole(r.name)::oid FROM unnest(\(roles)::text[]) WITH ORDINALITY r (name, place)
                               WHERE to_regrole(r.name) IS NOT NULL ORDER BY r.place)
         WHERE id = \(id)

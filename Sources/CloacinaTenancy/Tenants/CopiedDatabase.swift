@@ -8,17 +8,18 @@ struct CopiedDatabase: Sendable {
 
     /// Checks that changing a tenant's roles changes nobody else's.
     ///
-    /// Who lets a tenant's logins in is noted at the database, and a copy has nothing of that. So the original is known, and
-    /// goes on although there is a copy.
+    /// The registry has the OID of the database that a tenant was registered in, which no copy has. So the original is known,
+    /// and goes on although there is a copy; unless that lets the tenant's logins in, and so may have taken its place.
     /// - Throws: ``AdminError`` with ``AdminError/Code/usedElsewhere``, which names the other database.
     func check(_ name: String) async throws {
         let roles = TenantRoles(try DatabaseAdmin.registryName(name))
         guard let row = try await self.connection.query(RegistryQueries.tenant(named: name)).first,
-            try await !self.connection.query(OwnershipQueries.mayConnect(roles.runtime)).single(as: Bool.self)
+            try await !self.connection.query(OwnershipQueries.isOriginal(name, runtime: roles.runtime)).single(
+                as: Bool.self)
         else { return }
         let session = try await RemovalSession(
             of: name, schema: try row.value("schema_name"), on: self.connection, connect: self.connect,
-            patience: RemovalPatience(.zero))
+            patience: RemovalPatience(.seconds(10)))
         try await self.check(session)
     }
 

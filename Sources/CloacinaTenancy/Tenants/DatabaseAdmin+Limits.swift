@@ -6,7 +6,8 @@ extension DatabaseAdmin {
     ///
     /// Sessions that are open keep the timeouts they began with. What the administrator may not set is kept and named by
     /// ``Tenant/limitsNotInForce``. A session of the tenant's own that holds its login, by an open `ALTER ROLE` for one, is
-    /// ended, and told by the report and the audit; locks of others are waited for within the administrator's patience.
+    /// ended, and so is one of another tenant's that holds the change up; report and audit tell of both. Locks of others are waited
+    /// for within the administrator's patience.
     ///
     /// - Throws: ``AdminError`` with ``AdminError/Code/invalidConfiguration``, ``AdminError/Code/tenantNotFound``,
     ///   ``AdminError/Code/tenantNotReady``, ``AdminError/Code/busy``, which names who is in the way, or
@@ -17,7 +18,8 @@ extension DatabaseAdmin {
         let ended = try await self.withConnection(tenant: name) { connection in
             try await CopiedDatabase(connection: connection, connect: self.connector).check(name)
             return try await LimitChange(
-                name: name, limits: stored, connection: connection, patience: RemovalPatience(self.patience)
+                name: name, limits: stored, connection: connection, patience: RemovalPatience(self.patience),
+                connect: self.connector
             ).run()
         }
         return LimitsReport(tenant: try await self.tenant(named: name), endedSessions: ended.map(\.description))
@@ -39,7 +41,7 @@ extension DatabaseAdmin {
 public struct LimitsReport: Sendable, Hashable {
     /// The tenant as it is now.
     public let tenant: Tenant
-    /// The tenant's own sessions that held its logins and were ended, by process id and role.
+    /// The sessions that held up the change and were ended, by process id and role: the tenant's own, and other tenants'.
     public let endedSessions: [String]
 }
 

@@ -37,13 +37,19 @@ extension DatabaseAdmin {
     }
 
     /// The statements that ``removeTenant(named:cascade:patience:)`` would run, and as comments what others would lose.
-    /// Nothing is changed.
+    /// Nothing is changed, and nobody is ended.
     ///
+    /// - Parameters:
+    ///   - name: The tenant's name.
+    ///   - cascade: Whether what depends on the tenant's objects goes with them.
+    ///   - patience: How long it goes on trying what others hold up; the administrator's by default.
     /// - Throws: ``AdminError``, as removing would, except for dependents.
-    public func plannedSQL(removing name: String, cascade: Bool = false) async throws -> [String] {
+    public func plannedSQL(
+        removing name: String, cascade: Bool = false, patience: Duration? = nil
+    ) async throws -> [String] {
         let name = try Self.registryName(name)
         return try await self.withConnection(tenant: name.rawValue) { connection in
-            let options = TenantRemoval.Options(patience: self.patience, cascade: cascade)
+            let options = TenantRemoval.Options(patience: patience ?? self.patience, cascade: cascade)
             return try await self.removal(of: name, on: connection, options, .none).plannedSQL()
         }
     }

@@ -45,7 +45,10 @@ public actor DatabaseAdmin {
         faults: FaultPoints, migration: MigrationRunner.Configuration = MigrationRunner.Configuration(),
         migrationLogin: MigrationLogin = .shortLived
     ) {
-        self.configuration = configuration
+        // Leases belong to a session, which a pooler shares out, or keeps when its client was killed.
+        var direct = configuration
+        direct.pooling = .none
+        self.configuration = direct
         self.logger = logger ?? Logger(label: "cloacina.admin", factory: { _ in SwiftLogNoOpLogHandler() })
         self.patience = patience
         self.faults = faults
@@ -144,18 +147,23 @@ public actor DatabaseAdmin {
         return opened
     }
 
-    /// Whoever locks a table of the control schema is waited for no longer than this; changes set bounds of their own. The path is the
-    /// database owner's until then, who may be a stranger.
+    /// Whoever locks a table of the control schema is waited for no longer than this; changes set bounds of their own. The path, and
+    /// whether sessions may write, are the database owner's until then, who may be a stranger.
     private static let settings = PostgresStatement(
         """
-        SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), pg_catalog.set_config('lock_timeout', '30s', false)
+        SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), pg_catalog.set_config('lock_timeout', '30s', false),
+               pg_catalog.set_config('default_transaction_read_only', 'off', false)
         """)
 
     /// Opens a connection on which nothing that a tenant could create ever stands in for what we name.
+    ///
+    /// The time to connect is one for all of it: whoever locks a catalog holds up the first statement, for which the server has no
+    /// bound yet.
     static func open(_ configuration: PostgresConfiguration, _ logger: Logger) async throws -> PostgresConnection {
+        let deadline = RemovalPatience(configuration.connectTimeout).limit
         let opened = try await PostgresConnection.connect(configuration, logger: logger)
         do {
-            try await opened.query(Self.settings)
+            try await opened.query(Self.settings, deadline: deadline)
             return opened
         } catch {
             await opened.close()

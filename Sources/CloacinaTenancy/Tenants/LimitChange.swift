@@ -3,12 +3,25 @@ import CloacinaPostgres
 /// One run of giving a tenant's logins other limits, although the tenant's own sessions may hold those logins.
 ///
 /// Every attempt waits for locks for a moment only. After one that failed the tenant's sessions that are in the way are ended,
-/// and it is made once more, until the patience is used up: twice at least.
+/// and it is made once more, until the patience is used up: twice at least. After one that waited for a lock in vain another session
+/// ends whoever of the tenants holds the next one up.
 struct LimitChange {
     let name: String
     let limits: StoredLimits
     let connection: PostgresConnection
     let patience: RemovalPatience
+    private let watcher: RemovalSession
+
+    init(
+        name: String, limits: StoredLimits, connection: PostgresConnection, patience: RemovalPatience,
+        connect: @escaping RemovalSession.Connect
+    ) {
+        self.name = name
+        self.limits = limits
+        self.connection = connection
+        self.patience = patience
+        self.watcher = RemovalSession.watcher(of: name, on: connection, registry: connection, connect: connect)
+    }
 
     /// The pause after a failed attempt: some fail at once.
     private static let pause: Duration = .milliseconds(20)
@@ -18,28 +31,26 @@ struct LimitChange {
     /// - Returns: The sessions that were ended for it.
     /// - Throws: ``AdminError`` with ``AdminError/Code/busy``, which names who is in the way, or what no other attempt mends.
     func run() async throws -> [LockHolder] {
-        var ended: [LockHolder] = []
-        var isFirst = true
+        var (isFirst, isWatched) = (true, false)
         while true {
             do {
-                try await self.attempt()
-                return ended
+                try await isWatched ? self.watcher.watching(self.attempt) : self.attempt()
+                return self.watcher.tally.endedBlockers
             } catch {
                 guard RemovalPatience.isPassing(error) else { throw error }
                 if self.patience.isOver(), !isFirst { throw await self.busy(error) }
+                isWatched = (error as? PostgresError)?.sqlState == "55P03"
             }
             isFirst = false
-            ended += try await self.relieve()
+            try await self.relieve()
             try await ContinuousClock().sleep(for: Self.pause)
         }
     }
 
     private func attempt() async throws {
         try await self.connection.withTransaction { transaction in
-            let found = try await transaction.pipeline([
-                RemovalQueries.limits(lockTimeout: self.patience.lockTimeout()), LimitQueries.target(self.name),
-            ])
-            let target = try LimitTarget(found[1], name: self.name)
+            try await transaction.query(RemovalQueries.limits(lockTimeout: self.patience.lockTimeout()))
+            let target = try LimitTarget(try await transaction.query(LimitQueries.target(self.name)), name: self.name)
             let statements = target.statements(self.limits, serverVersion: self.connection.serverVersion)
             _ = try await transaction.pipeline(
                 statements.map(PostgresStatement.init(ddl:)) + [
@@ -53,25 +64,24 @@ struct LimitChange {
 
     /// Those who are changing roles: the tenant's own sessions, or all others.
     private func holders(own: Bool) async throws -> [LockHolder] {
-        try await self.connection.query(LimitQueries.roleChangers(ofTenant: self.name))
+        let query = LimitQueries.roleChangers(ofTenant: self.name)
+        return try await self.connection.read(query, lockTimeout: self.patience.lockTimeout())
             .filter { try $0.value("is_own", as: Bool.self) == own }.map(LockHolder.init)
     }
 
     /// Ends the tenant's own sessions that are in the way; each is in the audit trail.
-    private func relieve() async throws -> [LockHolder] {
-        var ended: [LockHolder] = []
-        for holder in try await self.holders(own: true) {
+    private func relieve() async throws {
+        // Who locks even that is ended while the next attempt waits.
+        for holder in (try? await self.holders(own: true)) ?? [] {
             do {
-                guard try await self.end(holder) else { continue }
+                guard try await self.end(holder), self.watcher.tally.didEnd(holder) else { continue }
                 try await self.connection.query(
                     LimitQueries.audit("tenant.session_ended", name: self.name, detail: holder.description))
-                ended.append(holder)
             } catch {
                 // The next attempt tells; the others are ended all the same.
                 if error is CancellationError || AdminError.isConnectionLoss(error) { throw error }
             }
         }
-        return ended
     }
 
     /// Ends one session in a transaction that leaves nothing; says whether it was still there.
@@ -94,12 +104,14 @@ struct LimitChange {
     }
 
     private func busy(_ error: any Error) async -> AdminError {
-        let holders = ((try? await self.holders(own: true)) ?? []) + ((try? await self.holders(own: false)) ?? [])
-        let list = holders.isEmpty ? "other sessions" : holders.map(\.description).joined(separator: ", ")
+        var holders = self.watcher.tally.blockers
+        if holders.isEmpty {
+            holders = ((try? await self.holders(own: true)) ?? []) + ((try? await self.holders(own: false)) ?? [])
+        }
         return AdminError(
             .busy,
-            "the tenant's logins, or its row in the registry, were locked for longer than \(self.patience.total); roles are "
-                + "being changed by \(list): end those, then call again",
+            "the tenant's logins, or its row in the registry, were locked for longer than \(self.patience.total), by "
+                + "\(LockHolder.list(holders)): end those, then call again",
             tenant: self.name, underlying: error)
     }
 }

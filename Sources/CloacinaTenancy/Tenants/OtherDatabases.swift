@@ -25,7 +25,7 @@ struct OtherDatabases: Sendable {
 
     func find() async throws -> [Found] {
         let query = OwnershipQueries.otherDatabases(roles: self.target.roleOIDs, group: self.target.tenantsRole)
-        return try await self.session.connection.query(query).map { row in
+        return try await self.session.read(query).map { row in
             Found(name: try row.value("name"), isTenants: try row.value("is_tenants"))
         }
     }
@@ -108,7 +108,8 @@ struct OtherDatabases: Sendable {
         do {
             connection = try await self.session.open(database)
         } catch {
-            if error is CancellationError || (error as? PostgresError)?.code == .cancelled { throw error }
+            let code = (error as? PostgresError)?.code
+            if error is CancellationError || code == .cancelled || code == .deadlineExceeded { throw error }
             throw self.unreachable(database, error)
         }
         do {

@@ -51,20 +51,21 @@ enum OwnershipQueries {
         """
     }
 
-    /// What belongs to no database, was granted to roles or is theirs, and can't be taken from them by the administrator.
+    /// Finds what belongs to no database, was granted to roles or is theirs, and can't be taken from them by the administrator; of what
+    /// was granted on a database, those who alone can take it.
     static func sharedObstacles(roles: [Int64]) -> PostgresStatement {
         """
         SELECT r.rolname::text AS role, s.deptype = 'o' AS is_owner,
-               pg_describe_object(s.classid, s.objid, s.objsubid) AS object
+               pg_describe_object(s.classid, s.objid, s.objsubid) AS object, g.grantors
         FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid
         LEFT JOIN pg_database d ON s.classid = 'pg_database'::regclass AND d.oid = s.objid
+        CROSS JOIN LATERAL (
+            SELECT ARRAY(SELECT DISTINCT pg_get_userbyid(a.grantor)::text FROM aclexplode(d.datacl) a
+                         WHERE a.grantee = s.refobjid AND NOT pg_has_role(a.grantor, 'USAGE') ORDER BY 1) AS grantors) g
         WHERE s.refclassid = 'pg_authid'::regclass AND s.dbid = 0 AND s.refobjid = ANY (\(roles)::bigint[]::oid[])
           AND s.classid NOT IN ('pg_authid'::regclass, 'pg_auth_members'::regclass)
           AND (s.deptype = 'o' OR NOT (current_setting('is_superuser')::boolean
-              OR coalesce(pg_has_role(d.datdba, 'USAGE'), false)
-              OR (d.oid IS NOT NULL AND NOT EXISTS (
-                  SELECT FROM aclexplode(d.datacl) a
-                  WHERE a.grantee = s.refobjid AND NOT pg_has_role(a.grantor, 'USAGE')))))
+              OR (d.oid IS NOT NULL AND g.grantors = '{}')))
         ORDER BY object, role LIMIT 20
         """
     }
@@ -147,7 +148,8 @@ enum OwnershipQueries {
         """
         SELECT r.name FROM unnest(\(roles)::text[]) r (name)
         WHERE EXISTS (SELECT FROM cloacina.tenants t
-                      WHERE t.id <> \(tenant) AND to_regrole(quote_ident(r.name))::oid = ANY (t.role_oids))
+                      WHERE t.id <> \(tenant)
+                        AND \(unescaped: RegistryQueries.hasRole("to_regrole(quote_ident(r.name))::oid", named: "r.name")))
            OR \(unescaped: MigratorSQL.isMarked("to_regrole(quote_ident(r.name))::oid"))
         """
     }
@@ -157,12 +159,14 @@ enum OwnershipQueries {
         "SELECT \(unescaped: Self.mayAct("to_regrole(quote_ident(r.name))", serverVersion)) FROM (VALUES (\(role)::text)) r (name)"
     }
 
-    /// Whether a role itself was let into this database.
-    static func mayConnect(_ role: String) -> PostgresStatement {
+    /// Tells if a tenant was registered in this very database, and no other one lets its runtime role in.
+    static func isOriginal(_ tenant: String, runtime role: String) -> PostgresStatement {
         """
-        SELECT EXISTS (SELECT FROM pg_database d, aclexplode(d.datacl) a
-                       WHERE d.datname = current_database() AND a.privilege_type = 'CONNECT'
-                         AND a.grantee = to_regrole(quote_ident(\(role)))::oid)
+        SELECT coalesce((SELECT t.database_oid FROM cloacina.tenants t WHERE t.name = \(tenant))
+                        = (SELECT oid FROM pg_database WHERE datname = current_database()), false)
+           AND NOT EXISTS (SELECT FROM pg_database d, aclexplode(d.datacl) a
+                           WHERE d.datname <> current_database() AND a.privilege_type = 'CONNECT'
+                             AND a.grantee = to_regrole(quote_ident(\(role)))::oid)
         """
     }
 

@@ -38,6 +38,15 @@ enum RegistryQueries {
         """
     }
 
+    /// A condition that a role is one of the tenant `t`'s: by number and by name. By number alone a stranger's would do, in a database
+    /// that was restored on another server.
+    static func hasRole(_ oid: String, named name: String) -> String {
+        """
+        (\(oid) = ANY (t.role_oids)
+         AND \(name)::text IN (t.owner_role, t.runtime_role, t.engine_role, t.login_a, t.login_b))
+        """
+    }
+
     static func reserve(
         id: UUID, name: String, schema: String, roles: TenantRoles
     ) -> PostgresStatement {
@@ -63,11 +72,15 @@ enum RegistryQueries {
         """
         UPDATE cloacina.tenants
         SET schema_oid = to_regnamespace(schema_name)::oid, engine_access = \(engineAccess),
+            database_oid = \(unescaped: Self.database),
             role_oids = ARRAY[to_regrole(owner_role)::oid, to_regrole(runtime_role)::oid, to_regrole(engine_role)::oid,
                               to_regrole(login_a)::oid, to_regrole(login_b)::oid]
         WHERE id = \(id)
         """
     }
+
+    /// The OID of this database, which a change of its name leaves and a copy doesn't have.
+    static let database = "(SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())"
 
     static func insertCredentials(id: UUID, roles: TenantRoles) -> PostgresStatement {
         """

@@ -4,7 +4,8 @@ import CloacinaPostgres
 ///
 /// Work that gets on is not cut off; only waiting is. Logins are shut before anything else, so that the work is finite.
 struct RemovalPatience: Sendable {
-    private let limit: ContinuousClock.Instant
+    /// The instant from which it is used up.
+    let limit: ContinuousClock.Instant
     /// The whole of it.
     let total: Duration
     /// The longest time that one attempt waits for a lock.

@@ -36,10 +36,22 @@ enum RemovalQueries {
     /// Transactions that roles prepared, in any database.
     static func preparedTransactions(of roles: [String]) -> PostgresStatement {
         """
-        SELECT gid, owner::text AS owner, database::text AS database FROM pg_prepared_xacts
-        WHERE owner::text = ANY (\(roles)::text[]) ORDER BY database, gid LIMIT \(Self.batch)
+        SELECT \(unescaped: Self.identifier) AS gid, p.owner::text AS owner, p.database::text AS database
+        FROM pg_prepared_xacts p
+        WHERE p.owner::text = ANY (\(roles)::text[]) ORDER BY database, gid LIMIT \(Self.batch)
         """
     }
+
+    /// Tells if this database has no prepared transaction of a name any more.
+    static func isGone(_ identifier: TransactionIdentifier) -> PostgresStatement {
+        """
+        SELECT NOT EXISTS (SELECT FROM pg_prepared_xacts p
+                           WHERE p.database = current_database() AND \(unescaped: Self.identifier) = \(identifier.bytes)) AS is_gone
+        """
+    }
+
+    /// The bytes of a prepared transaction `p`'s name, which may be no text of this database's encoding.
+    static let identifier = "replace(p.gid, chr(92), chr(92) || chr(92))::bytea"
 
     /// What the schema holds that `DROP` can name, with the locks each takes: itself, its indexes, its TOAST table with
     /// index, and the sequences it owns.
@@ -79,7 +91,8 @@ enum RemovalQueries {
             SELECT \(schema.postgresValue)::bigint::oid AS schema, \(roles)::bigint[]::oid[] AS roles,
                    (SELECT oid FROM pg_database WHERE datname = current_database()) AS database
         )
-        SELECT DISTINCT l.pid, coalesce(a.usename::text, p.owner::text, '') AS usename, p.gid,
+        SELECT DISTINCT l.pid, coalesce(a.usename::text, p.owner::text, '') AS usename,
+               \(unescaped: Self.identifier) AS gid,
                coalesce(a.datname::text, p.database::text, '') AS database
         FROM it CROSS JOIN pg_locks l \(unescaped: Self.holders)
         WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (\(unescaped: Self.isOnIts)
@@ -98,31 +111,34 @@ enum RemovalQueries {
             SELECT \(schema.postgresValue)::bigint::oid AS schema, \(roles)::bigint[]::oid[] AS roles,
                    (SELECT oid FROM pg_database WHERE datname = current_database()) AS database
         )
-        SELECT DISTINCT l.pid, r.rolname::text AS usename, p.gid,
+        SELECT DISTINCT l.pid, r.rolname::text AS usename, \(unescaped: Self.identifier) AS gid,
                coalesce(a.datname::text, p.database::text, '') AS database
         FROM it CROSS JOIN pg_locks l \(unescaped: Self.holders)
         JOIN pg_roles r ON r.oid = a.usesysid OR r.rolname = p.owner
-        WHERE (EXISTS (SELECT FROM cloacina.tenants t WHERE r.oid = ANY (t.role_oids) AND t.id <> \(tenant))
+        WHERE (EXISTS (SELECT FROM cloacina.tenants t
+                       WHERE \(unescaped: RegistryQueries.hasRole("r.oid", named: "r.rolname")) AND t.id <> \(tenant))
                OR \(unescaped: MigratorSQL.isAbandoned("r.oid")))
           AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (\(unescaped: Self.isOnIts))
         ORDER BY l.pid LIMIT \(Self.batch)
         """
     }
 
-    /// The sessions of other tenants' logins, and of those over which files ran, that a session waits for, and the transactions that
-    /// they prepared; in any database.
-    static func blockers(of pid: Int32, than tenant: UUID) -> PostgresStatement {
+    /// The sessions that a session waits for, and prepared transactions; in any database. Those of tenants' logins, and of logins
+    /// over which files ran, are told from those of others.
+    ///
+    /// - Parameter tenant: The tenant whose logins count as others'; nil when none do.
+    static func blockers(of pid: Int32, sparing tenant: UUID?) -> PostgresStatement {
         """
         WITH found AS (
-            SELECT a.pid, r.oid, r.rolname::text AS usename, NULL::text AS gid, coalesce(a.datname::text, '') AS database
-            FROM unnest(pg_blocking_pids(\(pid))) b (pid)
-            JOIN pg_stat_activity a ON a.pid = b.pid JOIN pg_roles r ON r.oid = a.usesysid
+            SELECT a.pid, a.usesysid AS oid, coalesce(a.usename::text, '') AS usename, NULL::bytea AS gid,
+                   coalesce(a.datname::text, '') AS database
+            FROM unnest(pg_blocking_pids(\(pid))) b (pid) JOIN pg_stat_activity a ON a.pid = b.pid
             UNION ALL
-            SELECT NULL::integer, r.oid, r.rolname::text, p.gid, p.database::text
+            SELECT NULL::integer, r.oid, r.rolname::text, \(unescaped: Self.identifier), p.database::text
             FROM pg_locks w JOIN pg_prepared_xacts p ON p.transaction = w.transactionid JOIN pg_roles r ON r.rolname = p.owner
             WHERE w.pid = \(pid) AND NOT w.granted AND w.locktype = 'transactionid'
             UNION ALL
-            SELECT NULL::integer, r.oid, r.rolname::text, p.gid, p.database::text
+            SELECT NULL::integer, r.oid, r.rolname::text, \(unescaped: Self.identifier), p.database::text
             FROM pg_locks w JOIN pg_locks l ON l.pid IS NULL AND l.granted AND l.locktype = w.locktype
                 AND (l.database, l.relation, l.classid, l.objid) IS NOT DISTINCT FROM (w.database, w.relation, w.classid, w.objid)
             JOIN pg_locks x ON x.pid IS NULL AND x.locktype = 'transactionid' AND x.granted
@@ -130,10 +146,12 @@ enum RemovalQueries {
             JOIN pg_prepared_xacts p ON p.transaction = x.transactionid JOIN pg_roles r ON r.rolname = p.owner
             WHERE w.pid = \(pid) AND NOT w.granted AND w.locktype IN ('relation', 'object')
         )
-        SELECT DISTINCT f.pid, f.usename, f.gid, f.database FROM found f
-        WHERE EXISTS (SELECT FROM cloacina.tenants t WHERE f.oid = ANY (t.role_oids) AND t.id <> \(tenant))
-           OR \(unescaped: MigratorSQL.isAbandoned("f.oid"))
-        ORDER BY f.pid LIMIT \(Self.batch)
+        SELECT DISTINCT f.pid, f.usename, f.gid, f.database,
+               EXISTS (SELECT FROM cloacina.tenants t
+                       WHERE \(unescaped: RegistryQueries.hasRole("f.oid", named: "f.usename"))
+                         AND t.id IS DISTINCT FROM \(tenant.postgresValue)::uuid)
+               OR \(unescaped: MigratorSQL.isAbandoned("f.oid")) AS may_end
+        FROM found f ORDER BY may_end DESC, f.pid LIMIT \(Self.batch)
         """
     }
 

@@ -27,14 +27,16 @@ extension RemovalSession {
     }
 
     /// Makes an attempt while another session ends the logins of other tenants that this one waits for, whatever they hold: a row
-    /// that somebody changed and has not committed is no lock that can be seen before or after.
-    func watching<R>(_ attempt: () async throws -> R) async throws -> R {
+    /// that somebody changed and has not committed is no lock that can be seen before or after. Who else is waited for is noted.
+    ///
+    /// - Parameter endingOwn: Whether this tenant's logins are ended like others'.
+    func watching<R>(endingOwn: Bool = false, _ attempt: () async throws -> R) async throws -> R {
         // Before the attempt, whose patience with a lock is short.
         guard let observer = try? await self.connect(self.registry.endpoint.database) else {
             return try await attempt()
         }
         // Cancelled, and waited for, when the attempt is over.
-        async let _: Void = self.endBlockers(observer)
+        async let _: Void = self.endBlockers(observer, sparing: endingOwn ? nil : self.target.id)
         return try await attempt()
     }
 
@@ -44,13 +46,15 @@ extension RemovalSession {
     /// - Parameters:
     ///   - tenant: The one whose matter it is, for the audit trail.
     ///   - registry: A connection to the database that has the registry; the same unless the change is made elsewhere.
+    ///   - spared: The tenant whose own logins are not ended; none by default.
     static func watcher(
-        of tenant: String, on connection: PostgresConnection, registry: PostgresConnection, connect: @escaping Connect
+        of tenant: String, on connection: PostgresConnection, registry: PostgresConnection, connect: @escaping Connect,
+        sparing spared: UUID = UUID()
     ) -> RemovalSession {
         let sql = RemovalSQL(
             schema: "", owner: nil, roles: [], serviceRole: "", serverVersion: connection.serverVersion)
         let target = RemovalTarget(
-            id: UUID(), name: tenant, schema: "", schemaOID: nil, hasSchema: false, roleOIDs: [], roleNames: [],
+            id: spared, name: tenant, schema: "", schemaOID: nil, hasSchema: false, roleOIDs: [], roleNames: [],
             tenantsRole: "", sql: sql)
         return RemovalSession(
             connection: connection, target: target, patience: RemovalPatience(.seconds(10)), connect: connect,
@@ -62,23 +66,34 @@ extension RemovalSession {
     /// - Parameter change: Is given how long to wait for a lock: longer once somebody is ended for it.
     @discardableResult
     func unblocked<R>(_ change: (_ wait: PostgresStatement) async throws -> R) async throws -> R {
+        self.tally.forgetBlockers()
         do {
             return try await change(MigratorSQL.patience)
         } catch {
             guard (error as? PostgresError)?.sqlState == "55P03" else { throw error }
         }
-        return try await self.watching { try await change(LimitQueries.boundedWait) }
+        do {
+            return try await self.watching { try await change(LimitQueries.boundedWait) }
+        } catch let error as PostgresError where error.sqlState == "55P03" && !self.tally.blockers.isEmpty {
+            throw AdminError(
+                .busy,
+                "locks that this needs were held by \(LockHolder.list(self.tally.blockers)); end those, then call again",
+                tenant: self.target.name, underlying: error)
+        }
     }
 
-    private func endBlockers(_ observer: PostgresConnection) async {
+    private func endBlockers(_ observer: PostgresConnection, sparing tenant: UUID?) async {
         let session = RemovalSession(
             connection: observer, target: self.target, patience: self.patience, connect: self.connect,
             tally: self.tally)
-        let query = RemovalQueries.blockers(of: self.connection.backendPID, than: self.target.id)
+        let query = RemovalQueries.blockers(of: self.connection.backendPID, sparing: tenant)
         while !Task.isCancelled, let rows = try? await observer.query(query) {
-            for intruder in (try? rows.map(LockHolder.init)) ?? [] {
+            let found =
+                (try? rows.map { (holder: try LockHolder($0), mayEnd: try $0.value("may_end", as: Bool.self)) }) ?? []
+            self.tally.didBlock(found.map(\.holder))
+            for intruder in found.filter({ $0.mayEnd && !self.endsNobody }).map(\.holder) {
                 if intruder.pid != nil { self.tally.didIntrude(intruder.user) }
-                guard (try? await session.end(intruder)) != nil else { continue }
+                guard (try? await session.end(intruder)) != nil, self.tally.didEnd(intruder) else { continue }
                 _ = try? await observer.query(
                     RemovalQueries.auditIntrusion(tenant: self.target.name, intruder.description))
             }

@@ -15,6 +15,8 @@ struct RemovalSession: Sendable {
     let tally: RemovalTally
     /// The connection to the tenant's own database and its registry, when this one leads to another.
     var home: PostgresConnection?
+    /// True when those who hold an attempt up are only named: for a plan.
+    var endsNobody = false
 
     /// The pause after a failed attempt: some fail at once.
     private static let pause: Duration = .milliseconds(20)
@@ -65,19 +67,31 @@ struct RemovalSession: Sendable {
         try await self.change(statements.map(PostgresStatement.init(ddl:)))
     }
 
+    /// Reads within the patience: whoever locks a catalog is not waited for any longer. Tenants' sessions that hold it up are ended,
+    /// this one's included, unless ``endsNobody``, and nothing else is changed.
+    func read(_ query: PostgresStatement) async throws -> PostgresRows {
+        try await self.patiently(isReading: true) {
+            try await self.connection.read(query, lockTimeout: self.patience.lockTimeout())
+        }
+    }
+
     /// Makes an attempt again and again while something passing is in the way; after one that waited for a lock in vain, under another
     /// session's eyes.
-    func patiently<R>(_ attempt: () async throws -> R) async throws -> R {
+    ///
+    /// - Parameter isReading: Whether only those of the tenant's sessions are ended that hold the attempt up; otherwise all are,
+    ///   and its prepared transactions are rolled back.
+    func patiently<R>(isReading: Bool = false, _ attempt: () async throws -> R) async throws -> R {
         var isWatched = false
+        self.tally.forgetBlockers()
         while true {
             do {
-                return try await isWatched ? self.watching(attempt) : attempt()
+                return try await isWatched ? self.watching(endingOwn: isReading, attempt) : attempt()
             } catch {
                 guard RemovalPatience.isPassing(error) else { throw error }
                 if self.patience.isOver() { throw await self.busy(error) }
                 isWatched = (error as? PostgresError)?.sqlState == "55P03"
             }
-            try await self.relieve()
+            if isReading { try await ContinuousClock().sleep(for: Self.pause) } else { try await self.relieve() }
         }
     }
 
@@ -115,8 +129,10 @@ struct RemovalSession: Sendable {
         for rows in results where !rows.isEmpty { self.tally.didEnd(try rows.column("pid")) }
     }
 
-    /// Rolls back the transactions that the tenant's roles prepared, wherever on the server.
+    /// Rolls back the transactions that the tenant's roles prepared, wherever on the server: what is there now, or in patience until
+    /// nothing is left.
     func rollBackPrepared(isPatient: Bool = true) async throws {
+        var before: [PreparedTransaction] = []
         while true {
             let roles = self.target.roles + [self.target.tenantsRole]
             let found = try await self.connection.query(RemovalQueries.preparedTransactions(of: roles))
@@ -126,6 +142,14 @@ struct RemovalSession: Sendable {
             {
                 try await self.rollBack(transactions, in: database, isPatient: isPatient)
             }
+            guard isPatient else { return }
+            if self.patience.isOver(), found == before || found.count < RemovalQueries.batch {
+                throw AdminError(
+                    .busy,
+                    "transactions are prepared by the tenant's roles again and again, such as \(found[0].identifier) in the database "
+                        + "\(found[0].database); look at pg_prepared_xacts, then call again", tenant: self.target.name)
+            }
+            before = found
         }
     }
 
@@ -157,8 +181,15 @@ struct RemovalSession: Sendable {
             try await other.query(PostgresStatement(ddl: transaction.rollback))
             self.tally.didRollBack()
         } catch {
-            // Somebody else was faster.
+            // Somebody else was faster, unless it is still there: then the server knows it by another name.
             guard error.sqlState == "42704" else { throw error }
+            guard try await other.query(RemovalQueries.isGone(transaction.identifier)).single(as: Bool.self) else {
+                throw AdminError(
+                    .removalIncomplete,
+                    "the prepared transaction \(transaction.identifier) of \(transaction.owner) in the database "
+                        + "\(transaction.database) can't be rolled back by its name; do that there as a superuser, then call again",
+                    tenant: self.target.name, underlying: error)
+            }
         }
     }
 
@@ -171,13 +202,24 @@ struct RemovalSession: Sendable {
     }
 
     private func busy(_ error: any Error) async -> AdminError {
-        let rows = try? await self.connection.query(
-            RemovalQueries.lockHolders(in: self.target.schemaOID, roles: self.target.roleOIDs))
-        let holders = (rows.map(Array.init) ?? []).compactMap { try? LockHolder($0).description }
-        let list = holders.isEmpty ? "other sessions" : holders.joined(separator: ", ")
+        // Those who hold what is to be removed, and those who kept the last attempt waiting by something else.
+        let query = RemovalQueries.lockHolders(in: self.target.schemaOID, roles: self.target.roleOIDs)
+        let rows = try? await self.connection.read(query, lockTimeout: self.patience.lockTimeout())
+        let holders = (rows.map(Array.init) ?? []).compactMap { try? LockHolder($0) }
+        let list = LockHolder.list(self.tally.blockers.filter { !holders.contains($0) } + holders)
         return AdminError(
             .busy,
-            "what is to be removed was locked by \(list) for longer than \(self.patience.total); end those, then call again",
+            "what is to be removed, or a catalog that tells of it, was locked by \(list) for longer than \(self.patience.total); end those, then call again",
             tenant: self.target.name, underlying: error)
+    }
+}
+
+extension PostgresConnection {
+    /// Reads with a bound on the wait for locks, in milliseconds, which holds before the query is prepared: that takes locks as well.
+    func read(_ query: PostgresStatement, lockTimeout: Int64) async throws -> PostgresRows {
+        try await self.withTransaction { transaction in
+            try await transaction.query(RemovalQueries.limits(lockTimeout: lockTimeout))
+            return try await transaction.query(query)
+        }
     }
 }

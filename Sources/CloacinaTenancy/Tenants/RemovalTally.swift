@@ -6,6 +6,8 @@ final class RemovalTally: Sendable {
         var sessions: Set<Int32> = []
         var transactions = 0
         var intruders: Set<String> = []
+        var blockers: [LockHolder] = []
+        var endedBlockers: [LockHolder] = []
     }
 
     private let state = Mutex(State())
@@ -25,6 +27,25 @@ final class RemovalTally: Sendable {
 
     /// Forgets who was in the way; whoever still is will be found again.
     func forgetIntruders() { self.state.withLock { $0.intruders = [] } }
+
+    /// Those who were last seen to keep a change waiting, those that were ended for it included.
+    var blockers: [LockHolder] { self.state.withLock { $0.blockers } }
+
+    func didBlock(_ holders: [LockHolder]) { self.state.withLock { if !holders.isEmpty { $0.blockers = holders } } }
+
+    func forgetBlockers() { self.state.withLock { $0.blockers = [] } }
+
+    /// Those who kept an attempt waiting and were ended, in order.
+    var endedBlockers: [LockHolder] { self.state.withLock { $0.endedBlockers } }
+
+    /// Notes one who was ended; says whether that is new: one that was told to end may be there at the next look.
+    func didEnd(_ blocker: LockHolder) -> Bool {
+        self.state.withLock { state in
+            guard !state.endedBlockers.contains(blocker) else { return false }
+            state.endedBlockers.append(blocker)
+            return true
+        }
+    }
 
     func didRollBack() { self.state.withLock { $0.transactions &+= 1 } }
 }

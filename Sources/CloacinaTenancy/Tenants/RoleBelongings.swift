@@ -63,8 +63,8 @@ struct RoleBelongings: Sendable {
         for role in self.session.target.roles {
             try await self.dropOwned(by: role, as: [self.sql.act(as: role)])
         }
-        let inherited: [String] = try await self.session.connection
-            .query(OwnershipQueries.inherited(self.session.target.roles)).column("name")
+        let inherited: [String] = try await self.session
+            .read(OwnershipQueries.inherited(self.session.target.roles)).column("name")
         for role in inherited { try await self.dropOwned(by: role, as: []) }
         let grantors = try await self.grantors()
         for grantor in grantors { try await self.session.change(self.takingBack(from: grantor)) }
@@ -83,7 +83,7 @@ struct RoleBelongings: Sendable {
     func grantors() async throws -> [Grantor] {
         let target = self.session.target
         guard !target.roles.isEmpty else { return [] }
-        let found = try await self.session.connection.query(
+        let found = try await self.session.read(
             OwnershipQueries.grantors(to: target.roleOIDs, serverVersion: target.sql.serverVersion)
         ).map { Grantor(name: try $0.value("name"), mayAct: try $0.value("may_act")) }
         guard !found.isEmpty else { return [] }
@@ -116,7 +116,7 @@ struct RoleBelongings: Sendable {
     /// The group keeps what it was granted: it acts for itself, and others granted it.
     func removeStrays() async throws -> Int {
         let group = self.session.target.tenantsRole
-        let owned: Int = try await self.session.connection.query(OwnershipQueries.countOwned(by: group)).single()
+        let owned: Int = try await self.session.read(OwnershipQueries.countOwned(by: group)).single()
         guard owned > 0 else { return 0 }
         try await self.session.joinGroup()
         _ = try await self.unlinkLargeObjects(of: [group])

@@ -57,6 +57,10 @@ struct TenantCreation {
     ) async throws -> TenantCredentials {
         let survey = try await self.step(.lock) { try await self.lockAndSurvey() }
         let beginning = try survey.beginning(name: self.name, schema: self.schema)
+        // What a copy of a database took along half created is the original's to finish.
+        if survey.registered != nil {
+            try await CopiedDatabase(connection: self.connection, connect: self.connect).check(self.name)
+        }
         let sql = try ProvisioningSQL(self.blueprint, survey, self.connection)
         let id = try await self.step(.reserve) { try await self.reserve(beginning) }
         try await self.step(.provision) {
@@ -64,9 +68,7 @@ struct TenantCreation {
                 try await self.reissue(id)
             } else {
                 let fresh = self.blueprint.freshSchema(on: self.connection)
-                let watcher = RemovalSession.watcher(
-                    of: self.name, on: self.connection, registry: self.connection, connect: self.connect)
-                try await watcher.unblocked { wait in try await self.provision(id, sql, fresh, wait) }
+                try await self.watcher.unblocked { wait in try await self.provision(id, sql, fresh, wait) }
             }
         }
         let isNew = if case .reissue = beginning { false } else { true }
@@ -123,6 +125,11 @@ struct TenantCreation {
         return try await self.faults.around(step, body)
     }
 
+    /// Ends whoever of the tenants keeps the creation waiting.
+    private var watcher: RemovalSession {
+        RemovalSession.watcher(of: self.name, on: self.connection, registry: self.connection, connect: self.connect)
+    }
+
     private func lockAndSurvey() async throws -> TenantSurvey {
         try await self.lease.take()
         let rows = try await self.connection.query(
@@ -168,7 +175,8 @@ struct TenantCreation {
         try await self.connection.withTransaction { transaction in
             try await self.step(.roles) {
                 let limits = self.blueprint.limitStatements(serverVersion: self.connection.serverVersion)
-                _ = try await transaction.pipeline((sql.roleStatements + limits).map(PostgresStatement.init(ddl:)))
+                _ = try await transaction.pipeline(
+                    [wait] + (sql.roleStatements + limits).map(PostgresStatement.init(ddl:)))
             }
             try await self.step(.schema) {
                 _ = try await transaction.pipeline(sql.schemaStatements.map(PostgresStatement.init(ddl:)))
@@ -187,7 +195,6 @@ struct TenantCreation {
                 statements += RegistryQueries.record(id: id, versions)
                 statements += [self.ledger.finish(.provision), self.ledger.start(.deliver, at: 2)]
                 // Last: other creations wait for what this locks.
-                statements.append(wait)
                 statements += sql.connectStatements.map(PostgresStatement.init(ddl:))
                 _ = try await transaction.pipeline(statements)
             }
@@ -233,6 +240,8 @@ struct TenantCreation {
                 files: session, administrator: self.connection, configuration: self.migration, logger: self.logger)
             runner.relief = RemovalSession.relief(
                 of: self.name, schema: self.schema, on: self.connection, connect: self.connect)
+            runner.remnants = MigratorSQL.remnants(
+                actingAs: self.blueprint.roles.owner, beside: session.endpoint.user)
             return try await runner.apply(sets, to: target)
         }
     }
@@ -258,11 +267,12 @@ struct TenantCreation {
     /// Gives the login its password. The delivery's commit waits for the disk, and so for what was committed before it; a server
     /// that crashes in between leaves the tenant `creating`, whether the password survives or not.
     private func setPassword() async throws {
-        try await self.connection.pipeline(
-            [RegistryQueries.commitWithoutWaiting]
-                + PasswordSQL.statements(
-                    login: self.blueprint.roles.loginA, verifier: self.blueprint.verifier,
-                    serverVersion: self.connection.serverVersion))
+        let statements = PasswordSQL.statements(
+            login: self.blueprint.roles.loginA, verifier: self.blueprint.verifier,
+            serverVersion: self.connection.serverVersion)
+        try await self.watcher.unblocked { wait in
+            try await self.connection.pipeline([wait, RegistryQueries.commitWithoutWaiting] + statements)
+        }
     }
 
     private func deliver(_ id: UUID) async throws {

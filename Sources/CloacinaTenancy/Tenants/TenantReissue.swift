@@ -67,12 +67,12 @@ final class TenantReissue: Sendable {
         }
         try await self.step(.repair) {
             let databases = try await self.connection.query(login.databases).column("database", as: String.self)
-            try await self.insisting(login, self.repair(login, databases).map(PostgresStatement.init(ddl:)))
+            try await self.insisting(tenant, self.repair(login, databases).map(PostgresStatement.init(ddl:)))
         }
         try await self.step(.password) {
             let statements = PasswordSQL.statements(
                 login: tenant.login, verifier: self.verifier, serverVersion: self.connection.serverVersion)
-            try await self.insisting(login, statements)
+            try await self.insisting(tenant, statements)
         }
         try await self.step(.deliver) {
             try await self.lease.confirm()
@@ -158,26 +158,37 @@ final class TenantReissue: Sendable {
         return tenant
     }
 
-    /// Changes the login's role again and again while its own sessions hold it, until the patience is used up.
-    private func insisting(_ login: LoginSQL, _ statements: [PostgresStatement]) async throws {
-        let limit = ContinuousClock.now.advanced(by: self.patience)
+    /// Changes the login's role again and again while somebody holds it, until the patience is used up: twice at least where a lock
+    /// is in the way. The sessions of other tenants that hold it up are ended; the tenant's own only if asked.
+    private func insisting(_ tenant: Tenant, _ statements: [PostgresStatement]) async throws {
+        let (login, patience) = (try self.login(of: tenant), RemovalPatience(self.patience))
+        let watcher = RemovalSession.watcher(
+            of: tenant.name, on: self.connection, registry: self.connection, connect: self.connect,
+            sparing: self.options.endsSessions ? UUID() : tenant.id)
+        let attempt = { try await self.connection.pipeline([Self.lockTimeout] + statements) }
+        var isWatched = false
         while true {
             do {
-                try await self.connection.pipeline([Self.lockTimeout] + statements)
+                _ = try await isWatched ? watcher.watching(attempt) : attempt()
                 return
-            } catch {
-                // Caught whole: the compiler (6.3.1) crashes on a `where` over a typed error. XX000 says that another
-                // session changed the same role a moment ago.
+            } catch let error as PostgresError {
+                // XX000 says that another session changed the same role a moment ago.
                 guard ["55P03", "40P01", "XX000"].contains(error.sqlState) else { throw error }
-                guard ContinuousClock.now < limit else {
-                    throw AdminError(
-                        .busy,
-                        "another session, perhaps the tenant's own, is changing the role \(login.login); end it "
-                            + "(--end-sessions does), then call again", tenant: self.name.rawValue, underlying: error)
-                }
+                let mustWatch = error.sqlState == "55P03" && !isWatched
+                if patience.isOver(), !mustWatch { throw self.busy(tenant, watcher.tally.blockers, error) }
+                isWatched = error.sqlState == "55P03"
                 if self.options.endsSessions { _ = try await self.end(login, wait: 100) }
             }
         }
+    }
+
+    private func busy(_ tenant: Tenant, _ blockers: [LockHolder], _ error: PostgresError) -> AdminError {
+        let isOwn = blockers.contains { $0.user == tenant.login }
+        return AdminError(
+            .busy,
+            "the role \(tenant.login) is held by \(LockHolder.list(blockers)); end those"
+                + (isOwn ? ", the tenant's own sessions by --end-sessions" : "") + ", then call again",
+            tenant: tenant.name, underlying: error)
     }
 
     /// Ends the login's sessions and waits until they are gone, within the patience.

@@ -159,7 +159,7 @@ extension TenantRemoval {
     }
 
     private func incomplete(_ session: RemovalSession, _ error: PostgresError) async throws -> AdminError {
-        let rows = try await self.connection.query(OwnershipQueries.remainders(roles: session.target.roleOIDs))
+        let rows = try await session.read(OwnershipQueries.remainders(roles: session.target.roleOIDs))
         let left = try rows.map { row in
             "\(try row.value("role", as: String.self)): \(try row.value("object", as: String.self))"
         }

@@ -23,7 +23,7 @@ extension TenantRemoval {
         let target = session.target
         try await AdminOption.check(target.roles, of: target.name, on: self.connection)
         if !self.options.cascade { try await self.dependents(target).check(tenant: self.name) }
-        try await self.checkShared(target)
+        try await self.checkShared(session)
         let others = OtherDatabases(session: session, cascade: self.options.cascade)
         try await others.check(try await others.find())
     }
@@ -36,13 +36,19 @@ extension TenantRemoval {
     }
 
     /// Refuses when the roles own or were granted what belongs to the whole server and the administrator can't take.
-    private func checkShared(_ target: RemovalTarget) async throws {
-        let rows = try await self.connection.query(OwnershipQueries.sharedObstacles(roles: target.roleOIDs))
+    private func checkShared(_ session: RemovalSession) async throws {
+        let rows = try await session.read(OwnershipQueries.sharedObstacles(roles: session.target.roleOIDs))
         let ways = try rows.map { row in
             let role = PostgresIdentifier.quote(try row.value("role"))
             let object: String = try row.value("object")
-            return try row.value("is_owner", as: Bool.self)
-                ? "\(role) owns the \(object), which needs another owner" : "REVOKE ALL ON \(object) FROM \(role)"
+            if try row.value("is_owner", as: Bool.self) {
+                return "\(role) owns the \(object), which needs another owner"
+            }
+            let revoke = "REVOKE ALL ON \(object) FROM \(role)"
+            // What a superuser revokes is what the owner granted.
+            let grantors = try row.value("grantors", as: [String].self).map(PostgresIdentifier.quote)
+            return grantors.isEmpty
+                ? revoke : grantors.map { "SET ROLE \($0); \(revoke); RESET ROLE" }.joined(separator: "; ")
         }
         guard !ways.isEmpty else { return }
         throw AdminError(
@@ -54,9 +60,10 @@ extension TenantRemoval {
     /// The statements that ``run()`` would run, and as comments what they would do to others.
     func plannedSQL() async throws -> [String] {
         let target = try await self.survey()
-        let session = self.session(target)
+        var session = self.session(target)
+        session.endsNobody = true
         try await AdminOption.check(target.roles, of: target.name, on: self.connection)
-        try await self.checkShared(target)
+        try await self.checkShared(session)
         let dependents = try await self.dependents(target)
         let others = OtherDatabases(session: session, cascade: self.options.cascade)
         let databases = try await others.find()

@@ -99,6 +99,18 @@ extension ServerTests {
             }
         }
 
+        @Test("V38: a file that was applied and is gone is not reblessed, and that it is missing is said")
+        func aMissingFileIsNotReblessed() async throws {
+            try await self.withTenant([1, 2]) { admin, name in
+                let left = try MigrationFixture.set([1: Self.texts[1] ?? ""])
+                let error = await #expect(throws: AdminError.self) {
+                    try await admin.rebless(2, of: "app", tenant: name, sets: [left])
+                }
+                #expect(error?.code == .invalidConfiguration)
+                #expect(error?.message.contains("no file of the version 2") == true)
+            }
+        }
+
         @Test("C02: a deleted file, and a newer database, are named")
         func aMissingFileAndANewerDatabaseAreNamed() async throws {
             try await self.withTenant([1, 2, 3]) { admin, name in

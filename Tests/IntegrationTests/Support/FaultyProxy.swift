@@ -15,6 +15,8 @@ final class FaultyProxy: @unchecked Sendable {
         case cut
         /// Replaces what the server says.
         case garbage
+        /// Carries both ways, and tells each client another process id than its backend's, as poolers do.
+        case pooled
         case ended
     }
 
@@ -117,6 +119,16 @@ final class FaultyProxy: @unchecked Sendable {
         }
     }
 
+    /// Changes the process id in the message BackendKeyData, which comes with the end of the login.
+    private static func inventProcessID(_ bytes: inout ArraySlice<UInt8>) {
+        let head: [UInt8] = [UInt8(ascii: "K"), 0, 0, 0]
+        guard
+            let start = bytes.indices.first(where: { index in bytes[index...].starts(with: head) }),
+            let last = bytes.index(start, offsetBy: 8, limitedBy: bytes.endIndex - 1)
+        else { return }
+        bytes[last] ^= 0xff
+    }
+
     private func carry(_ from: Int32, _ to: Int32, isFromServer: Bool) {
         guard self.pairs.contains(where: { $0.client == from || $0.server == from }) else { return }
         var bytes = LocalSocket.receive(from)
@@ -135,6 +147,7 @@ final class FaultyProxy: @unchecked Sendable {
                 self.bytesLeft.store(.max, ordering: .sequentiallyConsistent)
                 self.current.store(self.next.load(ordering: .sequentiallyConsistent), ordering: .sequentiallyConsistent)
             }
+            if self.mode == .pooled { Self.inventProcessID(&bytes) }
             if self.mode == .garbage { bytes = ArraySlice(repeating: 0xa5, count: bytes.count) }
         }
         LocalSocket.send(bytes, to: to)

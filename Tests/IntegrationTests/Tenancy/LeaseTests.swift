@@ -93,6 +93,56 @@ extension ServerTests {
             }
         }
 
+        @Test("V32: two clients to which a pooler lends one backend exclude each other as two sessions do")
+        func twoClientsOfOneBackendExcludeEachOther() async throws {
+            try await self.withAdministrator { backend in
+                let one = LeaseKeeper(connection: backend, schema: "cloacina", session: 1)
+                let two = LeaseKeeper(connection: backend, schema: "cloacina", session: 2)
+                try await one.makeTable()
+                let held = try #require(try await one.attempt(Self.acme).held)
+                #expect(try await two.attempt(Self.acme) == .held)
+                #expect(await two.holders(of: Self.acme).map(\.pid) == [backend.backendPID])
+                let again = try #require(try await one.attempt(Self.acme).held)
+                #expect(await one.release([again, held]))
+                #expect(try await two.attempt(Self.acme).held != nil)
+                #expect(try await one.attempt(Self.acme) == .held)
+            }
+        }
+
+        @Test("V32: behind a pooler, in whatever mode, administration and leases are refused before anything is done")
+        func behindAPoolerAdministrationIsRefused() async throws {
+            let name = TenantFixture.name()
+            try await TenantFixture.withAdmin { _ in }
+            try await FaultyProxy.with { proxy, configuration in
+                proxy.mode = .pooled
+                var declared = configuration
+                declared.pooling = .session
+                for pooling in [PostgresPooling.detect, .session, .transaction] {
+                    var pooled = configuration
+                    pooled.pooling = pooling
+                    let admin = DatabaseAdmin(pooled)
+                    let calls: [() async throws -> Void] = [
+                        { try await admin.bootstrap() },
+                        { _ = try await admin.createTenant(TenantConfig(name: name)) },
+                        { _ = try await admin.migrate() },
+                    ]
+                    for call in calls {
+                        let error = await #expect(throws: AdminError.self) { try await call() }
+                        #expect(error?.code == .invalidConfiguration)
+                        #expect(error?.message.contains("need a direct connection") == true)
+                    }
+                    await admin.close()
+                }
+                try await PostgresConnection.withConnection(declared) { connection in
+                    let error = await #expect(throws: PostgresError.self) {
+                        try await self.keeper(connection).attempt(Self.acme)
+                    }
+                    #expect(error?.code == .poolerUnsupported)
+                }
+            }
+            #expect(try await TenantFixture.traces(of: name).isEmpty)
+        }
+
         @Test("C2: a holder that is killed frees its lease at once")
         func aKilledHolderFreesItsLease() async throws {
             try await self.withAdministrator { one in

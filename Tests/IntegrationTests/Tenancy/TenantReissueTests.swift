@@ -211,6 +211,64 @@ extension ServerTests {
             try await other.drop()
         }
 
+        @Test("V35: the service login of another database is given no new password unless that is said")
+        func aSharedServiceLoginKeepsItsPassword() async throws {
+            let name = TenantFixture.name()
+            let database = try #require(TestDatabase.current)
+            let other = try await TestDatabase.create(on: database.server)
+            var options = self.options(name)
+            options.servicePassword = "Sesame"
+            try await TenantFixture.withAdmin(bootstrap: false) { admin in
+                try await admin.bootstrap(options)
+                let second = DatabaseAdmin(other.administrator)
+                var others = options
+                others.servicePassword = "Stolen"
+                let refused = others
+                let error = await #expect(throws: AdminError.self) { try await second.bootstrap(refused) }
+                #expect(error?.code == .roleExists)
+                #expect(error?.message.contains(database.name) == true, "\(error?.message ?? "")")
+                var service = database.administrator
+                (service.user, service.password) = (name + "_service", "Sesame")
+                try await PostgresConnection.withConnection(service) { _ = try await $0.query("SELECT 1") }
+                others.servicePassword = nil
+                try await second.bootstrap(others)
+                others.servicePassword = "Agreed"
+                others.adoptsServiceRole = true
+                try await second.bootstrap(others)
+                await second.close()
+                service.password = "Agreed"
+                try await PostgresConnection.withConnection(service) { _ = try await $0.query("SELECT 1") }
+            }
+            try await other.drop()
+        }
+
+        @Test("V36: a stranger's role that has the recorded service login's name is not taken for it")
+        func aStrangersRoleIsNotTakenForTheRecordedOne() async throws {
+            let name = TenantFixture.name()
+            var options = self.options(name)
+            try await TenantFixture.withAdmin(bootstrap: false) { admin in
+                let user = try await admin.endpoint().user
+                try await admin.bootstrap(options)
+                // As a restore leaves it: the row is there, and the name is somebody else's.
+                try await TenantFixture.withSuperuser { connection in
+                    try await connection.script(
+                        """
+                        DROP OWNED BY \(name)_service; DROP ROLE \(name)_service;
+                        CREATE ROLE \(name)_service LOGIN NOINHERIT PASSWORD 'known';
+                        GRANT \(name)_service TO \(PostgresIdentifier.quote(user)) WITH ADMIN OPTION
+                        """)
+                }
+                let refused = options
+                let error = await #expect(throws: AdminError.self) { try await admin.bootstrap(refused) }
+                #expect(error?.code == .roleExists)
+                #expect(error?.message.contains("--adopt-service-role") == true)
+                options.adoptsServiceRole = true
+                try await admin.bootstrap(options)
+                options.adoptsServiceRole = false
+                try await admin.bootstrap(options)
+            }
+        }
+
         @Test("L7: bootstrap and a new service password are in the audit trail")
         func bootstrapIsAudited() async throws {
             let name = TenantFixture.name()

@@ -48,20 +48,21 @@ struct TenantDrop: AsyncParsableCommand {
             try self.confirmation.check(self.name, console: console)
         }
         try await Administration.with(self.connection, tenant: self.name, console: console) { admin in
+            let patience = Duration.seconds(self.patience)  // can't trap: validate() lets a day pass at most
             if self.rehearsal.dryRun {
                 try renderer.show(
-                    statements: try await admin.plannedSQL(removing: self.name, cascade: self.cascade))
+                    statements: try await admin.plannedSQL(
+                        removing: self.name, cascade: self.cascade, patience: patience))
                 return
             }
             guard let tenant = try await self.tenant(admin, renderer, console) else { return }
             console.note("to be removed: schema \(tenant.schema) with all its data, and the tenant's roles and logins")
             // What others would lose, and what lies elsewhere, is said before anybody agrees.
-            let plan = try await admin.plannedSQL(removing: self.name, cascade: self.cascade)
+            let plan = try await admin.plannedSQL(removing: self.name, cascade: self.cascade, patience: patience)
             for line in plan where line.hasPrefix("-- ") {
                 console.note(TextTable.printable(String(line.dropFirst(3))))
             }
             try self.confirmation.check(self.name, console: console)
-            let patience = Duration.seconds(self.patience)  // can't trap: validate() lets a day pass at most
             let report = try await admin.removeTenant(named: self.name, cascade: self.cascade, patience: patience)
             try renderer.show(RemovalAnswer(report))
         }

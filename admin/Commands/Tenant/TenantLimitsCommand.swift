@@ -41,7 +41,7 @@ struct TenantLimitsCommand: AsyncParsableCommand {
             }
             let report = try await admin.setLimits(limits, forTenantNamed: self.name)
             for session in report.endedSessions {
-                console.note(TextTable.printable("ended, because it held the tenant's login: \(session)"))
+                console.note(TextTable.printable("ended, because it held up the change: \(session)"))
             }
             var answer = LimitsAnswer(report.tenant)
             answer.endedSessions = report.endedSessions
