@@ -42,7 +42,11 @@ struct Bootstrap: AsyncParsableCommand {
             valueName: "name"))
     var tenantsRole: String?
 
-    @Flag(name: .long, help: "Take a service login into use that exists already and that no bootstrap made.")
+    @Flag(
+        name: .long,
+        help: ArgumentHelp(
+            "Take a service login into use that exists already and that no bootstrap made, or that other databases use.",
+            discussion: "A new password for it shuts out whoever uses it there."))
     var adoptServiceRole = false
 
     @Flag(name: .long, help: "Leave PUBLIC its rights on the database and the schema public; weakens isolation.")
@@ -51,7 +55,10 @@ struct Bootstrap: AsyncParsableCommand {
     @Flag(
         name: .long,
         help: ArgumentHelp(
-            "Take advisory locks and large objects from PUBLIC, and let temporary files be limited; only a superuser can.",
+            """
+            Take advisory locks and large objects from PUBLIC, refuse logins to wait for locks on what isn't theirs, and let \
+            temporary files be limited; only a superuser can.
+            """,
             discussion: "Without it the statements are written to standard error, for a superuser to run."))
     var harden = false
 

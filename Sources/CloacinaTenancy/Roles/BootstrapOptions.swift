@@ -11,14 +11,16 @@ public struct BootstrapOptions: Sendable {
     package var isServicePasswordMade = false
     /// Whether a service login that exists, and that no bootstrap made, is taken into use all the same; false.
     ///
-    /// Others may know its password or act as it, and with it reach every tenant.
+    /// Others may know its password or act as it, and with it reach every tenant; or their pools use it in other databases, which a
+    /// new password shuts out.
     public var adoptsServiceRole = false
     /// Whether `PUBLIC` loses CONNECT and TEMPORARY on the database and everything on the schema `public`; true.
     ///
     /// Without it the server lets any login of the same server connect, and tenants share what `public` allows.
     public var restrictsPublic = true
     /// Whether `PUBLIC` loses the functions of advisory locks and large objects, by which tenants could fill the server's lock
-    /// table or leave each other data, and the administrator may limit temporary files; false. It takes a superuser.
+    /// table or leave each other data, logins may wait for no lock on what isn't theirs, and the administrator may limit temporary
+    /// files; false. It takes a superuser.
     public var hardens = false
 
     /// Everything as by default.
@@ -56,7 +58,7 @@ public struct BootstrapReport: Sendable, Hashable, Encodable {
     public let createdRoles: [String]
     /// What weakens isolation, or lets a crash of the server lose what was committed, and was not asked to be changed.
     public let warnings: [String]
-    /// What a superuser should run in this database, so that tenants have neither advisory locks nor large objects, and the
-    /// administrator may limit their temporary files; empty when all of that is done.
+    /// The statements that a superuser should run in this database, so that tenants have neither advisory locks nor large objects and
+    /// wait for no lock on what isn't theirs, and the administrator may limit their temporary files; empty when all of that is done.
     public let hardeningStatements: [String]
 }
