@@ -303,6 +303,9 @@ extension DefaultRunner {
     /// Drives what this runner has created without learning of it, and of which nothing has begun, where it serves no queue: whoever
     /// waits for that, by its key, would wait for ever.
     private func driveHere(_ stored: StoredPipeline, _ adrift: Adrift) async -> Bool {
+        // A shutdown waits for what is beginning only if it has begun before.
+        self.beginning.begin()
+        defer { self.beginning.end() }
         guard stored.revision == 1, !self.state.withLock({ $0.serves || $0.isShutDown }),
             let workflow = try? self.workflow(of: stored)
         else { return false }

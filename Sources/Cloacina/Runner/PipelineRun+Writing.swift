@@ -9,6 +9,7 @@ extension PipelineRun {
         // One that goes back and could go on at once waits where it would have, had it never been claimed.
         if transition.status == .queued, transition.dueAt == now { transition.dueAt = self.pipeline.place(at: now) }
         let change = self.change(transition, at: now)
+        let begun = self.means.clock.instant()
         var mustGoAlone = false
         let outcome = try await self.persistently { means throws(PipelineError) in
             do throws(PipelineError) {
@@ -24,7 +25,9 @@ extension PipelineRun {
         case .stale: try await self.checkWritten(transition)
         }
         self.writtenRevision = transition.expectedRevision + 1
-        if transition.status == .queued { self.releasedUntil = transition.dueAt }
+        // A delay begins when it is stored.
+        let taken = begun.duration(to: self.means.clock.instant()).seconds
+        if transition.status == .queued { self.releasedUntil = transition.dueAt?.addingTimeInterval(taken) }
         if transition.status.isTerminal { self.endedAt = now }
         self.note(transition.untold)
     }

@@ -93,9 +93,12 @@ extension RemovalSession {
             self.tally.didBlock(found.map(\.holder))
             for intruder in found.filter({ $0.mayEnd && !self.endsNobody }).map(\.holder) {
                 if intruder.pid != nil { self.tally.didIntrude(intruder.user) }
-                guard (try? await session.end(intruder)) != nil, self.tally.didEnd(intruder) else { continue }
-                _ = try? await observer.query(
-                    RemovalQueries.auditIntrusion(tenant: self.target.name, intruder.description))
+                // The attempt returns because of it, which cancels this task: the trail has it all the same, and no membership stays.
+                await Task {
+                    guard (try? await session.end(intruder)) != nil, self.tally.didEnd(intruder) else { return }
+                    _ = try? await observer.query(
+                        RemovalQueries.auditIntrusion(tenant: self.target.name, intruder.description))
+                }.value
             }
             try? await ContinuousClock().sleep(for: Self.look)
         }

@@ -73,8 +73,10 @@ extension ServerTests {
                     try await waiter.script("SET lock_timeout = 0")
                     async let isRefused = Self.isRefused(wanted, waiter)
                     try await Self.awaitWaiter(for: "pg_authid")
+                    let before = try await Self.endings(admin)
                     try await command.run(admin, on: name)
                     #expect(await isRefused)
+                    #expect(try await Self.endings(admin) > before)
                     await waiter.close()
                 }
                 if command != .remove { try await admin.removeTenant(named: name) }
@@ -216,6 +218,14 @@ extension ServerTests {
         private static func isRefused(_ sql: String, _ connection: PostgresConnection) async -> Bool {
             do { try await connection.script(sql) } catch { return true }
             return false
+        }
+
+        /// The number of other tenants' sessions that the audit says were ended.
+        private static func endings(_ admin: DatabaseAdmin) async throws -> Int {
+            try await admin.withBackend {
+                try await $0.query("SELECT count(*)::int8 FROM cloacina.audit WHERE action = 'tenant.intruder_ended'")
+                    .single()
+            }
         }
 
         /// Waits until somebody waits for a lock on a catalog.
