@@ -71,6 +71,29 @@ import Testing
         #expect(try await self.completed(runner) == 2)
     }
 
+    /// A claim may take longer than the time between two that are due.
+    @Test func whatComesDueDuringAClaimBeginsAtOnce() async throws {
+        let mustCreate = Mutex(false)
+        let late = NewPipeline(
+            id: .version7(), workflow: "w", version: "v", input: Context(), owner: nil,
+            at: self.clock.start.addingTimeInterval(10))
+        let store = HookedStore(
+            self.store,
+            after: { call throws(PipelineError) in
+                guard call == .claim, mustCreate.withLock({ $0 }) else { return }
+                mustCreate.withLock { $0 = false }
+                _ = try await self.store.create([late])
+            })
+        let runner = try self.runner(store)
+        try await self.enqueue(in: [10], by: try self.runner())
+        await runner.serveOnce()
+        await self.clock.settle()
+        mustCreate.withLock { $0 = true }
+        await self.clock.advance(by: .seconds(10))
+        #expect(try await self.completed(runner) == 2)
+        #expect(self.alarm(runner) == nil)
+    }
+
     /// A runner without its workflow can't begin it, and it stays due for ever.
     @Test func whatNobodyHereKnowsHidesNothing() async throws {
         let unknown = try Workflow("unknown") { WorkflowTask("t") { _ in } }

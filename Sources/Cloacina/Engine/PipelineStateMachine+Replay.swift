@@ -99,15 +99,13 @@ extension PipelineStateMachine {
         switch event.kind.known {
         case .pipelineCancelling: self.stop = .cancelled
         case .pipelineTimedOut: self.stop = .timedOut
-        // Whatever was said to have begun under an earlier claim, nothing runs any more; and nothing has begun under a claim that
-        // nobody knew of.
-        case .pipelineStarted: self.stopReplayed()
+        // Whatever was said to have begun, and whoever wrote this: nothing runs any more under an earlier claim, or when one is given
+        // up. Nothing has begun under a claim that nobody knew of.
+        case .pipelineStarted, .pipelinePaused, .pipelineReleased: self.stopReplayed()
         case .pipelineRecovered where event.reason == .claimLost: self.stopReplayed()
         case .pipelineRecovered:
             self.decide(at: now)
             self.replayRecovery(hasDied: event.reason != .givenBack && event.reason != .runnerStopped, at: event.at)
-        // Also whoever wrote this.
-        case .pipelinePaused, .pipelineReleased: self.stopReplayed()
         case .none: self.noteMisfit("this version does not know the line \"\(event.kind.rawValue)\"")
         default: break
         }

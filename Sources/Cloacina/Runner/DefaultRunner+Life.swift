@@ -213,8 +213,7 @@ extension DefaultRunner {
                 case .isBack(let stored):
                     hasGivenBack = true
                     isForOthers = isForOthers || (try? self.workflow(of: stored)) == nil
-                case .mayBeClaimed: continue
-                case .isDriven: continue
+                case .mayBeClaimed, .isDriven: continue
                 case .isAnothers:
                     if !isActive, try await self.mayStillCome(id, adrift) { continue }
                     // Whoever has it now is told. Nothing else that a run was asked is stored nowhere.

@@ -177,10 +177,13 @@ extension DefaultRunner {
     }
 
     /// Finds out when what waits is due, when all that is due was claimed.
+    ///
+    /// What came due since the claim is claimed by one more, after which nobody looks ahead: it may be what no runner here can take.
     private func lookAhead() async throws(PipelineError) {
         self.state.withLock { $0.mustLookAhead = false }
         let survey = try await self.store.survey(everyOwner: false, at: self.clock.now())
         if let due = survey.nextDue { self.wake(at: due) }
+        if survey.isDue { self.state.withLock { $0.mustPumpAgain = true } }
     }
 
     /// Looks at the queue again in a while, when it could not be read or that was done just now.

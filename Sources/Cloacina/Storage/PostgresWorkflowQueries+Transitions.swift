@@ -200,7 +200,7 @@ extension PostgresWorkflowQueries {
                 .uuid(place.pipeline), .int32(Int32(clamping: place.epoch)), .text(place.task),
                 .int32(Int32(clamping: event.attempt)), event.worker.map { .uuid($0) } ?? .null,
                 event.startedAt.map { .timestamp($0) } ?? .null, .timestamp(event.at),
-                event.delta.flatMap { $0.isEmpty ? nil : .text($0.jsonText) } ?? .null,
+                event.storedDelta.map { .text($0) } ?? .null,
             ])
     }
 
@@ -226,8 +226,7 @@ extension PostgresWorkflowQueries {
             event.worker.map { .uuid($0) } ?? .null, event.startedAt.map { .timestamp($0) } ?? .null,
             .timestamp(event.at),
             event.dueAt.map { .timestamp($0) } ?? .null, (event.reason?.rawValue).map { .text($0) } ?? .null,
-            event.detail.map { .text($0) } ?? .null,
-            event.delta.flatMap { $0.isEmpty ? nil : .text($0.jsonText) } ?? .null,
+            event.detail.map { .text($0) } ?? .null, event.storedDelta.map { .text($0) } ?? .null,
         ]
     }
 
@@ -238,7 +237,7 @@ extension PostgresWorkflowQueries {
             .optionalTimestampArray(events.map(\.startedAt)), .timestampArray(events.map(\.at)),
             .optionalTimestampArray(events.map(\.dueAt)), .optionalTextArray(events.map { $0.reason?.rawValue }),
             .optionalTextArray(events.map(\.detail)),
-            .optionalTextArray(events.map { $0.delta.flatMap { $0.isEmpty ? nil : $0.jsonText } }),
+            .optionalTextArray(events.map(\.storedDelta)),
         ]
     }
 }

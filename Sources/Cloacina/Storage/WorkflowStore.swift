@@ -448,3 +448,8 @@ package struct StoredPipeline: Sendable {
     /// Whether its history holds more than its beginning.
     package var hasHistory: Bool { self.events.count + self.commits.count > 2 || self.recoveries > 0 }
 }
+
+extension PipelineEvent {
+    /// The change of the context as it is stored; nil when there is none.
+    var storedDelta: String? { self.delta.flatMap { $0.isEmpty ? nil : $0.jsonText } }
+}

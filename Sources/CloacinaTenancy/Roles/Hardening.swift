@@ -30,7 +30,8 @@ struct Hardening: Sendable, Hashable {
                          AND (p.proname ~ '^pg_(try_)?advisory_' OR p.proname ~ '^lo_' OR p.proname IN ('loread', 'lowrite'))
                        ORDER BY 1) AS open_functions,
                    a.administrator::text AS administrator, \(mayLimit) AS may_limit,
-                   to_regnamespace('cloacina') IS NULL OR EXISTS (\(Self.isInForce)) AS refuses_locks,
+                   to_regnamespace('cloacina') IS NULL OR EXISTS (
+                       \(Self.isInForce) AND p.prosrc = $is$\(Self.refusal)$is$) AS refuses_locks,
                    current_setting('is_superuser') = 'on' AS is_superuser
             FROM (SELECT coalesce((SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'cloacina'),
                                   current_user) AS administrator) a
@@ -79,6 +80,15 @@ struct Hardening: Sendable, Hashable {
         WHERE e.evtname = 'cloacina_refuse_foreign_locks' AND e.evtenabled <> 'D'
         """
 
+    /// The body of the function; an earlier version's is replaced.
+    private static let refusal = """
+        BEGIN IF NOT EXISTS (SELECT FROM pg_namespace AS n \
+        WHERE pg_has_role(session_user, n.nspowner, 'MEMBER') \
+        OR n.nspname !~ '^pg_temp_' AND has_schema_privilege(session_user, n.oid, 'CREATE')) THEN \
+        RAISE insufficient_privilege USING MESSAGE = format('%s may make nothing in any schema of this database', session_user); \
+        END IF; END
+        """
+
     /// An event trigger that is fired before `CREATE RULE` and `CREATE TRIGGER` ask for their lock. It reads the server's catalogs
     /// alone, since it runs in everybody's session, a superuser's too.
     ///
@@ -89,11 +99,7 @@ struct Hardening: Sendable, Hashable {
         DO $do$ BEGIN DROP FUNCTION IF EXISTS cloacina.refuse_foreign_locks() CASCADE; \
         DROP EVENT TRIGGER IF EXISTS cloacina_refuse_foreign_locks; \
         CREATE FUNCTION cloacina.refuse_foreign_locks() RETURNS event_trigger LANGUAGE plpgsql \
-        SET search_path TO pg_catalog, pg_temp AS $$ BEGIN IF NOT EXISTS (SELECT FROM pg_namespace AS n \
-        WHERE pg_has_role(session_user, n.nspowner, 'MEMBER') \
-        OR n.nspname !~ '^pg_temp_' AND has_schema_privilege(session_user, n.oid, 'CREATE')) THEN \
-        RAISE insufficient_privilege USING MESSAGE = format('%s may make nothing in any schema of this database', session_user); \
-        END IF; END $$; \
+        SET search_path TO pg_catalog, pg_temp AS $$\(Self.refusal)$$; \
         CREATE EVENT TRIGGER cloacina_refuse_foreign_locks ON ddl_command_start \
         WHEN TAG IN ('CREATE RULE', 'CREATE TRIGGER') EXECUTE FUNCTION cloacina.refuse_foreign_locks(); \
         IF NOT EXISTS (\(Self.isInForce)) THEN RAISE 'the function is not a superuser''s: call again'; END IF; END $do$

@@ -163,7 +163,7 @@ enum OwnershipQueries {
     static func isOriginal(_ tenant: String, runtime role: String) -> PostgresStatement {
         """
         SELECT coalesce((SELECT t.database_oid FROM cloacina.tenants t WHERE t.name = \(tenant))
-                        = (SELECT oid FROM pg_database WHERE datname = current_database()), false)
+                        = \(unescaped: RegistryQueries.database), false)
            AND NOT EXISTS (SELECT FROM pg_database d, aclexplode(d.datacl) a
                            WHERE d.datname <> current_database() AND a.privilege_type = 'CONNECT'
                              AND a.grantee = to_regrole(quote_ident(\(role)))::oid)

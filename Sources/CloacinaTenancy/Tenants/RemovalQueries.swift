@@ -13,6 +13,9 @@ enum RemovalQueries {
         """
     }
 
+    /// Bounds every later wait of the session for a lock.
+    static let sessionLockTimeout: PostgresStatement = "SET lock_timeout = '500ms'"
+
     /// The longest wait for one session of another tenant's to end, in milliseconds.
     static let endingWait: Int64 = 200
 
@@ -126,31 +129,45 @@ enum RemovalQueries {
     /// The sessions that a session waits for, and prepared transactions; in any database. Those of tenants' logins, and of logins
     /// over which files ran, are told from those of others.
     ///
+    /// Whoever waits for a row stands behind all that came before, such as a vacuum, so the one that has changed the row is found by
+    /// the first of them. Nobody else is followed: what a blocker waits for besides is none of this session's business.
+    ///
     /// - Parameter tenant: The tenant whose logins count as others'; nil when none do.
     static func blockers(of pid: Int32, sparing tenant: UUID?) -> PostgresStatement {
         """
-        WITH found AS (
+        WITH l AS MATERIALIZED (SELECT * FROM pg_locks), transactions AS (
+            SELECT w.transactionid FROM l w
+            WHERE NOT w.granted AND w.locktype = 'transactionid' AND (w.pid = \(pid) OR EXISTS (
+                SELECT FROM l own JOIN l first
+                    ON (first.database, first.relation, first.page, first.tuple) = (own.database, own.relation, own.page, own.tuple)
+                WHERE own.pid = \(pid) AND own.locktype = 'tuple' AND NOT own.granted
+                  AND first.pid = w.pid AND first.locktype = 'tuple' AND first.granted))
+        ), prepared AS (
+            SELECT transactionid FROM transactions
+            UNION
+            SELECT x.transactionid FROM l w JOIN l held ON held.pid IS NULL AND held.granted AND held.locktype = w.locktype
+                AND (held.database, held.relation, held.classid, held.objid)
+                    IS NOT DISTINCT FROM (w.database, w.relation, w.classid, w.objid)
+                AND \(unescaped: LockModes.conflict("held.mode", "w.mode"))
+            JOIN l x ON x.pid IS NULL AND x.locktype = 'transactionid' AND x.granted
+                AND x.virtualtransaction = held.virtualtransaction
+            WHERE w.pid = \(pid) AND NOT w.granted AND w.locktype IN ('relation', 'object')
+        ), found AS (
             SELECT a.pid, a.usesysid AS oid, coalesce(a.usename::text, '') AS usename, NULL::bytea AS gid,
                    coalesce(a.datname::text, '') AS database
-            FROM unnest(pg_blocking_pids(\(pid))) b (pid) JOIN pg_stat_activity a ON a.pid = b.pid
+            FROM pg_stat_activity a
+            WHERE a.pid = ANY (pg_blocking_pids(\(pid)))
+               OR a.pid IN (SELECT h.pid FROM l h JOIN transactions t ON t.transactionid = h.transactionid WHERE h.granted)
             UNION ALL
-            SELECT NULL::integer, r.oid, r.rolname::text, \(unescaped: Self.identifier), p.database::text
-            FROM pg_locks w JOIN pg_prepared_xacts p ON p.transaction = w.transactionid JOIN pg_roles r ON r.rolname = p.owner
-            WHERE w.pid = \(pid) AND NOT w.granted AND w.locktype = 'transactionid'
-            UNION ALL
-            SELECT NULL::integer, r.oid, r.rolname::text, \(unescaped: Self.identifier), p.database::text
-            FROM pg_locks w JOIN pg_locks l ON l.pid IS NULL AND l.granted AND l.locktype = w.locktype
-                AND (l.database, l.relation, l.classid, l.objid) IS NOT DISTINCT FROM (w.database, w.relation, w.classid, w.objid)
-            JOIN pg_locks x ON x.pid IS NULL AND x.locktype = 'transactionid' AND x.granted
-                AND x.virtualtransaction = l.virtualtransaction
-            JOIN pg_prepared_xacts p ON p.transaction = x.transactionid JOIN pg_roles r ON r.rolname = p.owner
-            WHERE w.pid = \(pid) AND NOT w.granted AND w.locktype IN ('relation', 'object')
+            SELECT NULL, r.oid, r.rolname::text, \(unescaped: Self.identifier), p.database::text
+            FROM prepared t JOIN pg_prepared_xacts p ON p.transaction = t.transactionid JOIN pg_roles r ON r.rolname = p.owner
         )
-        SELECT DISTINCT f.pid, f.usename, f.gid, f.database,
-               EXISTS (SELECT FROM cloacina.tenants t
-                       WHERE \(unescaped: RegistryQueries.hasRole("f.oid", named: "f.usename"))
-                         AND t.id IS DISTINCT FROM \(tenant.postgresValue)::uuid)
-               OR \(unescaped: MigratorSQL.isAbandoned("f.oid")) AS may_end
+        SELECT f.pid, f.usename, f.gid, f.database,
+               coalesce(
+                   EXISTS (SELECT FROM cloacina.tenants t
+                           WHERE \(unescaped: RegistryQueries.hasRole("f.oid", named: "f.usename"))
+                             AND t.id IS DISTINCT FROM \(tenant.postgresValue)::uuid)
+                   OR \(unescaped: MigratorSQL.isAbandoned("f.oid")), false) AS may_end
         FROM found f ORDER BY may_end DESC, f.pid LIMIT \(Self.batch)
         """
     }

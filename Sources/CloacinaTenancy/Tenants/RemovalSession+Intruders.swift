@@ -14,7 +14,7 @@ extension RemovalSession {
         for intruder in try await self.connection.query(query).map(LockHolder.init) {
             self.tally.didIntrude(intruder.user)
             do {
-                try await self.end(intruder)
+                guard try await self.end(intruder) else { continue }
                 hasEnded = true
                 try await self.connection.query(
                     RemovalQueries.auditIntrusion(tenant: self.target.name, intruder.description))
@@ -87,15 +87,21 @@ extension RemovalSession {
             connection: observer, target: self.target, patience: self.patience, connect: self.connect,
             tally: self.tally)
         let query = RemovalQueries.blockers(of: self.connection.backendPID, sparing: tenant)
+        // Ending somebody takes locks as well, which a tenant may hold.
+        guard (try? await observer.query(RemovalQueries.sessionLockTimeout)) != nil else {
+            return await observer.close()
+        }
         while !Task.isCancelled, let rows = try? await observer.query(query) {
             let found =
                 (try? rows.map { (holder: try LockHolder($0), mayEnd: try $0.value("may_end", as: Bool.self)) }) ?? []
             self.tally.didBlock(found.map(\.holder))
             for intruder in found.filter({ $0.mayEnd && !self.endsNobody }).map(\.holder) {
+                // An attempt that is over needs nobody else to end.
+                guard !Task.isCancelled else { break }
                 if intruder.pid != nil { self.tally.didIntrude(intruder.user) }
                 // The attempt returns because of it, which cancels this task: the trail has it all the same, and no membership stays.
                 await Task {
-                    guard (try? await session.end(intruder)) != nil, self.tally.didEnd(intruder) else { return }
+                    guard (try? await session.end(intruder)) == true, self.tally.didEnd(intruder) else { return }
                     _ = try? await observer.query(
                         RemovalQueries.auditIntrusion(tenant: self.target.name, intruder.description))
                 }.value
@@ -140,14 +146,17 @@ extension RemovalSession {
         ]
     }
 
-    private func end(_ intruder: LockHolder) async throws {
+    /// Ends a session, or rolls back a prepared transaction; false when it had ended by itself.
+    private func end(_ intruder: LockHolder) async throws -> Bool {
         if let pid = intruder.pid {
-            try await self.endSessions(of: intruder.user, [RemovalQueries.endSession(pid, of: intruder.user)])
-        } else if let identifier = intruder.preparedTransaction {
-            let transaction = PreparedTransaction(
-                identifier: identifier, owner: intruder.user, database: intruder.database)
-            try await self.rollBack(intruders: transaction)
+            let ended = try await self.endSessions(
+                of: intruder.user, [RemovalQueries.endSession(pid, of: intruder.user)])
+            return !ended[0].isEmpty
         }
+        guard let identifier = intruder.preparedTransaction else { return false }
+        return try await self.rollBack(
+            intruders: PreparedTransaction(
+                identifier: identifier, owner: intruder.user, database: intruder.database))
     }
 
     /// Ends all sessions of another tenant's role.
@@ -156,31 +165,40 @@ extension RemovalSession {
     }
 
     /// A role may end its own sessions, so the administrator becomes a member, in a transaction that leaves nothing behind.
+    ///
+    /// - Returns: The rows of each statement.
+    @discardableResult
     func endSessions(
         of role: String, _ statements: [PostgresStatement], limits: PostgresStatement? = nil
-    ) async throws {
+    ) async throws -> [PostgresRows] {
         struct Undone: Error {}
+        let limits = limits ?? RemovalQueries.limits(lockTimeout: self.patience.lockTimeout())
         let act = [self.target.sql.joining(role), self.target.sql.act(as: role)].map(PostgresStatement.init(ddl:))
+        var results: [PostgresRows] = []
         do {
             try await self.connection.withTransaction { transaction in
-                let limits = limits ?? RemovalQueries.limits(lockTimeout: self.patience.lockTimeout())
-                _ = try await transaction.pipeline([limits] + act + statements)
+                results = try await transaction.pipeline([limits] + act + statements)
                 throw Undone()
             }
         } catch is Undone {}
+        return Array(results.dropFirst(1 + act.count))
     }
 
     /// `ROLLBACK PREPARED` stands outside of transactions, so the membership that it needs is granted and taken again.
-    private func rollBack(intruders transaction: PreparedTransaction) async throws {
+    ///
+    /// - Returns: False when it was gone already.
+    private func rollBack(intruders transaction: PreparedTransaction) async throws -> Bool {
         let sql = self.target.sql
         let mayAct = try await self.connection.query(
             OwnershipQueries.mayAct(as: transaction.owner, serverVersion: sql.serverVersion)
         ).single(as: Bool.self)
         if !mayAct { try await self.connection.query(PostgresStatement(ddl: sql.joining(transaction.owner))) }
+        let isDone: Bool
         do {
             let other = try await self.connect(transaction.database)
             do {
-                try await self.rollBack(transaction, over: other)
+                try await other.query(RemovalQueries.sessionLockTimeout)
+                isDone = try await self.rollBack(transaction, over: other)
             } catch {
                 await other.close()
                 throw error
@@ -191,5 +209,6 @@ extension RemovalSession {
             throw error
         }
         if !mayAct { try await self.connection.query(PostgresStatement(ddl: sql.leaving(transaction.owner))) }
+        return isDone
     }
 }

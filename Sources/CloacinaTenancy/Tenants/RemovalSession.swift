@@ -163,7 +163,7 @@ struct RemovalSession: Sendable {
         do {
             for transaction in transactions {
                 if isPatient {
-                    try await self.patiently { try await self.rollBack(transaction, over: other) }
+                    try await self.patiently { _ = try await self.rollBack(transaction, over: other) }
                 } else {
                     try await self.rollBack(transaction, over: other)
                 }
@@ -175,11 +175,16 @@ struct RemovalSession: Sendable {
         }
     }
 
-    func rollBack(_ transaction: PreparedTransaction, over other: PostgresConnection) async throws {
+    /// Rolls back a prepared transaction in the database that a connection leads to.
+    ///
+    /// - Returns: False when it was gone already.
+    @discardableResult
+    func rollBack(_ transaction: PreparedTransaction, over other: PostgresConnection) async throws -> Bool {
         try await other.query(PostgresStatement(ddl: transaction.actAsOwner))
         do {
             try await other.query(PostgresStatement(ddl: transaction.rollback))
             self.tally.didRollBack()
+            return true
         } catch {
             // Somebody else was faster, unless it is still there: then the server knows it by another name.
             guard error.sqlState == "42704" else { throw error }
@@ -190,6 +195,7 @@ struct RemovalSession: Sendable {
                         + "\(transaction.database) can't be rolled back by its name; do that there as a superuser, then call again",
                     tenant: self.target.name, underlying: error)
             }
+            return false
         }
     }
 

@@ -113,8 +113,12 @@ extension ServerTests {
         }
 
         /// The server answers with a warning alone, and has changed the database's row.
-        @Test("C2: a tenant's open change of the database's row holds up no creation, file, or removal")
-        func anOpenChangeOfTheDatabasesRowHoldsUpNobody() async throws {
+        ///
+        /// Behind it a stranger may wait, as a vacuum does, who stands before everybody else then.
+        @Test(
+            "C2: a tenant's open change of the database's row holds up no creation, file, or removal",
+            arguments: [false, true])
+        func anOpenChangeOfTheDatabasesRowHoldsUpNobody(isBehindAnother: Bool) async throws {
             let names = (0..<3).map { _ in TenantFixture.name() }
             let set = try MigrationFixture.set([1: "CREATE TABLE made (id int);"])
             try await TenantFixture.withAdmin { admin in
@@ -133,7 +137,21 @@ extension ServerTests {
                 for change in changes {
                     try await TenantFixture.withTenant(credentials) { tenant in
                         try await tenant.script(open)
-                        try await change()
+                        try await TenantFixture.withSuperuser { stranger in
+                            let pid = stranger.backendPID
+                            let granting = Task {
+                                guard isBehindAnother else { return }
+                                // It takes nothing away, and waits for the row all the same, which may have changed by then.
+                                try? await stranger.script("REVOKE CONNECT ON DATABASE \(database) FROM \(names[1])_a")
+                            }
+                            if isBehindAnother {
+                                try await TenantFixture.withSuperuser {
+                                    try await $0.waitUntil("SELECT cardinality(pg_blocking_pids(\(pid))) > 0")
+                                }
+                            }
+                            try await change()
+                            await granting.value
+                        }
                         await #expect(throws: PostgresError.self) { try await tenant.query("SELECT 1") }
                     }
                 }

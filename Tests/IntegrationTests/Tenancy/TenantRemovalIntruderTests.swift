@@ -69,6 +69,61 @@ extension ServerTests {
             }
         }
 
+        /// A backup, for example, has read what is to go, and waits for a table of somebody else's.
+        @Test("C2: whoever is waited for by a session in the way is ended by no removal", arguments: [false, true])
+        func whatASessionInTheWayWaitsForIsLeftAlone(isPrepared: Bool) async throws {
+            try await self.withPair { admin, name, other in
+                let own = "\(other.tenant).own"
+                try await TenantFixture.withSuperuser {
+                    try await $0.script("CREATE TABLE \(own) (id int); GRANT ALL ON \(own) TO \(other.username)")
+                }
+                try await TenantFixture.withTenant(other) { innocent in
+                    try await innocent.script("BEGIN; LOCK TABLE own")
+                    if isPrepared { try await innocent.script("PREPARE TRANSACTION 'innocent'") }
+                    try await TenantFixture.withSuperuser { backup in
+                        let pid = backup.backendPID
+                        try await backup.script("BEGIN; LOCK TABLE \(name).items IN ACCESS SHARE MODE")
+                        let waiting = Task {
+                            try await backup.script("LOCK TABLE \(other.tenant).own IN ACCESS SHARE MODE")
+                        }
+                        try await TenantFixture.withSuperuser {
+                            try await $0.waitUntil("SELECT cardinality(pg_blocking_pids(\(pid))) > 0")
+                        }
+                        let error = await #expect(throws: AdminError.self) {
+                            try await admin.removeTenant(named: name, patience: .seconds(2))
+                        }
+                        #expect(error?.code == .busy && error?.message.contains("pid \(pid) of") == true)
+                        // The innocent one's lock is still there, or its session.
+                        try await innocent.script(isPrepared ? "ROLLBACK PREPARED 'innocent'" : "COMMIT")
+                        try await waiting.value
+                        try await backup.script("ROLLBACK")
+                    }
+                }
+                try await admin.removeTenant(named: name)
+            }
+        }
+
+        /// One that has read the catalog of roles, and another one who keeps all from writing it.
+        @Test("C2: a prepared transaction whose lock is in nobody's way stays")
+        func aPreparedTransactionInNobodysWayStays() async throws {
+            try await self.withPair { admin, name, other in
+                try await TenantFixture.withTenant(other) {
+                    try await $0.script(
+                        "BEGIN; SELECT count(*) FROM pg_roles; PREPARE TRANSACTION 'reader'")
+                }
+                try await TenantFixture.withSuperuser { stranger in
+                    try await stranger.script("BEGIN; LOCK TABLE pg_authid IN SHARE MODE")
+                    let error = await #expect(throws: AdminError.self) {
+                        try await admin.removeTenant(named: name, patience: .seconds(2))
+                    }
+                    #expect(error?.code == .busy)
+                    try await stranger.script("ROLLBACK")
+                }
+                try await TenantFixture.withTenant(other) { try await $0.script("ROLLBACK PREPARED 'reader'") }
+                try await admin.removeTenant(named: name)
+            }
+        }
+
         @Test("C2: another tenant's locks hold up no migration")
         func anothersLocksHoldUpNoMigration() async throws {
             try await self.withPair { admin, name, other in

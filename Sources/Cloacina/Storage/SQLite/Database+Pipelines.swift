@@ -54,7 +54,7 @@ extension Database {
     func note(_ events: [PipelineEvent], of pipeline: UUID, revision: Int) throws {
         let statement = try SQLiteStatement(SQLiteQueries.happened, in: self)
         for (position, event) in events.enumerated() {
-            let delta = event.delta.flatMap { $0.isEmpty ? nil : $0.jsonText }
+            let delta = event.storedDelta
             try statement.run([
                 .uuid(pipeline), .integer(revision), .integer(position), .text(event.kind.rawValue),
                 .text(event.task), .integer(event.attempt), .uuid(event.worker), .time(event.startedAt),
