@@ -152,6 +152,49 @@ import Testing
         #expect(log.all.count == 3_200)
     }
 
+    /// How many bodies run at a time, and the most that ever did.
+    private final class Gauge: Sendable {
+        private let state = Mutex((now: 0, most: 0))
+
+        var most: Int { self.state.withLock { $0.most } }
+
+        func during(_ body: () -> Void) {
+            self.state.withLock { state in
+                state.now += 1
+                state.most = max(state.most, state.now)
+            }
+            body()
+            self.state.withLock { $0.now -= 1 }
+        }
+    }
+
+    /// More threads than cores would only take turns. One that the machine leaves waiting looks stuck, so one quiet round counts.
+    @Test func threadsThatCameForBlockedOnesStepBack() async {
+        let cores = ProcessInfo.processInfo.activeProcessorCount
+        let executor = TaskBodyExecutor(maximumThreads: cores + 4)
+        let gate = Gate()
+        let blocking = (0..<cores + 3).map { _ in Task(executorPreference: executor) { gate.block() } }
+        await Task(executorPreference: executor) {}.value
+        gate.open()
+        for task in blocking { await task.value }
+        var most = Int.max
+        for _ in 0..<50 where most > cores {
+            let gauge = Gauge()
+            await withDiscardingTaskGroup { group in
+                for _ in 0..<200 {
+                    group.addTask(executorPreference: executor) {
+                        gauge.during {
+                            let end = ContinuousClock.now.advanced(by: .microseconds(100))
+                            while .now < end {}
+                        }
+                    }
+                }
+            }
+            most = min(most, gauge.most)
+        }
+        #expect(most <= cores)
+    }
+
     @Test func threadsWithoutWorkEndAndKeepNothingAlive() async throws {
         weak var weakly: TaskBodyExecutor?
         do {

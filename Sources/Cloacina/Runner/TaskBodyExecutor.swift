@@ -8,9 +8,10 @@ import Synchronization
 /// what follows a body finds a thread that is awake.
 ///
 /// There are no threads while there is nothing to run: they start with the first job, at most as many as the machine has
-/// cores, and end after ``idleDuration`` without one. More come only when jobs wait although those threads have all been busy
-/// with the same job for ``patience``: a body that never suspends costs a thread, and no other body its turn. Steps go first,
-/// and find a thread even when bodies have taken ``maximumThreads``; jobs of one kind run first in, first out.
+/// cores, and end after ``idleDuration`` without one. More work only when jobs wait although those threads have been busy
+/// with the same job for ``patience``, and only until those get on: a body that never suspends costs a thread, and no other body
+/// its turn. Steps go first, and find a thread even when bodies have taken ``maximumThreads``; jobs of one kind run first in,
+/// first out.
 ///
 /// A thread that waits for work keeps the executor alive, for ``idleDuration`` at most.
 final class TaskBodyExecutor: TaskExecutor {
@@ -40,6 +41,8 @@ final class TaskBodyExecutor: TaskExecutor {
         var workers: [Worker] = []
         /// The workers without work; the last to come is the first to go.
         var parked: [Worker] = []
+        /// How many workers were found with the same job by two looks of the monitor's.
+        var stuck = 0
         /// How many workers were started or woken and have not looked for a job since. Each wakes the next when it takes one.
         var arriving = 0
         /// When a worker last took a job, on the monotonic clock.
@@ -55,6 +58,8 @@ final class TaskBodyExecutor: TaskExecutor {
         var taken = 0
         /// How many it had taken when the monitor last looked.
         var seen = 0
+        /// Whether the monitor found it with the same job twice.
+        var isStuck = false
     }
 
     private struct Step {
@@ -129,6 +134,9 @@ final class TaskBodyExecutor: TaskExecutor {
         return !state.parked.isEmpty || state.workers.count < limit
     }
 
+    /// The number of threads that take jobs, or will in a moment.
+    private func activeCount(_ state: State) -> Int { state.workers.count - state.parked.count - state.stuck }
+
     /// Finds a thread for the jobs that wait, one thread at a time.
     private func nextAction(_ state: inout State) -> Action {
         let waiting = self.waitingCount(state)
@@ -136,7 +144,7 @@ final class TaskBodyExecutor: TaskExecutor {
         let isHot =
             waiting < Self.backlog && state.parked.count < state.workers.count
             && SystemThread.now - state.lastTaken < Self.hotNanoseconds
-        if !isHot, let worker = state.parked.popLast() {
+        if !isHot, self.activeCount(state) < self.eagerThreads, let worker = state.parked.popLast() {
             state.arriving += 1
             return .wake(worker)
         }
@@ -169,6 +177,7 @@ final class TaskBodyExecutor: TaskExecutor {
         let stranded = self.state.withLock { state -> [UnownedJob] in
             state.workers.removeAll { $0 === worker }
             state.arriving -= 1
+            if worker.isStuck { state.stuck -= 1 }
             guard state.workers.isEmpty else { return [] }
             defer { (state.steps, state.bodies) = ([], []) }
             return state.steps.map(\.job) + state.bodies
@@ -183,10 +192,19 @@ final class TaskBodyExecutor: TaskExecutor {
         var hasRunBody = false
         var yields = 0
         while true {
-            enum Next { case step(Step, Action), body(UnownedJob, Action), yield, park, end }
+            enum Next { case step(Step, Action), body(UnownedJob, Action), yield, park(Action), end }
             let next: Next = self.state.withLock { state in
                 if isArriving { state.arriving -= 1 }
                 if hasRunBody { state.runningBodies -= 1 }
+                if worker.isStuck {
+                    worker.isStuck = false
+                    state.stuck -= 1
+                }
+                // Those in whose place it came get on by now, and more threads than cores only take turns.
+                if self.activeCount(state) > self.eagerThreads, !state.isRetired {
+                    state.parked.append(worker)
+                    return .park(self.nextAction(&state))
+                }
                 if let step = state.steps.popFirst() {
                     self.noteTaken(by: worker, &state)
                     return .step(step, self.nextAction(&state))
@@ -205,7 +223,7 @@ final class TaskBodyExecutor: TaskExecutor {
                     return .yield
                 }
                 state.parked.append(worker)
-                return .park
+                return .park(.nothing)
             }
             (isArriving, hasRunBody) = (false, false)
             switch next {
@@ -221,7 +239,8 @@ final class TaskBodyExecutor: TaskExecutor {
                 yields += 1
                 isArriving = true
                 sched_yield()
-            case .park:
+            case .park(let action):
+                self.take(action)
                 guard worker.parking.wait(for: Self.idleDuration) || !self.leave(worker) else { return }
                 isArriving = true
             case .end: return
@@ -255,12 +274,14 @@ final class TaskBodyExecutor: TaskExecutor {
                 state.isWatched = false
                 return (false, .nothing)
             }
-            var moving = 0
-            for worker in state.workers {
-                if worker.taken != worker.seen { moving += 1 }
+            for worker in state.workers where !state.parked.contains(where: { $0 === worker }) {
+                if worker.taken == worker.seen, !worker.isStuck {
+                    worker.isStuck = true
+                    state.stuck += 1
+                }
                 worker.seen = worker.taken
             }
-            guard state.arriving == 0, moving < self.eagerThreads else { return (true, .nothing) }
+            guard state.arriving == 0, self.activeCount(state) < self.eagerThreads else { return (true, .nothing) }
             if let worker = state.parked.popLast() {
                 state.arriving += 1
                 return (true, .wake(worker))
