@@ -40,7 +40,7 @@ import Testing
         for round in 0..<10 {
             let now = self.at(Double(round) * duration)
             if round > 0 {
-                for _ in 0..<16 { machine.pipelineEnded(at: now) }
+                for _ in 0..<16 { machine.pipelineEnded(bytes: 0, at: now) }
                 held -= 16
             }
             let limit = machine.claimLimit(
@@ -62,7 +62,7 @@ import Testing
             machine.claimed(limit, bytes: 0, at: self.at(seconds))
             for _ in 0..<limit { machine.pipelineArrived() }
             seconds += 0.001 + Double(limit) / 20_000
-            for _ in 0..<limit { machine.pipelineEnded(at: self.at(seconds)) }
+            for _ in 0..<limit { machine.pipelineEnded(bytes: 0, at: self.at(seconds)) }
         }
         #expect(limits.first == 24 && limits.last == 256)
         #expect(limits.firstIndex(of: 256).map { $0 < 10 } ?? false)
@@ -84,7 +84,7 @@ import Testing
         #expect(limit() == 0)
         for _ in 0..<(256 * 15) { machine.noteRetrying(true) }
         #expect(limit() == 0)
-        machine.pipelineLeft()
+        machine.pipelineLeft(bytes: 0)
         #expect(limit() == 1)
         for _ in 0..<100 { machine.noteRetrying(true) }
         #expect(limit() == 1)
@@ -119,6 +119,46 @@ import Testing
         machine.pipelineBegan(bytes: 900)
         #expect(machine.claimByteLimit == 600)
         #expect(machine.claimLimit(at: self.start, freeSlots: 16, waitingForSlots: 0) == 21)
+    }
+
+    /// What waits takes up no place, but memory.
+    @Test func inputsAreHeldUpToASizeWhateverTheirPipelinesWaitFor() {
+        var machine = AdmissionStateMachine(maximumClaimed: 256, slots: 16, heldByteLimit: 1_000)
+        let limit = { machine.claimLimit(at: self.start, freeSlots: 16, waitingForSlots: 0) }
+        for _ in 0..<10 {
+            #expect(limit() == 24 && !machine.mayClaimOnlyChildren)
+            machine.claimed(1, bytes: 100, at: self.start)
+            machine.pipelineArrived()
+            machine.pipelineBegan(bytes: 100)
+            machine.noteRetrying(true)
+        }
+        #expect(limit() == 0 && machine.urgentLook(at: self.start, highestWaitingPriority: 0) == .none)
+        machine.noteRetrying(false)
+        machine.pipelineEnded(bytes: 100, at: self.start)
+        #expect(limit() > 0)
+    }
+
+    /// Without their children they would wait for ever, however large those are.
+    @Test func childrenOfLargeParentsAreClaimedOneAtATimeAtLast() {
+        var machine = AdmissionStateMachine(maximumClaimed: 256, slots: 16, heldByteLimit: 1_000)
+        let limit = { machine.claimLimit(at: self.start, freeSlots: 16, waitingForSlots: 0) }
+        func claim() {
+            machine.claimed(1, bytes: 1_000, at: self.start)
+            machine.pipelineArrived()
+            machine.pipelineBegan(bytes: 1_000)
+        }
+        claim()
+        #expect(limit() == 0)
+        machine.noteWaiting(true)
+        #expect(limit() == 24 && machine.mayClaimOnlyChildren)
+        claim()
+        #expect(limit() == 0)
+        machine.noteWaiting(true)
+        #expect(limit() == 1 && machine.isClaimDue(at: self.start, freeSlots: 16, waitingForSlots: 0))
+        claim()
+        #expect(limit() == 0)
+        machine.pipelineEnded(bytes: 1_000, at: self.start)
+        #expect(limit() == 1)
     }
 
     @Test func whatIsMoreUrgentIsLookedForNowAndThen() {

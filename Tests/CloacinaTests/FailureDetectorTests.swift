@@ -14,7 +14,7 @@ import Testing
     /// Looks at one runner's number at each of some times, and says at which it was dead.
     private func deaths(_ looks: [(Double, Int)]) -> [Double] {
         var detector = FailureDetector(leaseDuration: self.lease)
-        return looks.filter { !detector.look([self.runner: $0.1], at: self.at($0.0)).dead.isEmpty }.map(\.0)
+        return looks.filter { !detector.provenLook([self.runner: $0.1], at: self.at($0.0)).dead.isEmpty }.map(\.0)
     }
 
     @Test func aNumberThatStandsStillForALeaseIsADeath() {
@@ -46,19 +46,36 @@ import Testing
 
     @Test func aFailedLookBeginsTheCountAgain() {
         var detector = FailureDetector(leaseDuration: self.lease)
-        for seconds in [0.0, 7, 14] { #expect(detector.look([self.runner: 7], at: self.at(seconds)).dead.isEmpty) }
+        for seconds in [0.0, 7, 14] {
+            #expect(detector.provenLook([self.runner: 7], at: self.at(seconds)).dead.isEmpty)
+        }
         detector.lookFailed()
-        for seconds in [21.0, 28, 35] { #expect(detector.look([self.runner: 7], at: self.at(seconds)).dead.isEmpty) }
-        #expect(detector.look([self.runner: 7], at: self.at(42)).dead.map(\.heartbeat) == [7])
+        for seconds in [21.0, 28, 35] {
+            #expect(detector.provenLook([self.runner: 7], at: self.at(seconds)).dead.isEmpty)
+        }
+        #expect(detector.provenLook([self.runner: 7], at: self.at(42)).dead.map(\.heartbeat) == [7])
+    }
+
+    /// A server that turned read-only: everybody is seen, and nobody can beat.
+    @Test func silenceProvesNothingWhileNothingCanBeWritten() {
+        var detector = FailureDetector(leaseDuration: self.lease)
+        for seconds in stride(from: 0.0, through: 70, by: 7) {
+            let verdict = detector.look([self.runner: 7], at: self.at(seconds))
+            #expect(verdict.dead.isEmpty && verdict.needsProof == (seconds > 0))
+            detector.noteWrite(succeeded: false, at: self.at(seconds))
+        }
+        // From now on it can: half a lease is more than anybody waits between two heartbeats.
+        for seconds in [77.0, 84] { #expect(detector.provenLook([self.runner: 7], at: self.at(seconds)).dead.isEmpty) }
+        #expect(!detector.provenLook([self.runner: 7], at: self.at(88)).dead.isEmpty)
     }
 
     @Test func theDeadAreNamedUntilTheyAreForgotten() {
         var detector = FailureDetector(leaseDuration: self.lease)
-        for seconds in [0.0, 7, 14] { _ = detector.look([self.runner: 7], at: self.at(seconds)) }
-        #expect(detector.look([self.runner: 7], at: self.at(21)).dead.map(\.runner) == [self.runner])
-        #expect(detector.look([self.runner: 7], at: self.at(28)).dead.map(\.runner) == [self.runner])
+        for seconds in [0.0, 7, 14] { _ = detector.provenLook([self.runner: 7], at: self.at(seconds)) }
+        #expect(detector.provenLook([self.runner: 7], at: self.at(21)).dead.map(\.runner) == [self.runner])
+        #expect(detector.provenLook([self.runner: 7], at: self.at(28)).dead.map(\.runner) == [self.runner])
         detector.forget(self.runner)
-        #expect(detector.look([self.runner: 7], at: self.at(35)).dead.isEmpty)
+        #expect(detector.provenLook([self.runner: 7], at: self.at(35)).dead.isEmpty)
     }
 
     @Test func withoutALeaseEverybodyIsDeadAtTheFirstLook() {
@@ -105,7 +122,15 @@ import Testing
             if let outage {
                 // A look that fails at once, or answers when all is over, or is not made at all.
                 lastDisturbance = outage.upperBound
-                if chance.next(in: 0..<1) < 0.5 { detector.lookFailed() }
+                if outages.firstIndex(of: outage).map({ $0 % 3 == 0 }) == true {
+                    // Only writes fail.
+                    let present = runners.indices.filter { found[runners[$0]] == nil }
+                    let verdict = detector.look(
+                        Dictionary(uniqueKeysWithValues: present.map { (runners[$0], beats[$0]) }), at: self.at(now))
+                    if verdict.needsProof { detector.noteWrite(succeeded: false, at: self.at(now)) }
+                } else if chance.next(in: 0..<1) < 0.5 {
+                    detector.lookFailed()
+                }
                 now = min(now + chance.next(in: 1..<10), outage.upperBound)
                 continue
             }
@@ -122,6 +147,7 @@ import Testing
             let present = runners.indices.filter { found[runners[$0]] == nil }
             let verdict = detector.look(
                 Dictionary(uniqueKeysWithValues: present.map { (runners[$0], beats[$0]) }), at: self.at(now))
+            if verdict.needsProof { detector.noteWrite(succeeded: true, at: self.at(now)) }
             for (runner, heartbeat) in verdict.dead {
                 let index = runners.firstIndex(of: runner) ?? 0
                 #expect(death[index] <= now && heartbeat == beats[index])
@@ -134,6 +160,15 @@ import Testing
             now += (verdict.nextLook ?? .seconds(60)).seconds * chance.next(in: 1..<1.05)
         }
         #expect(found.count == 4)
+    }
+}
+
+extension FailureDetector {
+    /// A look where everything can be written.
+    fileprivate mutating func provenLook(_ heartbeats: [UUID: Int], at now: ContinuousClock.Instant) -> Verdict {
+        let verdict = self.look(heartbeats, at: now)
+        if verdict.needsProof { self.noteWrite(succeeded: true, at: now) }
+        return verdict
     }
 }
 

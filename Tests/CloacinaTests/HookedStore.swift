@@ -6,7 +6,7 @@ import FoundationEssentials
 /// it.
 final class HookedStore: ForwardingWorkflowStore {
     enum Call: Sendable, Hashable {
-        case create, apply, claim, claims, beat
+        case create, apply, claim, claims, beat, checkWritable
         case survey(everyOwner: Bool)
         case recover(UUID)
     }
@@ -66,6 +66,12 @@ final class HookedStore: ForwardingWorkflowStore {
             runner, number: number, pipelines: pipelines, isStopping: isStopping, at: date)
         try await self.after(.beat)
         return answer
+    }
+
+    func checkWritable() async throws(PipelineError) {
+        try await self.before(.checkWritable)
+        try await self.underlying.checkWritable()
+        try await self.after(.checkWritable)
     }
 
     func survey(everyOwner: Bool, at date: Date) async throws(PipelineError) -> QueueSurvey {

@@ -62,6 +62,33 @@ import Testing
         #expect(try await self.completed() == [id, new.id])
     }
 
+    /// A server that has turned read-only answers every look, and nobody can beat.
+    @Test func nobodyIsDeadWhereNothingCanBeWritten() async throws {
+        let isReadOnly = Mutex(true)
+        let store = HookedStore(
+            self.shared,
+            before: { call throws(PipelineError) in
+                if call == .checkWritable, isReadOnly.withLock({ $0 }) { throw HookedStore.fault }
+            })
+        let runner = try self.clock.runner(self.workflow(), store: store)
+        let (owner, now) = (UUID(), self.clock.now())
+        _ = try await self.shared.beat(owner, number: 1, pipelines: [], at: now)
+        let new = NewPipeline(try self.workflow(), owner: owner, at: now)
+        _ = try await self.shared.create([new])
+        func look() async {
+            await runner.serveOnce()
+            await self.clock.settle()
+            await self.clock.advance(by: .seconds(6))
+        }
+        for _ in 0..<20 { await look() }
+        #expect(try await self.completed().isEmpty)
+        isReadOnly.withLock { $0 = false }
+        await look()
+        #expect(try await self.completed().isEmpty)
+        for _ in 0..<5 { await look() }
+        #expect(try await self.completed() == [new.id])
+    }
+
     /// What is due does not wait for that, nor do other dead runners' pipelines.
     @Test func aDeadRunnerWhosePipelinesCannotBeHadHoldsUpNobody() async throws {
         let dead = [UUID(), UUID()].sorted { $0 < $1 }

@@ -45,6 +45,31 @@ extension ServerTests {
             """
         }
 
+        /// A tenant that runs its own runners may lock the word by which they call each other.
+        @Test("C1, M2: a lock on the word of a tenant's runners holds up no enqueue, and no shutdown")
+        func aLockOnTheWordHoldsUpNobody() async throws {
+            try await EngineFixture.with { fixture in
+                let (began, signal) = AsyncStream.makeStream(of: Void.self)
+                let runner = try fixture.runner(
+                    Workflow("w") {
+                        WorkflowTask("t") { _ in
+                            signal.yield()
+                            try await Task.sleep(for: .seconds(3_600))
+                        }
+                    })
+                try await TenantFixture.withSuperuser { tenant in
+                    try await tenant.script(
+                        "BEGIN; LOCK TABLE \(fixture.label.schema).cloacina_wakeups IN ACCESS EXCLUSIVE MODE")
+                    let id = try await runner.enqueue("w").id
+                    #expect(try await runner.status(of: id) == .queued)
+                    let execution = try await runner.executeAsync("w")
+                    for await _ in began { break }
+                    await runner.shutDown(drain: .zero)
+                    #expect(try await runner.status(of: execution.id) == .queued)
+                }
+            }
+        }
+
         private func killListener() async throws -> Int32 {
             try await TenantFixture.withSuperuser { connection in
                 let pid: Int32 = try await connection.query(

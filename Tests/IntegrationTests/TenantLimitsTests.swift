@@ -1,6 +1,7 @@
 import CloacinaPostgres
-import CloacinaTenancy
 import Testing
+
+@testable import CloacinaTenancy
 
 extension ServerTests {
     /// What a tenant's logins may use of the server (point 7 of issue 11).
@@ -105,6 +106,28 @@ extension ServerTests {
                     try await admin.tenant(named: name).limitsNotInForce == ["statement_timeout", "temp_file_limit"])
                 let again = try await admin.setLimits(TenantLimits(), forTenantNamed: name)
                 #expect(again.tenant.limitsNotInForce == ["temp_file_limit"])
+            }
+        }
+
+        /// A few such settings are more than the server sends in a row.
+        @Test func largeSettingsOfALoginAreNotRead() async throws {
+            try await TenantFixture.withAdmin { admin in
+                let credentials = try await admin.createTenant(TenantConfig(name: TenantFixture.name()))
+                let name = credentials.tenant
+                try await TenantFixture.withTenant(credentials) { tenant in
+                    try await tenant.script(
+                        """
+                        DO $$ BEGIN EXECUTE format('ALTER ROLE CURRENT_USER SET search_path = %L', repeat('x', 4000000)); END $$
+                        """)
+                }
+                try await admin.withBackend { connection in
+                    let rows = try await connection.query(RegistryQueries.tenant(named: name))
+                    #expect(try rows.column("found_settings", as: [String]?.self) == [[]])
+                }
+                #expect(try await admin.tenant(named: name).limitsNotInForce.contains("statement_timeout"))
+                _ = try await admin.reissueCredentials(forTenant: name)
+                #expect(try await !admin.tenant(named: name).limitsNotInForce.contains("statement_timeout"))
+                try await admin.removeTenant(named: name)
             }
         }
 

@@ -20,6 +20,7 @@ struct AdmissionStateMachine {
     let maximumClaimed: Int
     private let slots: Int
     private let byteLimit: Int
+    private let heldByteLimit: Int
 
     private(set) var claimed = 0
     /// How many of them were claimed and have not asked for a slot yet.
@@ -28,16 +29,21 @@ struct AdmissionStateMachine {
     private var waiting = 0
     /// The bytes of the inputs of those that have not begun.
     private var bytes = 0
+    /// The bytes of the inputs of all, those that wait for others or for the time of a retry included.
+    private var heldBytes = 0
     private var ends = CompletionRate()
     private var lastUrgentLook: ContinuousClock.Instant?
 
     /// - Parameters:
     ///   - slots: How many tasks may run at the same time.
     ///   - byteLimit: How many bytes of inputs are claimed ahead: 4 MiB, which take about eight times as much while they are read.
-    init(maximumClaimed: Int, slots: Int, byteLimit: Int = 4 << 20) {
+    ///   - heldByteLimit: How many bytes of inputs are held in all: 64 MiB. Beyond that only children of what waits for them are
+    ///     claimed, and beyond twice as many only one at a time, when nothing else can go on.
+    init(maximumClaimed: Int, slots: Int, byteLimit: Int = 4 << 20, heldByteLimit: Int = 64 << 20) {
         self.maximumClaimed = max(1, maximumClaimed)
         self.slots = max(1, slots)
         self.byteLimit = max(0, byteLimit)
+        self.heldByteLimit = max(0, heldByteLimit)
     }
 
     // MARK: Events
@@ -50,6 +56,7 @@ struct AdmissionStateMachine {
         self.claimed += count
         self.arriving += count
         self.bytes += bytes
+        self.heldBytes += bytes
     }
 
     /// Takes note that a pipeline's run has looked for the first time for what it can begin, and from now on has slots, waits
@@ -60,13 +67,17 @@ struct AdmissionStateMachine {
     mutating func pipelineBegan(bytes: Int) { self.bytes -= bytes }
 
     /// Takes note that a pipeline has ended, after it arrived.
-    mutating func pipelineEnded(at now: ContinuousClock.Instant) {
+    mutating func pipelineEnded(bytes: Int, at now: ContinuousClock.Instant) {
         self.claimed -= 1
+        self.heldBytes -= bytes
         self.ends.add(at: now)
     }
 
     /// Takes note that a pipeline was given back, or stands still: it says nothing about how long pipelines take.
-    mutating func pipelineLeft() { self.claimed -= 1 }
+    mutating func pipelineLeft(bytes: Int) {
+        self.claimed -= 1
+        self.heldBytes -= bytes
+    }
 
     /// Takes note that a pipeline begins, or ends, to wait for nothing but the time of a retry.
     mutating func noteRetrying(_ isRetrying: Bool) { self.retrying += isRetrying ? 1 : -1 }
@@ -83,6 +94,10 @@ struct AdmissionStateMachine {
     ///   - waitingForSlots: How many pipelines wait for one.
     func claimLimit(at now: ContinuousClock.Instant, freeSlots: Int, waitingForSlots: Int) -> Int {
         guard self.bytes == 0 || self.bytes < self.byteLimit else { return 0 }
+        if self.isFullOfBytes {
+            guard self.waiting > 0 else { return 0 }
+            if self.heldBytes / 2 >= self.heldByteLimit { return self.load == 0 ? 1 : 0 }
+        }
         let wanted = self.ahead(at: now, freeSlots: freeSlots) - self.arriving - max(0, waitingForSlots)
         return max(0, min(wanted, self.maximumClaimed - self.load))
     }
@@ -92,15 +107,18 @@ struct AdmissionStateMachine {
     func isClaimDue(at now: ContinuousClock.Instant, freeSlots: Int, waitingForSlots: Int) -> Bool {
         let limit = self.claimLimit(at: now, freeSlots: freeSlots, waitingForSlots: waitingForSlots)
         let place = min(self.ahead(at: now, freeSlots: freeSlots), self.maximumClaimed)
-        return limit > 0 && limit >= (place + 1) / 2
+        return limit > 0 && (limit >= (place + 1) / 2 || self.isFullOfBytes)
     }
 
     /// How many bytes of inputs the next claim may have. It takes one pipeline at least, however large.
     var claimByteLimit: Int { max(0, self.byteLimit - self.bytes) }
 
-    /// Whether so many pipelines wait for others that only their children may be claimed, without which they would wait for
-    /// ever.
-    var mayClaimOnlyChildren: Bool { self.waiting >= self.idleLimit }
+    /// Whether so many pipelines wait for others, or with so large inputs, that only their children may be claimed, without which they
+    /// would wait for ever.
+    var mayClaimOnlyChildren: Bool { self.waiting >= self.idleLimit || self.isFullOfBytes }
+
+    /// Whether as many bytes are held as may be.
+    private var isFullOfBytes: Bool { self.heldBytes > 0 && self.heldBytes >= self.heldByteLimit }
 
     /// Decides about a call when ``claimLimit(at:freeSlots:waitingForSlots:)`` is 0: what is more urgent than all that waits
     /// here need not wait for it, at most once in 100 ms.
@@ -109,7 +127,9 @@ struct AdmissionStateMachine {
     mutating func urgentLook(at now: ContinuousClock.Instant, highestWaitingPriority: Int?) -> UrgentLook {
         // As many above the maximum as can run at once; after that the urgent ones wait like others.
         let limit = min(self.slots, self.maximumClaimed + self.slots - self.load)
-        guard limit > 0, let highestWaitingPriority, highestWaitingPriority < .max else { return .none }
+        guard limit > 0, !self.isFullOfBytes, let highestWaitingPriority, highestWaitingPriority < .max else {
+            return .none
+        }
         if let last = self.lastUrgentLook, now < last + .milliseconds(100) { return .later(last + .milliseconds(100)) }
         self.lastUrgentLook = now
         return .claim(limit: limit, above: highestWaitingPriority)

@@ -200,11 +200,14 @@ extension DefaultRunner {
     }
 
     /// Puts such pipelines back into the queue, once the database answers again.
-    private func giveBackAdrift() async {
+    ///
+    /// - Parameter end: When to leave the rest to others; locks may be on all of it.
+    private func giveBackAdrift(until end: ContinuousClock.Instant? = nil) async {
         let adrift = self.state.withLock { $0.adrift }
         var (hasGivenBack, isForOthers) = (false, false)
         // Each time in another order, so that what can't be had holds up nothing for ever.
         for (id, adrift) in adrift.shuffled() {
+            if let end, self.clock.instant() >= end { break }
             // One that was given back without an answer may be active again.
             let isActive = self.state.withLock { $0.active[id].map { !$0.isOver } ?? false }
             if isActive, adrift.request != .cancel { continue }
@@ -362,7 +365,8 @@ extension DefaultRunner {
             // Known as an owner that never said anything: what a runner that does nothing just now has by the database alone.
             if survey.beats[self.id] == 0 { await self.lookForOwn() }
             let instant = self.clock.instant()
-            let verdict = self.state.withLock { $0.detector.look(beats, at: instant) }
+            var verdict = self.state.withLock { $0.detector.look(beats, at: instant) }
+            if verdict.needsProof, await !self.proveWritable() { verdict.dead = [] }
             let end = instant.advanced(by: Self.timeForOthers)
             if await self.recover(verdict.dead, until: end) > 0 { self.wake(lookingAhead: true) }
             await self.makeUpFor(survey.unheard, until: end)
@@ -379,6 +383,19 @@ extension DefaultRunner {
             self.logger.warning("a sweep failed", metadata: [LogKeys.error: "\(error)"])
             return nil
         }
+    }
+
+    /// Whether something can be written just now: where nothing can, no runner beats.
+    private func proveWritable() async -> Bool {
+        do throws(PipelineError) {
+            try await self.store.checkWritable()
+        } catch {
+            self.logger.warning("heartbeats can't be written", metadata: [LogKeys.error: "\(error)"])
+            self.state.withLock { $0.detector.noteWrite(succeeded: false, at: self.clock.instant()) }
+            return false
+        }
+        self.state.withLock { $0.detector.noteWrite(succeeded: true, at: self.clock.instant()) }
+        return true
     }
 
     /// Looks again and again as long as other runners are known, until cancelled: so a dead one is noticed before the next round.
@@ -463,6 +480,10 @@ extension DefaultRunner {
             } catch {
                 // The others must not wait for this one, which is left to the next sweep.
                 self.logger.warning("a dead runner's pipelines can't be had", metadata: [LogKeys.error: "\(error)"])
+                if error.isAway || error.isReadOnly {
+                    self.state.withLock { $0.detector.noteWrite(succeeded: false, at: self.clock.instant()) }
+                    break
+                }
                 continue
             }
             self.state.withLock { state in
@@ -484,6 +505,9 @@ extension DefaultRunner {
     private static let recoveriesPerSweep = 64
 
     // MARK: Shutdown
+
+    /// How long a shutdown sees to what is adrift, one after the other.
+    private static let timeToGiveBack: Duration = .seconds(4)
 
     /// Ends the runner in good order: nothing new begins; what runs has `drain` to come to an end, is then cancelled, and
     /// after the time of grace given up. Pipelines that have not ended go back into the queue for other runners.
@@ -517,7 +541,7 @@ extension DefaultRunner {
         // After the last heartbeat, whoever has cancelled the caller.
         let leaving = Task(executorPreference: self.clock.executor) {
             try? await self.findLostClaims(mustLook: true)
-            await self.giveBackAdrift()
+            await self.giveBackAdrift(until: self.clock.instant().advanced(by: Self.timeToGiveBack))
             if let due = self.state.withLock({ $0.released }) {
                 await self.callOthers(after: .clamped(seconds: due.timeIntervalSince(self.clock.now())))
             }

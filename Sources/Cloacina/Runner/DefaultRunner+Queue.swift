@@ -78,7 +78,9 @@ extension DefaultRunner {
     func callOthers(after delay: Duration = .zero) async {
         guard let database = self.database else { return }
         _ = try? await database.pool.withReservedConnection(database.label) { lease in
-            try await lease.query(QueueCall.statement(after: delay))
+            // A tenant's own runners may lock the row that the word is in, and others wait for the connection.
+            try await lease.pipeline(
+                [QueueCall.statement(after: delay)], deadline: .now.advanced(by: .seconds(5)), lockTimeout: .seconds(1))
         }
     }
 

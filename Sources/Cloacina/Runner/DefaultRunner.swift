@@ -507,8 +507,8 @@ extension DefaultRunner {
                 switch step {
                 case .arrived: state.admission.pipelineArrived()
                 case .began: state.admission.pipelineBegan(bytes: bytes)
-                case .ended: state.admission.pipelineEnded(at: now)
-                case .left: state.admission.pipelineLeft()
+                case .ended: state.admission.pipelineEnded(bytes: bytes, at: now)
+                case .left: state.admission.pipelineLeft(bytes: bytes)
                 }
             }
             return state.mustPumpAgain && !state.isPumping
@@ -529,9 +529,9 @@ extension DefaultRunner {
         let mustLook = self.state.withLock { state in
             let tookOnlyChildren = state.admission.mayClaimOnlyChildren
             state.admission.noteWaiting(isWaiting)
-            return tookOnlyChildren && !state.admission.mayClaimOnlyChildren
+            return tookOnlyChildren && (isWaiting && state.mustPumpAgain || !state.admission.mayClaimOnlyChildren)
         }
-        // What is no child was passed over until now.
+        // What is no child was passed over until now; and what waits now may have been all that could go on.
         if mustLook { self.wake() }
     }
 

@@ -7,12 +7,18 @@ import FoundationEssentials
 /// it, in which the database may have been away, or this process stopped: the count begins again for everybody. So a runner
 /// that beats four times in the duration of a lease has had its chance to.
 ///
+/// Where nothing can be written nobody beats, and the looks are answered all the same. So nobody is dead before half a lease in which
+/// whatever was written to prove it was stored.
+///
 /// A runner is found dead at most two leases after its last heartbeat when the looks come when they should.
 struct FailureDetector {
     struct Verdict {
         /// Who has died, with the number at which its heartbeat stands, in a fixed order; again with each look until it is
         /// forgotten or no longer seen.
         var dead: [(runner: UUID, heartbeat: Int)] = []
+        /// Whether somebody's number stands still, so that it must be proven that one can beat; see
+        /// ``FailureDetector/noteWrite(succeeded:at:)``.
+        var needsProof = false
         /// After what time to look again; nil when there is nobody to look at.
         var nextLook: Duration?
     }
@@ -28,6 +34,8 @@ struct FailureDetector {
     let leaseDuration: Duration
     private var known: [UUID: Known] = [:]
     private var lastLook: ContinuousClock.Instant?
+    /// Since when all writes that were to prove it have been stored; nil while nobody's number stands still.
+    private var writableSince: ContinuousClock.Instant?
 
     /// How late a look may come after the one before and still prove something about the time between: half a lease, and a second
     /// where leases are shorter than anybody's clock should be trusted with.
@@ -67,9 +75,11 @@ struct FailureDetector {
                 entry.looks += 1
             }
             self.known[runner] = entry
+            if entry.looks > 1 { verdict.needsProof = true }
             if self.isDead(entry, at: now) { verdict.dead.append((runner, heartbeat)) }
         }
         verdict.dead.sort { $0.runner < $1.runner }
+        if !verdict.needsProof { self.writableSince = nil }
         if !heartbeats.isEmpty {
             let pause = isQuiet ? self.leaseDuration * 9 / 20 : self.leaseDuration / 3
             verdict.nextLook = max(pause, .milliseconds(1))
@@ -82,6 +92,11 @@ struct FailureDetector {
         self.lastLook = nil
     }
 
+    /// Takes note of a write that was to prove that runners can beat.
+    mutating func noteWrite(succeeded: Bool, at now: ContinuousClock.Instant) {
+        self.writableSince = succeeded ? self.writableSince ?? now : nil
+    }
+
     /// Forgets a runner whose pipelines were taken over.
     mutating func forget(_ runner: UUID) {
         self.known[runner] = nil
@@ -89,6 +104,11 @@ struct FailureDetector {
 
     private func isDead(_ known: Known, at now: ContinuousClock.Instant) -> Bool {
         guard self.leaseDuration > .zero else { return true }
+        if self.leaseDuration >= Self.shortest {
+            guard let writable = self.writableSince, writable.duration(to: now) >= self.leaseDuration / 2 else {
+                return false
+            }
+        }
         return known.looks >= (self.leaseDuration < Self.shortest ? 2 : 3)
             && known.since.duration(to: now) >= self.leaseDuration
     }

@@ -27,6 +27,8 @@ final class Mailbox: Sendable {
         case interrupt
         /// What was cancelled has had time enough.
         case graceOver
+        /// A commit that was waited for has had time enough.
+        case commitOverdue
         /// A task's next attempt is due.
         case retryDue(position: Int, attempt: Int)
         /// An attempt took too long.

@@ -37,6 +37,8 @@ struct PipelineRun {
     var callbacks: [Task<Void, Never>] = []
     /// What to do once a task that is storing its own completion has done so.
     private var deferred: [Mailbox.Mail] = []
+    /// Whether commits that are under way have been set a time.
+    private var limitsCommits = false
     /// Why the run can't go on: only what is stored knows what became of a task.
     private(set) var lost: PipelineError?
     /// Whether somebody else may have claimed the pipeline.
@@ -211,6 +213,9 @@ struct PipelineRun {
             guard self.mayAbandonRunning(or: mail) else { return }
             self.machine.receive(.giveUp(at: self.means.clock.now()))
             self.abandonRunning()
+        case .commitOverdue:
+            self.limitsCommits = false
+            self.cancelCommits()
         case .retryDue(let position, let attempt):
             self.retryTimers[position] = nil
             self.machine.receive(.retryDue(position: position, attempt: attempt))
@@ -302,7 +307,7 @@ extension PipelineRun {
     private mutating func timeOut(_ position: Int, _ attempt: Int, at now: Date) {
         guard let running = self.running[position], running.attempt == attempt else { return }
         // What is being committed is waited for: it counts.
-        guard running.resource.forbidCommit() else { return }
+        guard running.resource.forbidCommit() else { return self.limitCommits() }
         running.task.cancel()
         running.resource.slot.release()
         self.running[position] = nil
@@ -324,8 +329,24 @@ extension PipelineRun {
     /// Whether nothing that runs is storing its own completion just now; else the mail comes again after that.
     private mutating func mayAbandonRunning(or mail: Mailbox.Mail) -> Bool {
         let committing = self.running.values.filter { !$0.resource.forbidCommit() }
-        if !committing.isEmpty { self.deferred.append(mail) }
-        return committing.isEmpty
+        guard !committing.isEmpty else { return true }
+        self.deferred.append(mail)
+        if case .graceOver = mail { self.cancelCommits() } else { self.limitCommits() }
+        return false
+    }
+
+    /// Sets the commits that are under way a time.
+    private mutating func limitCommits() {
+        guard !self.limitsCommits else { return }
+        self.limitsCommits = true
+        self.timers.append(self.timer(self.means.configuration.cancellationGrace, .commitOverdue))
+    }
+
+    /// Ends the wait for the commits that are under way, again and again: a cancel that comes between two statements is lost.
+    private mutating func cancelCommits() {
+        let committing = self.running.values.filter(\.resource.isUndecided)
+        for running in committing { running.resource.cancelCommit() }
+        if !committing.isEmpty { self.limitCommits() }
     }
 
     /// Waits no longer for what runs; the machine has taken note already.

@@ -25,6 +25,7 @@ final class TaskMeans: TaskResource {
     let place: TaskPlace
     let slot: HeldSlot
     private let ownCommit = Mutex(OwnCommit.none)
+    private let canceller = Mutex<(@Sendable () -> Void)?>(nil)
     /// Which beginning of each child this attempt has been given.
     let children = Mutex<[String: Int]>([:])
     private let isAbandoned = Mutex(false)
@@ -61,13 +62,22 @@ final class TaskMeans: TaskResource {
     var isUndecided: Bool { self.ownCommit.withLock { if case .underWay = $0 { true } else { false } } }
 
     /// Asks for leave to commit; false when nobody waits for the attempt any more, and nothing of it may be stored.
-    func beginCommit() -> Bool {
+    ///
+    /// - Parameter canceller: What ends the wait for the commit, until ``leaveConnection()``.
+    func beginCommit(_ canceller: @escaping @Sendable () -> Void = {}) -> Bool {
         self.ownCommit.withLock { state in
             guard case .none = state else { return false }
             state = .underWay
+            self.canceller.withLock { $0 = canceller }
             return true
         }
     }
+
+    /// Ends the wait for a commit that takes too long; its outcome is found out as ever.
+    func cancelCommit() { self.canceller.withLock { $0?() } }
+
+    /// Notes that the connection of the commit is about to be given back.
+    func leaveConnection() { self.canceller.withLock { $0 = nil } }
 
     /// Notes what became of the commit: done, with what the task handed on, or not.
     func endCommit(_ delta: ContextDelta?) {

@@ -20,7 +20,8 @@ extension WorkflowTask {
     ///
     /// A commit of which the answer was lost with the connection is looked up afterwards, until the database answers; once the
     /// task is cancelled, for the runner's ``RunnerConfiguration/databasePatience`` at most. A task whose time runs out, or that
-    /// is cancelled, while it commits has completed when the commit succeeds.
+    /// is cancelled, while it commits has completed when the commit succeeds; one that takes longer than
+    /// ``RunnerConfiguration/cancellationGrace`` from then on is cancelled at the server.
     public static func transactional(
         _ id: String, after dependencies: String..., retry: RetryPolicy = .none, triggerRule: TriggerRule? = nil,
         handles: [String] = [], timeout: Duration? = nil, codeVersion: String = "", onSuccess: SuccessHandler? = nil,
@@ -59,12 +60,13 @@ extension WorkflowTask {
             var changed: Context?
             do {
                 try await scope.withConnection { lease in
+                    defer { means.leaveConnection() }
                     // Whatever the database's default: a stricter one would fail whenever the runner writes meanwhile.
                     try await lease.withTransaction(isolation: .readCommitted) { transaction in
                         var context = given
                         try await body(&context, scope, transaction)
                         let delta = ContextDelta(from: given, to: context)
-                        guard means.beginCommit() else { throw CancellationError() }
+                        guard means.beginCommit(transaction.canceller) else { throw CancellationError() }
                         changed = context
                         try await scope.write(delta, startedAt: startedAt, by: means, in: transaction)
                     }
@@ -116,9 +118,10 @@ extension TaskScope {
     private func askOnce(_ database: TenantDatabase, _ means: TaskMeans) async throws -> Bool {
         let asking = Task { [attempt = self.attempt] () throws(PipelineError) -> Bool in
             try await means.runner.means.patiently { () throws(PipelineError) in
+                struct Found: Error { let isCommitted: Bool }
                 do {
                     return try await database.pool.withReservedConnection(database.label) { lease in
-                        try await lease.withTransaction(isolation: .readCommitted) { transaction in
+                        try await lease.withTransaction(isolation: .readCommitted) { transaction -> Bool in
                             _ = try await transaction.query(
                                 "SELECT pg_catalog.set_config('lock_timeout', '5s', true)")
                             // The commit's transaction holds a lock on this row until it ends.
@@ -126,9 +129,12 @@ extension TaskScope {
                             let found = try await transaction.query(
                                 PostgresWorkflowQueries.ownCommit(
                                     at: means.place, attempt: attempt, by: means.runner.id))
-                            return !found.isEmpty
+                            // Rolled back: a commit would wait for a standby that is away.
+                            throw Found(isCommitted: !found.isEmpty)
                         }
                     }
+                } catch let found as Found {
+                    return found.isCommitted
                 } catch {
                     throw PipelineError(
                         .storageFailed, "whether the task was committed can't be read", underlying: error)

@@ -75,6 +75,8 @@ extension ForwardingWorkflowStore {
 
     package func leave(_ runner: UUID) async throws(PipelineError) { try await self.underlying.leave(runner) }
 
+    package func checkWritable() async throws(PipelineError) { try await self.underlying.checkWritable() }
+
     package func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary] {
         try await self.underlying.list(query)
     }

@@ -66,6 +66,9 @@ package protocol WorkflowStore: Sendable {
     /// Forgets a runner that has nothing to do.
     func leave(_ runner: UUID) async throws(PipelineError)
 
+    /// Fails unless something can be written.
+    func checkWritable() async throws(PipelineError)
+
     /// Pipelines, the newest first.
     func list(_ query: PipelineQuery) async throws(PipelineError) -> [PipelineSummary]
 
@@ -76,6 +79,11 @@ package protocol WorkflowStore: Sendable {
     /// Deletes pipelines that ended before a time, with their history; the number deleted, at most `limit`. Only those with
     /// ids below `bound`, and no children of pipelines that have not ended.
     func prune(endedBefore: Date, below bound: UUID, limit: Int) async throws(PipelineError) -> Int
+}
+
+extension WorkflowStore {
+    /// Forgets a runner that nobody is.
+    package func checkWritable() async throws(PipelineError) { try await self.leave(.version7()) }
 }
 
 /// What goes on in a tenant's queue.

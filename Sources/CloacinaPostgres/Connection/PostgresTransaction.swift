@@ -15,6 +15,12 @@ public struct PostgresTransaction: ~Copyable, PostgresQuerying {
             statements, scope: self.scope, deadline: deadline, fileID: fileID, line: line)
     }
 
+    /// Asks the server to cancel what the connection waits for, which may be the transaction's commit: that fails then, or has
+    /// succeeded. Must not be called once the connection is anybody else's.
+    package var canceller: @Sendable () -> Void {
+        { [interrupt = self.connection.interrupt] in interrupt.request(.cancel) }
+    }
+
     /// Begins, lends, and commits; rolls back when the closure throws, and rethrows.
     static func run<R>(
         on connection: PostgresConnection, scope: LeaseScope?, isolation: PostgresIsolation?, fileID: String, line: Int,

@@ -31,7 +31,7 @@ struct Hardening: Sendable, Hashable {
                        ORDER BY 1) AS open_functions,
                    a.administrator::text AS administrator, \(mayLimit) AS may_limit,
                    to_regnamespace('cloacina') IS NULL OR EXISTS (
-                       \(Self.isInForce) AND p.prosrc = $is$\(Self.refusal)$is$) AS refuses_locks,
+                       \(Self.isInForce) AND p.prosrc = $is$\(Self.refusal)$is$ AND e.evttags @> ARRAY[\(Self.tags)]) AS refuses_locks,
                    current_setting('is_superuser') = 'on' AS is_superuser
             FROM (SELECT coalesce((SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'cloacina'),
                                   current_user) AS administrator) a
@@ -80,6 +80,10 @@ struct Hardening: Sendable, Hashable {
         WHERE e.evtname = 'cloacina_refuse_foreign_locks' AND e.evtenabled <> 'D'
         """
 
+    /// The commands that wait for an exclusive lock on any relation before rights are looked at; the last two by `DEPENDS ON
+    /// EXTENSION`.
+    private static let tags = "'CREATE RULE', 'CREATE TRIGGER', 'ALTER INDEX', 'ALTER MATERIALIZED VIEW'"
+
     /// The body of the function; an earlier version's is replaced.
     private static let refusal = """
         BEGIN IF NOT EXISTS (SELECT FROM pg_namespace AS n \
@@ -89,7 +93,7 @@ struct Hardening: Sendable, Hashable {
         END IF; END
         """
 
-    /// An event trigger that is fired before `CREATE RULE` and `CREATE TRIGGER` ask for their lock. It reads the server's catalogs
+    /// An event trigger that is fired before ``tags`` ask for their lock. It reads the server's catalogs
     /// alone, since it runs in everybody's session, a superuser's too.
     ///
     /// The function must be a superuser's for the same reason, and the schema is the administrator's: one that is there already is
@@ -101,7 +105,7 @@ struct Hardening: Sendable, Hashable {
         CREATE FUNCTION cloacina.refuse_foreign_locks() RETURNS event_trigger LANGUAGE plpgsql \
         SET search_path TO pg_catalog, pg_temp AS $$\(Self.refusal)$$; \
         CREATE EVENT TRIGGER cloacina_refuse_foreign_locks ON ddl_command_start \
-        WHEN TAG IN ('CREATE RULE', 'CREATE TRIGGER') EXECUTE FUNCTION cloacina.refuse_foreign_locks(); \
+        WHEN TAG IN (\(Self.tags)) EXECUTE FUNCTION cloacina.refuse_foreign_locks(); \
         IF NOT EXISTS (\(Self.isInForce)) THEN RAISE 'the function is not a superuser''s: call again'; END IF; END $do$
         """
 }

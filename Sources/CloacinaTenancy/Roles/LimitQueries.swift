@@ -4,11 +4,16 @@ import FoundationEssentials
 /// Statements that limit what a tenant's logins may use.
 enum LimitQueries {
     /// What the registry keeps of a tenant's limits, and what its login in use has of them; `t` is the tenant's row.
+    ///
+    /// A login may set what it likes on itself, up to a gigabyte. More than a few settings take are none.
     static let columns = """
         t.connection_limit, t.statement_timeout_ms, t.lock_timeout_ms, t.idle_in_transaction_timeout_ms, t.temporary_file_kb,
         (SELECT r.rolconnlimit FROM pg_catalog.pg_roles r
          WHERE r.oid = ANY (t.role_oids) AND r.rolname = \(Self.login)) AS found_connection_limit,
-        (SELECT coalesce(r.rolconfig, '{}') FROM pg_catalog.pg_roles r
+        (SELECT CASE WHEN pg_column_size(r.rolconfig) <= 16384
+                     THEN ARRAY(SELECT s FROM unnest(r.rolconfig) s WHERE s ~ '_(timeout|limit)=' AND length(s) <= 100)
+                     ELSE '{}' END
+         FROM pg_catalog.pg_roles r
          WHERE r.oid = ANY (t.role_oids) AND r.rolname = \(Self.login)) AS found_settings
         """
 

@@ -91,9 +91,11 @@ enum OwnershipQueries {
         """
     }
 
-    /// Whether another database has a registry of tenants, or an installation at all.
+    /// Whether another database has a registry of tenants, or an installation at all; asked of the catalogs, since its schema may be
+    /// a stranger's.
     static let registry: PostgresStatement = """
-        SELECT to_regclass('cloacina.tenants') IS NOT NULL AS has_tenants
+        SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                       WHERE n.nspname = 'cloacina' AND c.relname = 'tenants') AS has_tenants
         """
 
     /// A tenant of another database's registry that goes by these very roles and is not being removed there; in one flush, of which

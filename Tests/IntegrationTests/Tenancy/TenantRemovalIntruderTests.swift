@@ -103,6 +103,23 @@ extension ServerTests {
             }
         }
 
+        /// The administrator may not use it, and nothing is asked of it but the catalogs.
+        @Test("C3: another database's schema of the registry's name is no registry, whoever owns it")
+        func aStrangersSchemaOfTheRegistrysNameIsNoRegistry() async throws {
+            try await self.withPair { admin, name, _ in
+                let given = try await admin.reissueCredentials(forTenant: name).credentials
+                var configuration = try #require(TestDatabase.current).superuser
+                configuration.database = "postgres"
+                try await PostgresConnection.withConnection(configuration) { stranger in
+                    try await stranger.script("CREATE SCHEMA cloacina")
+                    try await self.asTenant(given, in: "postgres") { try await $0.script("SELECT lo_create(4713)") }
+                    let report = try await admin.removeTenant(named: name)
+                    #expect(report.cleanedDatabases == ["postgres"])
+                    try await stranger.script("DROP SCHEMA cloacina")
+                }
+            }
+        }
+
         /// One that has read the catalog of roles, and another one who keeps all from writing it.
         @Test("C2: a prepared transaction whose lock is in nobody's way stays")
         func aPreparedTransactionInNobodysWayStays() async throws {
