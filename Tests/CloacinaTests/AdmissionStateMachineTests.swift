@@ -132,10 +132,24 @@ import Testing
             machine.pipelineBegan(bytes: 100)
             machine.noteRetrying(true)
         }
-        #expect(limit() == 0 && machine.urgentLook(at: self.start, highestWaitingPriority: 0) == .none)
-        machine.noteRetrying(false)
-        machine.pipelineEnded(bytes: 100, at: self.start)
-        #expect(limit() > 0)
+        // Nothing here can go on, so there is always one that can, up to four times as much.
+        #expect(limit() == 1 && machine.urgentLook(at: self.start, highestWaitingPriority: 0) == .none)
+        machine.claimed(1, bytes: 100, at: self.start)
+        #expect(limit() == 0)
+        machine.pipelineArrived()
+        machine.pipelineBegan(bytes: 100)
+        machine.noteRetrying(true)
+        #expect(limit() == 1)
+        machine.claimed(1, bytes: 2_900, at: self.start)
+        machine.pipelineArrived()
+        machine.pipelineBegan(bytes: 2_900)
+        machine.noteRetrying(true)
+        #expect(limit() == 0)
+        for bytes in [2_900, 100, 100] {
+            machine.noteRetrying(false)
+            machine.pipelineEnded(bytes: bytes, at: self.start)
+        }
+        #expect(limit() > 1)
     }
 
     /// Without their children they would wait for ever, however large those are.
@@ -154,6 +168,8 @@ import Testing
         claim()
         #expect(limit() == 0)
         machine.noteWaiting(true)
+        // They may wait for what is no child of theirs.
+        #expect(machine.mayClaimOneMore)
         #expect(limit() == 1 && machine.isClaimDue(at: self.start, freeSlots: 16, waitingForSlots: 0))
         claim()
         #expect(limit() == 0)

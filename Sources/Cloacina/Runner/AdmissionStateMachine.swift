@@ -37,8 +37,8 @@ struct AdmissionStateMachine {
     /// - Parameters:
     ///   - slots: How many tasks may run at the same time.
     ///   - byteLimit: How many bytes of inputs are claimed ahead: 4 MiB, which take about eight times as much while they are read.
-    ///   - heldByteLimit: How many bytes of inputs are held in all: 64 MiB. Beyond that only children of what waits for them are
-    ///     claimed, and beyond twice as many only one at a time, when nothing else can go on.
+    ///   - heldByteLimit: How many bytes of inputs are held in all: 64 MiB. Beyond that only children of what waits are claimed, or,
+    ///     when nothing here can go on, one pipeline at a time; beyond four times as many, one child at a time.
     init(maximumClaimed: Int, slots: Int, byteLimit: Int = 4 << 20, heldByteLimit: Int = 64 << 20) {
         self.maximumClaimed = max(1, maximumClaimed)
         self.slots = max(1, slots)
@@ -95,8 +95,8 @@ struct AdmissionStateMachine {
     func claimLimit(at now: ContinuousClock.Instant, freeSlots: Int, waitingForSlots: Int) -> Int {
         guard self.bytes == 0 || self.bytes < self.byteLimit else { return 0 }
         if self.isFullOfBytes {
-            guard self.waiting > 0 else { return 0 }
-            if self.heldBytes / 2 >= self.heldByteLimit { return self.load == 0 ? 1 : 0 }
+            let areOnlyFew = self.waiting == 0 || self.heldBytes / 2 >= self.heldByteLimit
+            if areOnlyFew { return self.isStalled && (self.waiting > 0 || self.mayClaimOneMore) ? 1 : 0 }
         }
         let wanted = self.ahead(at: now, freeSlots: freeSlots) - self.arriving - max(0, waitingForSlots)
         return max(0, min(wanted, self.maximumClaimed - self.load))
@@ -115,7 +115,13 @@ struct AdmissionStateMachine {
 
     /// Whether so many pipelines wait for others, or with so large inputs, that only their children may be claimed, without which they
     /// would wait for ever.
-    var mayClaimOnlyChildren: Bool { self.waiting >= self.idleLimit || self.isFullOfBytes }
+    var mayClaimOnlyChildren: Bool { self.waiting >= self.idleLimit || self.isFullOfBytes && self.waiting > 0 }
+
+    /// Whether as many bytes are held as may be, and none of them by what can go on.
+    var isStalled: Bool { self.isFullOfBytes && self.load <= 0 }
+
+    /// Whether one that is no child may be claimed although there is no child: what waits may wait for what is none.
+    var mayClaimOneMore: Bool { self.isStalled && self.heldBytes / 4 < self.heldByteLimit }
 
     /// Whether as many bytes are held as may be.
     private var isFullOfBytes: Bool { self.heldBytes > 0 && self.heldBytes >= self.heldByteLimit }

@@ -390,7 +390,9 @@ extension DefaultRunner {
         do throws(PipelineError) {
             try await self.store.checkWritable()
         } catch {
-            self.logger.warning("heartbeats can't be written", metadata: [LogKeys.error: "\(error)"])
+            if !Task.isCancelled {
+                self.logger.warning("heartbeats can't be written", metadata: [LogKeys.error: "\(error)"])
+            }
             self.state.withLock { $0.detector.noteWrite(succeeded: false, at: self.clock.instant()) }
             return false
         }

@@ -218,9 +218,14 @@ extension DefaultRunner {
         let number = self.beginBeginning(isClaim: true)
         defer { self.endBeginning(number) }
         // What is claimed begins the heartbeat; a tenant with nothing to do is only read.
-        let claimed: [StoredPipeline]
+        var claimed: [StoredPipeline]
         do throws(PipelineError) {
             claimed = try await self.store.claim(claim)
+            if claimed.isEmpty, look.onlyChildren, self.state.withLock({ $0.admission.mayClaimOneMore }) {
+                claim.onlyChildren = false
+                claim.limit = 1
+                claimed = try await self.store.claim(claim)
+            }
         } catch {
             self.refusals.note(error)
             self.state.withLock { $0.lostClaims = (.now, false) }

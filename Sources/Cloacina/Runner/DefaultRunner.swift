@@ -503,6 +503,7 @@ extension DefaultRunner {
         let (free, waiting) = (self.slots.freeCount, self.slots.waitingCount)
         let now = ContinuousClock.now
         let mustPump = self.state.withLock { state in
+            let tookOnlyChildren = state.admission.mayClaimOnlyChildren
             for step in steps {
                 switch step {
                 case .arrived: state.admission.pipelineArrived()
@@ -511,6 +512,8 @@ extension DefaultRunner {
                 case .left: state.admission.pipelineLeft(bytes: bytes)
                 }
             }
+            // What is no child was passed over until now; or nothing here can go on.
+            if tookOnlyChildren && !state.admission.mayClaimOnlyChildren || state.admission.isStalled { return true }
             return state.mustPumpAgain && !state.isPumping
                 && state.admission.isClaimDue(at: now, freeSlots: free, waitingForSlots: waiting)
         }
@@ -520,7 +523,7 @@ extension DefaultRunner {
     private func noteRetrying(_ isRetrying: Bool) {
         let mustPump = self.state.withLock { state in
             state.admission.noteRetrying(isRetrying)
-            return isRetrying && state.mustPumpAgain
+            return isRetrying && (state.mustPumpAgain || state.admission.isStalled)
         }
         if mustPump { self.wake() }
     }
@@ -529,9 +532,9 @@ extension DefaultRunner {
         let mustLook = self.state.withLock { state in
             let tookOnlyChildren = state.admission.mayClaimOnlyChildren
             state.admission.noteWaiting(isWaiting)
-            return tookOnlyChildren && (isWaiting && state.mustPumpAgain || !state.admission.mayClaimOnlyChildren)
+            return tookOnlyChildren && !state.admission.mayClaimOnlyChildren || state.admission.isStalled
         }
-        // What is no child was passed over until now; and what waits now may have been all that could go on.
+        // What is no child was passed over until now; or nothing here can go on.
         if mustLook { self.wake() }
     }
 

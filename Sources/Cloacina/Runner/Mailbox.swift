@@ -28,7 +28,7 @@ final class Mailbox: Sendable {
         /// What was cancelled has had time enough.
         case graceOver
         /// A commit that was waited for has had time enough.
-        case commitOverdue
+        case commitOverdue(position: Int, attempt: Int)
         /// A task's next attempt is due.
         case retryDue(position: Int, attempt: Int)
         /// An attempt took too long.

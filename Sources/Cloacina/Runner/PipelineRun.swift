@@ -21,6 +21,8 @@ struct PipelineRun {
         let resource: TaskMeans
         let task: Task<Void, Never>
         let timer: Task<Void, Never>?
+        /// Set once a commit that is under way has been set a time.
+        var commitTimer: Task<Void, Never>?
     }
 
     let pipeline: StoredPipeline
@@ -37,8 +39,6 @@ struct PipelineRun {
     var callbacks: [Task<Void, Never>] = []
     /// What to do once a task that is storing its own completion has done so.
     private var deferred: [Mailbox.Mail] = []
-    /// Whether commits that are under way have been set a time.
-    private var limitsCommits = false
     /// Why the run can't go on: only what is stored knows what became of a task.
     private(set) var lost: PipelineError?
     /// Whether somebody else may have claimed the pipeline.
@@ -213,9 +213,7 @@ struct PipelineRun {
             guard self.mayAbandonRunning(or: mail) else { return }
             self.machine.receive(.giveUp(at: self.means.clock.now()))
             self.abandonRunning()
-        case .commitOverdue:
-            self.limitsCommits = false
-            self.cancelCommits()
+        case .commitOverdue(let position, let attempt): self.cancelCommit(position, attempt)
         case .retryDue(let position, let attempt):
             self.retryTimers[position] = nil
             self.machine.receive(.retryDue(position: position, attempt: attempt))
@@ -285,6 +283,7 @@ extension PipelineRun {
             return
         }
         running.timer?.cancel()
+        running.commitTimer?.cancel()
         self.running[attempt.position] = nil
         var outcome = attempt.outcome
         if case .failed(let failure) = outcome { self.failures[attempt.position] = failure }
@@ -307,7 +306,7 @@ extension PipelineRun {
     private mutating func timeOut(_ position: Int, _ attempt: Int, at now: Date) {
         guard let running = self.running[position], running.attempt == attempt else { return }
         // What is being committed is waited for: it counts.
-        guard running.resource.forbidCommit() else { return self.limitCommits() }
+        guard running.resource.forbidCommit() else { return self.limitCommit(position) }
         running.task.cancel()
         running.resource.slot.release()
         self.running[position] = nil
@@ -328,25 +327,36 @@ extension PipelineRun {
 
     /// Whether nothing that runs is storing its own completion just now; else the mail comes again after that.
     private mutating func mayAbandonRunning(or mail: Mailbox.Mail) -> Bool {
-        let committing = self.running.values.filter { !$0.resource.forbidCommit() }
+        let committing = self.running.filter { !$0.value.resource.forbidCommit() }
         guard !committing.isEmpty else { return true }
         self.deferred.append(mail)
-        if case .graceOver = mail { self.cancelCommits() } else { self.limitCommits() }
+        for (position, running) in committing.sorted(by: { $0.key < $1.key }) {
+            if case .graceOver = mail, running.commitTimer == nil {
+                self.cancelCommit(position, running.attempt)
+            } else {
+                self.limitCommit(position)
+            }
+        }
         return false
     }
 
-    /// Sets the commits that are under way a time.
-    private mutating func limitCommits() {
-        guard !self.limitsCommits else { return }
-        self.limitsCommits = true
-        self.timers.append(self.timer(self.means.configuration.cancellationGrace, .commitOverdue))
+    /// Sets the commit that an attempt has under way a time, once.
+    private mutating func limitCommit(_ position: Int, atLeast pause: Duration = .zero) {
+        guard let running = self.running[position], running.commitTimer == nil else { return }
+        let timer = self.timer(
+            max(self.means.configuration.cancellationGrace, pause),
+            .commitOverdue(position: position, attempt: running.attempt))
+        self.running[position]?.commitTimer = timer
     }
 
-    /// Ends the wait for the commits that are under way, again and again: a cancel that comes between two statements is lost.
-    private mutating func cancelCommits() {
-        let committing = self.running.values.filter(\.resource.isUndecided)
-        for running in committing { running.resource.cancelCommit() }
-        if !committing.isEmpty { self.limitCommits() }
+    /// Ends the wait for an attempt's commit, again and again: a cancel that comes between two statements is lost.
+    private mutating func cancelCommit(_ position: Int, _ attempt: Int) {
+        guard let running = self.running[position], running.attempt == attempt, running.resource.isUndecided else {
+            return
+        }
+        running.resource.cancelCommit()
+        self.running[position]?.commitTimer = nil
+        self.limitCommit(position, atLeast: .seconds(1))
     }
 
     /// Waits no longer for what runs; the machine has taken note already.
@@ -354,6 +364,7 @@ extension PipelineRun {
         for (_, running) in self.running.sorted(by: { $0.key < $1.key }) {
             running.task.cancel()
             running.timer?.cancel()
+            running.commitTimer?.cancel()
             running.resource.slot.release()
         }
         self.running = [:]

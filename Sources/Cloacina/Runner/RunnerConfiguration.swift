@@ -19,6 +19,9 @@ public struct RunnerConfiguration: Sendable {
     /// How many pipelines from the queue a runner has at a time: 256. At least 1. Those that wait for the time of a retry don't
     /// count, up to fifteen times this number. Nor do those that wait for other pipelines; once these are fifteen times this
     /// number, the runner claims nothing but tasks' children.
+    ///
+    /// All of them together hold 64 MiB of inputs, whatever they wait for. With more the runner claims children alone, or, when nothing
+    /// of it can go on, one pipeline at a time, up to four times as much.
     public var maximumQueuedPipelines = 256
 
     /// How often a runner with pipelines says that it lives: every 5 s.

@@ -47,6 +47,8 @@ final class TaskBodyExecutor: TaskExecutor {
         var arriving = 0
         /// When a worker last took a job, on the monotonic clock.
         var lastTaken = 0
+        /// When the monitor last looked.
+        var lastLook = 0
         var isWatched = false
         var isRetired = false
     }
@@ -81,8 +83,14 @@ final class TaskBodyExecutor: TaskExecutor {
     private let eagerThreads: Int
     private let state = Mutex(State())
 
-    /// - Parameter maximumThreads: The most threads at a time, held between 1 and ``threadLimit``.
-    init(maximumThreads: Int) {
+    /// How long a thread has the same job until it is taken for one that is stuck.
+    private let patienceNanoseconds: Int
+
+    /// - Parameters:
+    ///   - maximumThreads: The most threads at a time, held between 1 and ``threadLimit``.
+    ///   - patience: Another one than ``patience``, longer than that.
+    init(maximumThreads: Int, patience: Duration = .zero) {
+        self.patienceNanoseconds = patience > Self.patience ? Int(clamping: patience.wholeMilliseconds) * 1_000_000 : 0
         self.maximumThreads = min(max(1, maximumThreads), Self.threadLimit)
         self.eagerThreads = min(self.maximumThreads, Self.cores)
     }
@@ -274,6 +282,8 @@ final class TaskBodyExecutor: TaskExecutor {
                 state.isWatched = false
                 return (false, .nothing)
             }
+            guard SystemThread.now - state.lastLook >= self.patienceNanoseconds else { return (true, .nothing) }
+            state.lastLook = SystemThread.now
             for worker in state.workers where !state.parked.contains(where: { $0 === worker }) {
                 if worker.taken == worker.seen, !worker.isStuck {
                     worker.isStuck = true

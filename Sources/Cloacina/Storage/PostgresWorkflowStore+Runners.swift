@@ -102,6 +102,17 @@ extension PostgresWorkflowStore {
         }
     }
 
+    /// Writes a heartbeat of nobody's and takes it back, in one transaction: one that writes nothing would be committed though no
+    /// heartbeat is, where the server waits for a standby.
+    package func checkWritable() async throws(PipelineError) {
+        let nobody = UUID.version7()
+        let statements = [
+            PostgresWorkflowQueries.beat(nobody, number: 1, isStopping: false, at: Date()),
+            PostgresWorkflowQueries.leave(nobody),
+        ]
+        try await self.run(statements, within: Self.patience) { _ in }
+    }
+
     package func leave(_ runner: UUID) async throws(PipelineError) {
         try await self.run([PostgresWorkflowQueries.leave(runner)], within: Self.patience) { _ in }
     }

@@ -156,7 +156,7 @@ enum RemovalQueries {
             SELECT a.pid, a.usesysid AS oid, coalesce(a.usename::text, '') AS usename, NULL::bytea AS gid,
                    coalesce(a.datname::text, '') AS database
             FROM pg_stat_activity a
-            WHERE a.pid = ANY (pg_blocking_pids(\(pid)))
+            WHERE a.pid = ANY ((SELECT pg_blocking_pids(\(pid)))::integer[])
                OR a.pid IN (SELECT h.pid FROM l h JOIN transactions t ON t.transactionid = h.transactionid WHERE h.granted)
             UNION ALL
             SELECT NULL, r.oid, r.rolname::text, \(unescaped: Self.identifier), p.database::text

@@ -5,7 +5,7 @@ extension RemovalSession {
     /// Ends what logins of other tenants have in the way: sessions that hold locks on what is to be removed, and transactions that
     /// they prepared. Each is in the audit trail.
     ///
-    /// - Returns: True when somebody was ended.
+    /// - Returns: True when somebody was in the way who is not any more.
     func endIntruders() async throws -> Bool {
         guard self.home == nil else { return false }
         var hasEnded = false
@@ -14,8 +14,10 @@ extension RemovalSession {
         for intruder in try await self.connection.query(query).map(LockHolder.init) {
             self.tally.didIntrude(intruder.user)
             do {
-                guard try await self.end(intruder) else { continue }
+                let isEnded = try await self.end(intruder)
+                // One that ended by itself is not in the way any more either.
                 hasEnded = true
+                guard isEnded else { continue }
                 try await self.connection.query(
                     RemovalQueries.auditIntrusion(tenant: self.target.name, intruder.description))
             } catch {
