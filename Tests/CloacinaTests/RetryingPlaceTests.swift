@@ -34,6 +34,40 @@ import Testing
         #expect(runner.state.withLock { $0.admission.retrying == 0 && $0.admission.claimed == 0 })
     }
 
+    /// Its heartbeats fail meanwhile, so nobody tells it.
+    @Test func aRunnerThatWasCutOffBeginsNoAttemptOfWhatAnotherHas() async throws {
+        let shared = InMemoryWorkflowStore()
+        let isCutOff = Mutex(false)
+        let attempts = Mutex<[String]>([])
+        func runner(_ name: String, _ store: any WorkflowStore) throws -> DefaultRunner {
+            let retrying = try Workflow("retrying") {
+                WorkflowTask("t", retry: .fixed(2, delay: .seconds(600))) { _, scope in
+                    attempts.withLock { $0.append("\(name) \(scope.attempt)") }
+                    if scope.attempt == 1 { throw Broken() }
+                }
+            }
+            return try self.clock.runner(retrying, store: store)
+        }
+        let store = HookedStore(
+            shared,
+            before: { call throws(PipelineError) in
+                if [.beat, .claims].contains(call), isCutOff.withLock({ $0 }) { throw HookedStore.fault }
+            })
+        let old = try runner("old", store)
+        let new = try runner("new", shared)
+        let execution = try await old.executeAsync("retrying")
+        await self.clock.settle()
+        isCutOff.withLock { $0 = true }
+        let beats = try await shared.survey(everyOwner: true, at: self.clock.now()).beats[old.id] ?? 0
+        let recovered = try await shared.recover(old.id, beats: beats, by: new.id, at: self.clock.now())
+        #expect(recovered == 1)
+        await new.serveOnce()
+        await self.clock.settle()
+        await self.clock.advance(by: .seconds(700))
+        #expect(try await new.status(of: execution.id) == .completed)
+        #expect(attempts.withLock { $0 } == ["old 1", "new 2"])
+    }
+
     /// Fifteen times as many as there are places, and one that has the place.
     @Test func noMoreWaitForARetryThanAreAllowed() async throws {
         let runner = try self.runner()

@@ -1,6 +1,7 @@
 import CloacinaPostgres
 import CloacinaTenancy
 import FoundationEssentials
+import Synchronization
 import TestSupport
 import Testing
 
@@ -212,6 +213,8 @@ extension ServerTests {
                     try await self.listening(fixture, serving, servingOther) {
                         // The sweep that every group begins with is over then, or finds nothing else.
                         #expect(try await sender.result(of: sender.enqueue("w").id).status == .completed)
+                        // What comes while the queue is looked at is found without a call.
+                        while serving.state.withLock({ $0.isPumping }) { await Task.yield() }
                         let id = try await fixture.pool.withConnection(fixture.label) { lease in
                             try await lease.withTransaction { try await sender.enqueue("w", in: $0).id }
                         }

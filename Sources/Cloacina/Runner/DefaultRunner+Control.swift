@@ -419,14 +419,20 @@ extension DefaultRunner {
     }
 
     /// Cancels what tasks of a pipeline that has ended have begun as parts of it and nobody waits for any more, and the parts of
-    /// those: one after the other, and no more than one is kept, however deep they lie.
+    /// those: one after the other, and no more than one is kept, however deep they lie; for a minute at most, and for seconds in a
+    /// shutdown, since somebody may have locked each. Those that are left are cancelled when they are claimed.
     func cancelChildren(of id: UUID) async {
         var ended = [id]
+        let begun = self.clock.instant()
         while let parent = ended.popLast() {
             do throws(PipelineError) {
                 var last: UUID?
                 while case let page = try await self.children(of: parent, after: last), let next = page.last {
                     for child in page {
+                        let patience = self.state.withLock { $0.isShutDown } ? Self.timeToGiveBack : .seconds(60)
+                        guard begun.duration(to: self.clock.instant()) < patience else {
+                            return self.noteUncancelled(parent, PipelineError(.storageFailed, "it took too long"))
+                        }
                         if try await self.cancelChild(child, of: parent) { ended.append(child) }
                     }
                     last = next

@@ -509,7 +509,7 @@ extension DefaultRunner {
     // MARK: Shutdown
 
     /// How long a shutdown sees to what is adrift, one after the other.
-    private static let timeToGiveBack: Duration = .seconds(4)
+    static let timeToGiveBack: Duration = .seconds(4)
 
     /// Ends the runner in good order: nothing new begins; what runs has `drain` to come to an end, is then cancelled, and
     /// after the time of grace given up. Pipelines that have not ended go back into the queue for other runners.

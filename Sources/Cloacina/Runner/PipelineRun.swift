@@ -35,7 +35,8 @@ struct PipelineRun {
     var failures: [Int: TaskFailure] = [:]
     private var timers: [Task<Void, Never>] = []
     /// What waits for the time of each task's next attempt.
-    private var retryTimers: [Int: Task<Void, Never>] = [:]
+    /// By position, with the instant since which each waits.
+    private var retryTimers: [Int: (task: Task<Void, Never>, since: ContinuousClock.Instant)] = [:]
     var callbacks: [Task<Void, Never>] = []
     /// What to do once a task that is storing its own completion has done so.
     private var deferred: [Mailbox.Mail] = []
@@ -215,7 +216,13 @@ struct PipelineRun {
             self.abandonRunning()
         case .commitOverdue(let position, let attempt): self.cancelCommit(position, attempt)
         case .retryDue(let position, let attempt):
-            self.retryTimers[position] = nil
+            // An attempt that is due begins without a write, and a runner that was cut off, or suspended, all the while is not told
+            // that another one has the pipeline.
+            if let since = self.retryTimers.removeValue(forKey: position)?.since,
+                since.duration(to: self.means.clock.instant()) >= self.means.configuration.heartbeatInterval
+            {
+                self.mayBeLost = true
+            }
             self.machine.receive(.retryDue(position: position, attempt: attempt))
         case .timedOut(let position, let attempt): self.timeOut(position, attempt, at: self.means.clock.now())
         case .pipelineTimedOut:
@@ -392,15 +399,15 @@ extension PipelineRun {
 
     /// Waits for the time of a task's next attempt.
     mutating func armRetry(_ position: Int, _ attempt: Int, after seconds: Double) {
-        self.retryTimers[position]?.cancel()
-        self.retryTimers[position] = self.timer(
-            .clamped(seconds: seconds), .retryDue(position: position, attempt: attempt))
+        self.retryTimers[position]?.task.cancel()
+        let timer = self.timer(.clamped(seconds: seconds), .retryDue(position: position, attempt: attempt))
+        self.retryTimers[position] = (timer, self.means.clock.instant())
     }
 
     /// Gives back whatever the run holds; nothing of it goes on but handlers, and code that ignores its cancellation.
     private mutating func leave(_ end: RunEnd) {
         for timer in self.timers { timer.cancel() }
-        for (_, timer) in self.retryTimers { timer.cancel() }
+        for (_, timer) in self.retryTimers { timer.task.cancel() }
         if case .broken(let error) = end, error.code != .pipelineVanished {
             for (_, running) in self.running { running.resource.abandon() }
         }

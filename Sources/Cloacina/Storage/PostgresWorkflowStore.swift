@@ -186,6 +186,8 @@ package struct PostgresWorkflowStore: WorkflowStore {
         var found: [StoredPipeline] = []
         var rest = claim
         var window = PostgresWorkflowQueries.window(for: claim)
+        // A tenant may put in more that can't be read than anybody can set aside.
+        let end = ContinuousClock.now.advanced(by: .seconds(2))
         while true {
             let begin = ContinuousClock.now
             let claimed = try await self.claim(rest, after: nil, window: window)
@@ -195,7 +197,9 @@ package struct PostgresWorkflowStore: WorkflowStore {
             // Others hold so much of what comes first that there may be more behind it, or what can't be read took the place of
             // others.
             if claimed.isCut { window = min(window, 1 << 40) * 16 }
-            guard claimed.isCut || claimed.count == rest.limit, rest.takeAway(claimed.pipelines) else { return found }
+            guard claimed.isCut || claimed.count == rest.limit && .now < end, rest.takeAway(claimed.pipelines) else {
+                return found
+            }
         }
     }
 

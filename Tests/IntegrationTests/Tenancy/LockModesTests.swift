@@ -5,7 +5,7 @@ import Testing
 
 extension ServerTests {
     /// The table of lock modes that conflict is the server's.
-    @Suite(.serialized, .timeLimit(.minutes(5)))
+    @Suite(.serialized, .timeLimit(.minutes(40)))
     struct LockModesTests {
         @Test("C2: two modes of locks conflict where the server says so", arguments: LockModes.conflicts.map(\.mode))
         func modesConflictAsTheServerSays(held: String) async throws {

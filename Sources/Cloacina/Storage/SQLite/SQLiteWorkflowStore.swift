@@ -233,6 +233,15 @@ package struct SQLiteWorkflowStore: WorkflowStore {
         }
     }
 
+    /// Writes a heartbeat of nobody's and takes it back, in one transaction: a full disk takes what changes nothing.
+    package func checkWritable() async throws(PipelineError) {
+        let (nobody, now) = (UUID.version7(), Date())
+        try await self.database.write { database in
+            try database.run(SQLiteQueries.beat, [.uuid(nobody), .integer(1), .time(now), .integer(0)])
+            try database.run(SQLiteQueries.leave, [.uuid(nobody)])
+        }
+    }
+
     package func leave(_ runner: UUID) async throws(PipelineError) {
         try await self.database.write { try $0.run(SQLiteQueries.leave, [.uuid(runner)]) }
     }
