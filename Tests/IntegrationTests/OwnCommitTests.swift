@@ -120,8 +120,8 @@ extension ServerTests {
             }
         }
 
-        /// The time of the task or of the pipeline runs out while the task commits.
-        @Test(arguments: ["task", "pipeline"])
+        /// The time of the task or of the pipeline runs out while the task commits, or the pipeline is cancelled.
+        @Test(arguments: ["task", "pipeline", "cancel"])
         func whatIsBeingCommittedWhenItsTimeRunsOutHasCompleted(whose: String) async throws {
             try await self.withSetting { setting in
                 let told = Told()
@@ -140,11 +140,11 @@ extension ServerTests {
                 if whose == "pipeline" { options.timeout = .seconds(3600) }
                 let execution = try await runner.executeAsync("w", options: options)
                 try await setting.commitIsWaiting()
-                await clock.letGo()
+                if whose == "cancel" { try await execution.cancel() } else { await clock.letGo() }
                 try await setting.letCommit()
                 let result = try await execution.result()
                 let isWhole = whose == "task"
-                #expect(result.status == (isWhole ? .completed : .failed))
+                #expect(result.status == (isWhole ? .completed : whose == "cancel" ? .cancelled : .failed))
                 #expect(result.task("pay")?.status == .completed, "\(result)")
                 #expect(result.task("after")?.status == (isWhole ? .completed : .skipped))
                 #expect(try await setting.payments() == 1)
