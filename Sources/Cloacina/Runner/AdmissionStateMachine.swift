@@ -113,17 +113,25 @@ struct AdmissionStateMachine {
     /// How many bytes of inputs the next claim may have. It takes one pipeline at least, however large.
     var claimByteLimit: Int { max(0, self.byteLimit - self.bytes) }
 
-    /// Whether so many pipelines wait for others, or with so large inputs, that only their children may be claimed, without which they
-    /// would wait for ever.
+    /// True when so many pipelines wait for others, or with so large inputs, that only their children may be claimed, without which
+    /// they would wait for ever.
     var mayClaimOnlyChildren: Bool { self.waiting >= self.idleLimit || self.isFullOfBytes && self.waiting > 0 }
 
-    /// Whether as many bytes are held as may be, and none of them by what can go on.
+    /// True when as many bytes are held as may be, and none of them by what can go on.
     var isStalled: Bool { self.isFullOfBytes && self.load <= 0 }
 
-    /// Whether one that is no child may be claimed although there is no child: what waits may wait for what is none.
+    /// Takes note of something; true when the queue must be looked at for it: what is no child was passed over until now, or nothing
+    /// here can go on.
+    mutating func opensQueue(_ note: (inout Self) -> Void) -> Bool {
+        let tookOnlyChildren = self.mayClaimOnlyChildren
+        note(&self)
+        return tookOnlyChildren && !self.mayClaimOnlyChildren || self.isStalled
+    }
+
+    /// True when one that is no child may be claimed although there is no child: what waits may wait for what is none.
     var mayClaimOneMore: Bool { self.isStalled && self.heldBytes / 4 < self.heldByteLimit }
 
-    /// Whether as many bytes are held as may be.
+    /// True when as many bytes are held as may be.
     private var isFullOfBytes: Bool { self.heldBytes > 0 && self.heldBytes >= self.heldByteLimit }
 
     /// Decides about a call when ``claimLimit(at:freeSlots:waitingForSlots:)`` is 0: what is more urgent than all that waits

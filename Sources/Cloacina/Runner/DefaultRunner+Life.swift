@@ -385,7 +385,7 @@ extension DefaultRunner {
         }
     }
 
-    /// Whether something can be written just now: where nothing can, no runner beats.
+    /// Finds out if something can be written just now: where nothing can, no runner beats.
     private func proveWritable() async -> Bool {
         do throws(PipelineError) {
             try await self.store.checkWritable()
@@ -508,7 +508,7 @@ extension DefaultRunner {
 
     // MARK: Shutdown
 
-    /// How long a shutdown sees to what is adrift, one after the other.
+    /// The time that a shutdown has for what is adrift, one after the other.
     static let timeToGiveBack: Duration = .seconds(4)
 
     /// Ends the runner in good order: nothing new begins; what runs has `drain` to come to an end, is then cancelled, and

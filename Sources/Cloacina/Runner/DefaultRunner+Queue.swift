@@ -76,12 +76,7 @@ extension DefaultRunner {
 
     /// Calls the runners of other processes. Best effort: sweeps find what nobody was called for.
     func callOthers(after delay: Duration = .zero) async {
-        guard let database = self.database else { return }
-        _ = try? await database.pool.withReservedConnection(database.label) { lease in
-            // A tenant's own runners may lock the row that the word is in, and others wait for the connection.
-            try await lease.pipeline(
-                [QueueCall.statement(after: delay)], deadline: .now.advanced(by: .seconds(5)), lockTimeout: .seconds(1))
-        }
+        _ = await self.askForWord(QueueCall.statement(after: delay))
     }
 
     /// Has the queue looked at when something is due, with one timer for whatever comes first. What is further off than the
@@ -180,7 +175,8 @@ extension DefaultRunner {
 
     /// Finds out when what waits is due, when all that is due was claimed.
     ///
-    /// What came due since the claim is claimed by one more, after which nobody looks ahead: it may be what no runner here can take.
+    /// A pipeline that came due since the claim is claimed by one more, after which nobody looks ahead: it may be one that no runner
+    /// here can take.
     private func lookAhead() async throws(PipelineError) {
         self.state.withLock { $0.mustLookAhead = false }
         let survey = try await self.store.survey(everyOwner: false, at: self.clock.now())

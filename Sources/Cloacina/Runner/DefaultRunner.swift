@@ -503,19 +503,19 @@ extension DefaultRunner {
         let (free, waiting) = (self.slots.freeCount, self.slots.waitingCount)
         let now = ContinuousClock.now
         let mustPump = self.state.withLock { state in
-            let tookOnlyChildren = state.admission.mayClaimOnlyChildren
-            for step in steps {
-                switch step {
-                case .arrived: state.admission.pipelineArrived()
-                case .began: state.admission.pipelineBegan(bytes: bytes)
-                case .ended: state.admission.pipelineEnded(bytes: bytes, at: now)
-                case .left: state.admission.pipelineLeft(bytes: bytes)
+            let opensQueue = state.admission.opensQueue { admission in
+                for step in steps {
+                    switch step {
+                    case .arrived: admission.pipelineArrived()
+                    case .began: admission.pipelineBegan(bytes: bytes)
+                    case .ended: admission.pipelineEnded(bytes: bytes, at: now)
+                    case .left: admission.pipelineLeft(bytes: bytes)
+                    }
                 }
             }
-            // What is no child was passed over until now; or nothing here can go on.
-            if tookOnlyChildren && !state.admission.mayClaimOnlyChildren || state.admission.isStalled { return true }
-            return state.mustPumpAgain && !state.isPumping
-                && state.admission.isClaimDue(at: now, freeSlots: free, waitingForSlots: waiting)
+            return opensQueue
+                || state.mustPumpAgain && !state.isPumping
+                    && state.admission.isClaimDue(at: now, freeSlots: free, waitingForSlots: waiting)
         }
         if mustPump { self.wake() }
     }
@@ -529,13 +529,7 @@ extension DefaultRunner {
     }
 
     private func noteWaiting(_ isWaiting: Bool) {
-        let mustLook = self.state.withLock { state in
-            let tookOnlyChildren = state.admission.mayClaimOnlyChildren
-            state.admission.noteWaiting(isWaiting)
-            return tookOnlyChildren && !state.admission.mayClaimOnlyChildren || state.admission.isStalled
-        }
-        // What is no child was passed over until now; or nothing here can go on.
-        if mustLook { self.wake() }
+        if self.state.withLock({ $0.admission.opensQueue { $0.noteWaiting(isWaiting) } }) { self.wake() }
     }
 
     /// Whether nothing more may be claimed at the moment.

@@ -16,7 +16,7 @@ struct FailureDetector {
         /// Who has died, with the number at which its heartbeat stands, in a fixed order; again with each look until it is
         /// forgotten or no longer seen.
         var dead: [(runner: UUID, heartbeat: Int)] = []
-        /// Whether somebody's number stands still, so that it must be proven that one can beat; see
+        /// True when somebody's number stands still, so that it must be proven that one can beat; see
         /// ``FailureDetector/noteWrite(succeeded:at:)``.
         var needsProof = false
         /// After what time to look again; nil when there is nobody to look at.
@@ -104,12 +104,9 @@ struct FailureDetector {
 
     private func isDead(_ known: Known, at now: ContinuousClock.Instant) -> Bool {
         guard self.leaseDuration > .zero else { return true }
-        if self.leaseDuration >= Self.shortest {
-            guard let writable = self.writableSince, writable.duration(to: now) >= self.leaseDuration / 2 else {
-                return false
-            }
-        }
-        return known.looks >= (self.leaseDuration < Self.shortest ? 2 : 3)
+        let isShort = self.leaseDuration < Self.shortest
+        let couldBeat = self.writableSince.map { $0.duration(to: now) >= self.leaseDuration / 2 } ?? false
+        return (isShort || couldBeat) && known.looks >= (isShort ? 2 : 3)
             && known.since.duration(to: now) >= self.leaseDuration
     }
 }

@@ -34,8 +34,7 @@ struct PipelineRun {
     /// What each task failed with last.
     var failures: [Int: TaskFailure] = [:]
     private var timers: [Task<Void, Never>] = []
-    /// What waits for the time of each task's next attempt.
-    /// By position, with the instant since which each waits.
+    /// The timers of tasks' next attempts, by position, with the instant since which each waits.
     private var retryTimers: [Int: (task: Task<Void, Never>, since: ContinuousClock.Instant)] = [:]
     var callbacks: [Task<Void, Never>] = []
     /// What to do once a task that is storing its own completion has done so.

@@ -57,12 +57,16 @@ extension DefaultRunner {
 
     /// Reads the word by which the tenant's runners call each other; nil without a server, or when it can't be read now.
     func wakeupToken() async -> String? {
+        try? await self.askForWord(PostgresWorkflowQueries.token)?.single(as: String.self)
+    }
+
+    /// Runs a statement that reads the word, whose row the tenant's own runners may lock: the other tenants wait for the connection.
+    /// Nil without a server, or when it can't be read now.
+    func askForWord(_ statement: PostgresStatement) async -> PostgresRows? {
         guard let database = self.database else { return nil }
         return try? await database.pool.withReservedConnection(database.label) { lease in
-            // The other tenants' words are waited for too.
-            let rows = try await lease.pipeline(
-                [PostgresWorkflowQueries.token], deadline: .now.advanced(by: .seconds(5)), lockTimeout: .seconds(1))
-            return try rows[0].single(as: String.self)
+            try await lease.pipeline(
+                [statement], deadline: .now.advanced(by: .seconds(5)), lockTimeout: .seconds(1))[0]
         }
     }
 }

@@ -41,7 +41,7 @@ final class TaskBodyExecutor: TaskExecutor {
         var workers: [Worker] = []
         /// The workers without work; the last to come is the first to go.
         var parked: [Worker] = []
-        /// How many workers were found with the same job by two looks of the monitor's.
+        /// The number of workers that two looks of the monitor's found with the same job.
         var stuck = 0
         /// How many workers were started or woken and have not looked for a job since. Each wakes the next when it takes one.
         var arriving = 0
@@ -60,7 +60,7 @@ final class TaskBodyExecutor: TaskExecutor {
         var taken = 0
         /// How many it had taken when the monitor last looked.
         var seen = 0
-        /// Whether the monitor found it with the same job twice.
+        /// True once the monitor found it with the same job twice.
         var isStuck = false
     }
 
@@ -83,14 +83,14 @@ final class TaskBodyExecutor: TaskExecutor {
     private let eagerThreads: Int
     private let state = Mutex(State())
 
-    /// How long a thread has the same job until it is taken for one that is stuck.
-    private let patienceNanoseconds: Int
+    /// The time between two looks of the monitor's, which tell who is stuck.
+    private let patience: Duration
 
     /// - Parameters:
     ///   - maximumThreads: The most threads at a time, held between 1 and ``threadLimit``.
-    ///   - patience: Another one than ``patience``, longer than that.
-    init(maximumThreads: Int, patience: Duration = .zero) {
-        self.patienceNanoseconds = patience > Self.patience ? Int(clamping: patience.wholeMilliseconds) * 1_000_000 : 0
+    ///   - patience: How long jobs wait for threads that are stuck; the monitor looks no more often than by default.
+    init(maximumThreads: Int, patience: Duration = TaskBodyExecutor.patience) {
+        self.patience = patience
         self.maximumThreads = min(max(1, maximumThreads), Self.threadLimit)
         self.eagerThreads = min(self.maximumThreads, Self.cores)
     }
@@ -282,8 +282,10 @@ final class TaskBodyExecutor: TaskExecutor {
                 state.isWatched = false
                 return (false, .nothing)
             }
-            guard SystemThread.now - state.lastLook >= self.patienceNanoseconds else { return (true, .nothing) }
-            state.lastLook = SystemThread.now
+            let now = SystemThread.now
+            // can't trap: nanoseconds since the machine started
+            guard .nanoseconds(now - state.lastLook) >= self.patience else { return (true, .nothing) }
+            state.lastLook = now
             for worker in state.workers where !state.parked.contains(where: { $0 === worker }) {
                 if worker.taken == worker.seen, !worker.isStuck {
                     worker.isStuck = true

@@ -25,7 +25,6 @@ final class TaskMeans: TaskResource {
     let place: TaskPlace
     let slot: HeldSlot
     private let ownCommit = Mutex(OwnCommit.none)
-    private let canceller = Mutex<(@Sendable () -> Void)?>(nil)
     /// Which beginning of each child this attempt has been given.
     let children = Mutex<[String: Int]>([:])
     private let isAbandoned = Mutex(false)
@@ -63,21 +62,20 @@ final class TaskMeans: TaskResource {
 
     /// Asks for leave to commit; false when nobody waits for the attempt any more, and nothing of it may be stored.
     ///
-    /// - Parameter canceller: What ends the wait for the commit, until ``leaveConnection()``.
-    func beginCommit(_ canceller: @escaping @Sendable () -> Void = {}) -> Bool {
+    /// - Parameter canceller: Ends the wait for the commit, until ``leaveConnection()``.
+    func beginCommit(_ canceller: @escaping @Sendable () -> Void) -> Bool {
         self.ownCommit.withLock { state in
             guard case .none = state else { return false }
-            state = .underWay
-            self.canceller.withLock { $0 = canceller }
+            state = .underWay(canceller)
             return true
         }
     }
 
     /// Ends the wait for a commit that takes too long; its outcome is found out as ever.
-    func cancelCommit() { self.canceller.withLock { $0?() } }
+    func cancelCommit() { self.ownCommit.withLock { if case .underWay(let canceller?) = $0 { canceller() } } }
 
     /// Notes that the connection of the commit is about to be given back.
-    func leaveConnection() { self.canceller.withLock { $0 = nil } }
+    func leaveConnection() { self.ownCommit.withLock { if case .underWay = $0 { $0 = .underWay(nil) } } }
 
     /// Notes what became of the commit: done, with what the task handed on, or not.
     func endCommit(_ delta: ContextDelta?) {
@@ -106,7 +104,9 @@ enum HeldConnection {
 
 /// How far a task is with storing its completion together with its own writes.
 private enum OwnCommit {
-    case none, underWay, forbidden
+    case none, forbidden
+    /// With what ends the wait for it, as long as it has its connection.
+    case underWay((@Sendable () -> Void)?)
     case done(ContextDelta)
 }
 

@@ -91,7 +91,7 @@ enum OwnershipQueries {
         """
     }
 
-    /// Whether another database has a registry of tenants, or an installation at all; asked of the catalogs, since its schema may be
+    /// Tells if another database has a registry of tenants, or an installation at all; asked of the catalogs, since its schema may be
     /// a stranger's.
     static let registry: PostgresStatement = """
         SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
